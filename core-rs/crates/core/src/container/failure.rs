@@ -1,0 +1,52 @@
+//! How a container ends: what its host holds is no longer what the guest asked for.
+
+use crate::address::IovaRange;
+
+use super::limits::merged;
+
+/// What failed first.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum FailureKind {
+    /// The host did not unmap what the guest removed: it may still hold the ranges.
+    Unmap,
+    /// The host did not map the rest of a map again of which the guest removed a part: it no longer holds the ranges.
+    Rest,
+    /// The device could not be stopped for a hole: the host still holds the ranges, nothing was taken away.
+    Quiesce,
+    /// A rollback could not be finished: the ranges are not as they were before the call.
+    Rollback,
+}
+
+/// Why a container is failed, and where host and guest differ.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Failure {
+    /// What failed first.
+    pub kind: FailureKind,
+    /// Where host and guest differ: in order, joined.
+    pub ranges: Vec<IovaRange>,
+}
+
+impl Failure {
+    /// Adds `ranges` to `failure`; the first kind stays.
+    pub(super) fn add(
+        failure: &mut Option<Self>,
+        kind: FailureKind,
+        ranges: impl IntoIterator<Item = IovaRange>,
+    ) {
+        let failure = failure.get_or_insert(Self { kind, ranges: Vec::new() });
+        let ordered = |failure: &Self, range: &IovaRange| {
+            failure.ranges.last().is_none_or(|end| {
+                end.last() < range.start()
+                    && end.last().checked_add(1).is_some_and(|next| next < range.start())
+            })
+        };
+        for range in ranges {
+            // Failures mostly come in order, with gaps between them; sorting each time would be quadratic.
+            let in_order = ordered(failure, &range);
+            failure.ranges.push(range);
+            if !in_order {
+                failure.ranges = merged(core::mem::take(&mut failure.ranges));
+            }
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! From what the guest changed to the calls that a host needs, checked before the first one.
+
+use crate::address::{Gpa, Iova, IovaRange};
+
+use super::host_map::{HostMap, Kind};
+use super::host_op::{Intent, Step};
+use super::limits::{Coalesce, HolePolicy, Split};
+use super::refusal::Refusal;
+use super::{Container, GuestRun};
+
+/// How many pieces of a run are queued at once: enough to make a batch worth its crossing, little enough that a run of
+/// 2^31 pages needs no memory of its own.
+const PIECES_AT_ONCE: usize = 4096;
+
+/// A checked run that is still to be cut into one map per page.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Pages {
+    rest: HostMap,
+    phase: u64,
+}
+
+impl Pages {
+    /// Takes the first page off the run; the other half is what remains.
+    fn split(self) -> (HostMap, Option<Self>) {
+        let page = 1u128 << u32::from(self.rest.page_shift).min(64);
+        let start = u128::from(self.rest.range.start().0);
+        let into_page = (start + page - u128::from(self.phase) % page) % page;
+        let last = start + (page - into_page) - 1;
+        let last = u64::try_from(last).unwrap_or(u64::MAX);
+        if last >= self.rest.range.last().0 {
+            return (self.rest, None);
+        }
+        let cut = IovaRange::new(self.rest.range.start(), Iova(last));
+        let first = cut.and_then(|range| self.rest.crop(range)).unwrap_or(self.rest);
+        let [_, rest] = self.rest.outside(first.range);
+        (first, rest.map(|rest| Self { rest, ..self }))
+    }
+
+    fn count(&self) -> u64 {
+        let page = 1u128 << u32::from(self.rest.page_shift).min(64);
+        let phase = u128::from(self.phase) % page;
+        let index = |address: Iova| (u128::from(address.0) + page - phase) / page;
+        let pages = index(self.rest.range.last()) - index(self.rest.range.start()) + 1;
+        u64::try_from(pages).unwrap_or(u64::MAX)
+    }
+}
+
+impl Container {
+    /// Maps a run of guest pages: queues the host calls, after every check that can be made beforehand.
+    ///
+    /// Several runs may be queued before the first call is made; one of many pages is queued piece by piece.
+    ///
+    /// # Errors
+    /// A [`Refusal`]; nothing is queued then.
+    pub fn map(&mut self, run: GuestRun, kind: Kind) -> Result<(), Refusal> {
+        self.check_live()?;
+        let only_maps = self.steps.iter().all(|step| step.intent == Intent::Map);
+        if !only_maps || self.pages.is_some() || !self.leaving.is_empty() || !self.undo.is_empty() {
+            return Err(Refusal::Busy);
+        }
+        self.refused = None;
+        if run.perm.is_none() {
+            return Ok(());
+        }
+        self.check_place(&run, kind)?;
+        let perm = self.limits.permission(run.perm);
+        let map = HostMap {
+            range: run.range,
+            target: run.target,
+            perm,
+            kind,
+            page_shift: run.page_shift,
+            widened: perm != run.perm,
+            backing: run.backing,
+        };
+        let pages = Pages { rest: map, phase: run.phase };
+        let whole = kind != Kind::Iommu || self.coalesce != Coalesce::None;
+        self.check_limit(run.range, if whole { 1 } else { pages.count() })?;
+        if whole {
+            self.queue(Step::map(map, Intent::Map));
+        } else {
+            self.pages = Some(pages);
+            self.queue_pages();
+        }
+        Ok(())
+    }
+
+    /// Unmaps whatever is mapped in `range`, which may pass gaps; grown to whole pages of the host.
+    ///
+    /// Whole maps go in one call where the host takes wide ones; a part is cut out where the host splits, else the hole
+    /// policy decides. A container that failed in the open transaction still unmaps what else the guest removed by it.
+    ///
+    /// # Errors
+    /// [`Refusal::HolesForbidden`], [`Refusal::Failed`] or [`Refusal::Busy`]; nothing is queued then.
+    pub fn unmap(&mut self, range: IovaRange) -> Result<(), Refusal> {
+        if self.journal.is_none() {
+            self.check_live()?;
+        }
+        self.check_idle()?;
+        let range = self.limits.page_hull(range);
+        self.check_holes(range)?;
+        self.queue_unmap(range);
+        Ok(())
+    }
+
+    /// Unmaps every entry of guest IOMMUs whose target lies in guest memory from `first` to `last`: memory that goes.
+    ///
+    /// # Errors
+    /// As [`Container::unmap`].
+    pub fn unmap_targets(&mut self, first: Gpa, last: Gpa) -> Result<(), Refusal> {
+        self.check_live()?;
+        self.check_idle()?;
+        let leaving: Vec<IovaRange> = self
+            .maps
+            .iter()
+            .filter(|map| map.kind != Kind::Ram)
+            .filter_map(|map| targeting(map, first, last))
+            .map(|part| self.limits.page_hull(part))
+            .collect();
+        for part in &leaving {
+            self.check_holes(*part)?;
+        }
+        self.leaving.extend(leaving);
+        self.refill();
+        Ok(())
+    }
+
+    /// Unmaps everything, also on a failed container, and ends any transaction: the container goes.
+    ///
+    /// What the host does not unmap is in [`Container::failure`] afterwards.
+    pub fn clear(&mut self) {
+        self.cancel();
+        self.journal = None;
+        self.lost.clear();
+        if let Some(failure) = &mut self.failure {
+            failure.ranges.clear();
+        }
+        self.queue_unmap(IovaRange::ALL);
+    }
+
+    fn check_live(&self) -> Result<(), Refusal> {
+        if self.failure.is_some() { Err(Refusal::Failed) } else { Ok(()) }
+    }
+
+    pub(super) fn check_idle(&self) -> Result<(), Refusal> {
+        if self.is_idle() { Ok(()) } else { Err(Refusal::Busy) }
+    }
+
+    fn check_place(&self, run: &GuestRun, kind: Kind) -> Result<(), Refusal> {
+        let GuestRun { range, target, page_shift, .. } = *run;
+        let host_shift = self.limits.page_shift();
+        if kind != Kind::Ram && u32::from(page_shift) < host_shift {
+            return Err(Refusal::PageTooFine { range, page_shift, host_shift });
+        }
+        if self.limits.page_hull(range) != range || target.0 & ((1u64 << host_shift) - 1) != 0 {
+            return Err(Refusal::Unaligned { range, target, host_shift });
+        }
+        if let Some(outside) = self.limits.outside(range) {
+            return Err(Refusal::OutOfRange { range, outside });
+        }
+        match self.maps.overlapping(range).next() {
+            Some(map) => Err(Refusal::Overlap { range, existing: map.range }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_limit(&self, range: IovaRange, needed: u64) -> Result<(), Refusal> {
+        let held = self.maps.len() as u64;
+        match self.limits.max_mappings {
+            Some(max) if held.saturating_add(needed) > u64::from(max) => {
+                Err(Refusal::MappingLimit { range, held, needed, max })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_holes(&self, range: IovaRange) -> Result<(), Refusal> {
+        if self.limits.split == Split::Atomic || self.holes != HolePolicy::Forbid {
+            return Ok(());
+        }
+        match self.maps.overlapping(range).find(|map| !range.covers(map.range)) {
+            Some(map) => Err(Refusal::HolesForbidden { range, map: map.range }),
+            None => Ok(()),
+        }
+    }
+
+    /// Queues the next pages of a run.
+    pub(super) fn queue_pages(&mut self) {
+        for _ in 0..PIECES_AT_ONCE {
+            let Some(pages) = self.pages.take() else { return };
+            let (first, rest) = pages.split();
+            self.pages = rest;
+            self.queue(Step::map(first, Intent::Map));
+        }
+    }
+
+    /// Queues what unmaps `range`; every check is done.
+    pub(super) fn queue_unmap(&mut self, range: IovaRange) {
+        let (mut at_once, cut): (Vec<HostMap>, Vec<HostMap>) =
+            self.maps.overlapping(range).partition(|map| range.covers(map.range));
+        if self.limits.split == Split::Atomic {
+            at_once.extend(&cut);
+            at_once.sort_by_key(|map| map.range.start());
+        }
+        self.queue_whole(at_once, range, Intent::Unmap);
+        if self.limits.split == Split::Atomic || cut.is_empty() {
+            return;
+        }
+        if self.holes == HolePolicy::Quiesce {
+            self.queue(Step::quiesce());
+        }
+        for map in cut {
+            let Some(hole) = Step::hole(map, range) else { continue };
+            self.queue(hole);
+            for rest in map.outside(range).into_iter().flatten() {
+                self.queue(Step::map(rest, Intent::Rest));
+            }
+        }
+    }
+
+    /// Queues the UNMAP of what `maps` hold in `range`: one call where the host takes wide ones.
+    pub(super) fn queue_whole(&mut self, maps: Vec<HostMap>, range: IovaRange, intent: Intent) {
+        if self.limits.unmap_wide {
+            if let Some(step) = Step::unmap(maps, range, intent) {
+                self.queue(step);
+            }
+            return;
+        }
+        for map in maps {
+            if let Some(step) = Step::unmap(vec![map], range, intent) {
+                self.queue(step);
+            }
+        }
+    }
+}
+
+/// The part of a map whose targets lie in guest memory from `first` to `last`.
+fn targeting(map: &HostMap, first: Gpa, last: Gpa) -> Option<IovaRange> {
+    let end = map.target.0.saturating_add(map.range.length_minus_1());
+    let from = map.target.0.max(first.0);
+    let to = end.min(last.0);
+    if from > to {
+        return None;
+    }
+    let start = map.range.start().checked_add(from - map.target.0)?;
+    IovaRange::from_length(start, to - from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::perm::Perm;
+
+    fn pages(start: u64, last: u64, page_shift: u8, phase: u64) -> Pages {
+        let range = IovaRange::new(Iova(start), Iova(last)).expect("range");
+        Pages {
+            rest: HostMap {
+                range,
+                target: Gpa(0x10_0000),
+                perm: Perm::READ_WRITE,
+                kind: Kind::Iommu,
+                page_shift,
+                widened: false,
+                backing: 0,
+            },
+            phase,
+        }
+    }
+
+    fn cut(mut rest: Option<Pages>) -> Vec<(u64, u64)> {
+        let mut out = Vec::new();
+        while let Some(pages) = rest {
+            let (first, after) = pages.split();
+            out.push((first.range.start().0, first.range.last().0));
+            rest = after;
+        }
+        out
+    }
+
+    #[test]
+    fn a_run_is_cut_where_entries_begin() {
+        let run = pages(0x1000, 0x3fff, 12, 0);
+        assert_eq!(run.count(), 3);
+        assert_eq!(cut(Some(run)), [(0x1000, 0x1fff), (0x2000, 0x2fff), (0x3000, 0x3fff)]);
+        // An IOMMU of 64 KiB pages at a bus address that is a multiple of 4 KiB only.
+        let run = pages(0x3000, 0x2_2fff, 16, 0x3000);
+        assert_eq!(run.count(), 2);
+        assert_eq!(cut(Some(run)), [(0x3000, 0x1_2fff), (0x1_3000, 0x2_2fff)]);
+        // Both ends straddle an entry.
+        let run = pages(0x8000, 0x2_7fff, 16, 0);
+        assert_eq!(run.count(), 3);
+        assert_eq!(cut(Some(run)), [(0x8000, 0xffff), (0x1_0000, 0x1_ffff), (0x2_0000, 0x2_7fff)]);
+    }
+
+    #[test]
+    fn a_run_at_the_top_of_the_space_ends() {
+        let run = pages(u64::MAX - 0x1fff, u64::MAX, 12, 0);
+        assert_eq!(run.count(), 2);
+        assert_eq!(cut(Some(run)).len(), 2);
+        let run = pages(0, u64::MAX, 64, 0);
+        assert_eq!(run.count(), 1);
+        assert_eq!(cut(Some(run)), [(0, u64::MAX)]);
+        assert_eq!(pages(0, u64::MAX, 63, 0).count(), 2);
+        assert_eq!(pages(0, u64::MAX, 0, 0).count(), u64::MAX);
+    }
+}

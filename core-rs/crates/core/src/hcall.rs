@@ -1,0 +1,126 @@
+//! The hypercalls by which a guest reads and writes its translation tables, with QEMU's checks and return codes.
+//!
+//! Sources: PAPR (H_PUT_TCE, H_GET_TCE, H_PUT_TCE_INDIRECT, H_STUFF_TCE), QEMU 10.0.2 `hw/ppc/spapr_iommu.c`, and what a
+//! running QEMU answered. An address is rounded down to the table's page, values are never validated, and a call that
+//! runs off the end keeps what it stored before it did. The one code that QEMU does not have here is
+//! [`H_NOT_ENOUGH_RESOURCES`], for a table that would pass its entry limit: it then stores nothing.
+
+use crate::tce_table::{Change, TableError, TceTable, Values};
+
+/// Done.
+pub const H_SUCCESS: i64 = 0;
+/// The hardware failed.
+pub const H_HARDWARE: i64 = -1;
+/// A parameter is wrong. All that these calls answer to a guest's own mistakes.
+pub const H_PARAMETER: i64 = -4;
+/// A resource ran out: the only failure of these calls that Linux takes as one.
+pub const H_NOT_ENOUGH_RESOURCES: i64 = -44;
+
+/// Entries of one H_PUT_TCE_INDIRECT at most: one 4 KiB page of them.
+pub const INDIRECT_MAX: u64 = 512;
+
+/// How a call that writes ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Written {
+    /// The return code, in r3.
+    pub ret: i64,
+    /// How many entries were stored, from the one that the call named; with [`H_PARAMETER`] possibly some.
+    pub stored: u32,
+}
+
+impl Written {
+    const fn refused(ret: i64) -> Self {
+        Self { ret, stored: 0 }
+    }
+}
+
+/// H_PUT_TCE: stores one entry.
+pub fn h_put_tce(table: &mut TceTable, ioba: u64, tce: u64, change: &mut Change) -> Written {
+    write(table, ioba, Values::Same(tce, 1), 1, change)
+}
+
+/// H_GET_TCE: the raw entry, or [`H_PARAMETER`] outside the window.
+///
+/// # Errors
+/// The return code.
+pub fn h_get_tce(table: &TceTable, ioba: u64) -> Result<u64, i64> {
+    table.index_of(page_of(table, ioba)).map(|index| table.get(index)).ok_or(H_PARAMETER)
+}
+
+/// The checks of H_PUT_TCE_INDIRECT that come before its list is read: the number of entries to read from `list`.
+///
+/// The list must begin on a 4 KiB boundary whatever the table's page, and may lie outside RAM: it then reads as zeros.
+///
+/// # Errors
+/// The return code.
+pub fn check_indirect(list: u64, npages: u64) -> Result<u32, i64> {
+    if npages > INDIRECT_MAX || npages == 0 || list & 0xfff != 0 {
+        return Err(H_PARAMETER);
+    }
+    u32::try_from(npages).map_err(|_| H_PARAMETER)
+}
+
+/// H_PUT_TCE_INDIRECT, after [`check_indirect`]: stores the values that the guest's list holds.
+///
+/// QEMU reads the list entry by entry, but nothing in between can change it: the guest's processor waits.
+pub fn h_put_tce_indirect(
+    table: &mut TceTable,
+    ioba: u64,
+    list: &[u64],
+    change: &mut Change,
+) -> Written {
+    let Ok(count) = u64::try_from(list.len()) else { return Written::refused(H_PARAMETER) };
+    change.clear();
+    if count == 0 || count > INDIRECT_MAX {
+        return Written::refused(H_PARAMETER);
+    }
+    write(table, ioba, Values::List(list), count, change)
+}
+
+/// H_STUFF_TCE: stores one value in `npages` consecutive entries. The only limit is the table's number of entries.
+pub fn h_stuff_tce(
+    table: &mut TceTable,
+    ioba: u64,
+    tce: u64,
+    npages: u64,
+    change: &mut Change,
+) -> Written {
+    change.clear();
+    match u32::try_from(npages) {
+        Ok(count @ 1..) if count <= table.geometry().entries => {
+            write(table, ioba, Values::Same(tce, count), npages, change)
+        }
+        _ => Written::refused(H_PARAMETER),
+    }
+}
+
+/// The address rounded down to the table's page, as QEMU does before it looks where the window begins.
+fn page_of(table: &TceTable, ioba: u64) -> u64 {
+    let page = 1u64 << table.geometry().page_shift.min(63);
+    ioba & !(page - 1)
+}
+
+fn write(
+    table: &mut TceTable,
+    ioba: u64,
+    values: Values<'_>,
+    count: u64,
+    change: &mut Change,
+) -> Written {
+    change.clear();
+    let Some(first) = table.index_of(page_of(table, ioba)) else {
+        return Written::refused(H_PARAMETER);
+    };
+    let room = table.geometry().entries - first;
+    let fitting = u32::try_from(count).map_or(room, |count| count.min(room));
+    let cropped = match values {
+        Values::Same(tce, _) => Values::Same(tce, fitting),
+        Values::List(list) => Values::List(list.get(..fitting as usize).unwrap_or(list)),
+    };
+    match table.write(first, cropped, change) {
+        Ok(()) if u64::from(fitting) < count => Written { ret: H_PARAMETER, stored: fitting },
+        Ok(()) => Written { ret: H_SUCCESS, stored: fitting },
+        Err(TableError::EntryLimit { .. }) => Written::refused(H_NOT_ENOUGH_RESOURCES),
+        Err(_) => Written::refused(H_PARAMETER),
+    }
+}

@@ -1,0 +1,151 @@
+//! What one write changed, and what it takes to put it back.
+
+use super::entry::Entries;
+use super::leaf::Leaf;
+use crate::extent::Extent;
+
+/// What one write to a [`TceTable`](super::TceTable) changed: events for who mirrors the table, and an undo log.
+///
+/// Every write clears it first, so one `Change` can be used for all writes; it keeps its memory.
+///
+/// A page is in both lists if its mapping was replaced by another one. A write that changes neither page nor permission
+/// of an entry, or clears an empty one, is in neither.
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    /// Mappings that are gone or were replaced, as they were: old targets, old permissions, in ascending order.
+    pub unmaps: Vec<Extent>,
+    /// Mappings that are new, in ascending order.
+    pub maps: Vec<Extent>,
+    quiet: bool,
+    unmap_end: RunEnd,
+    map_end: RunEnd,
+    pub(super) undo: Undo,
+}
+
+/// Where the newest extent of a list ends: the index after its last entry, and that entry's value.
+#[derive(Clone, Copy, Debug, Default)]
+struct RunEnd {
+    next: u64,
+    tce: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Undo {
+    /// A write of one entry inside a leaf, which needs nothing else.
+    pub(super) one: Option<One>,
+    pub(super) segments: Vec<Segment>,
+    /// Old values of the entries of [`Saved::Part`] segments.
+    pub(super) values: Vec<u64>,
+    /// Old words of their cut bitmaps.
+    pub(super) cuts: Vec<u64>,
+    /// The entry after the write where that is the first of another leaf, and its old cut bit.
+    pub(super) after: Option<(u32, bool)>,
+}
+
+/// One entry as it was, and whether it and the next one began a run or a call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct One {
+    pub(super) index: u32,
+    pub(super) value: u64,
+    pub(super) cut: bool,
+    pub(super) next_cut: bool,
+}
+
+/// The part of a write that fell into one leaf.
+#[derive(Clone, Debug)]
+pub(super) struct Segment {
+    pub(super) leaf: u32,
+    pub(super) lo: u32,
+    pub(super) hi: u32,
+    pub(super) saved: Saved,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Saved {
+    /// There was no such leaf.
+    Absent,
+    /// The whole leaf, moved here.
+    Whole(Box<Leaf>),
+    /// Old values from this place in [`Undo::values`], old cut words from this place in [`Undo::cuts`].
+    Part { values: usize, cuts: usize },
+}
+
+impl Change {
+    /// An empty change.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A change that records no extents, only how to undo: for tables that nobody listens to.
+    #[must_use]
+    pub fn quiet() -> Self {
+        Self { quiet: true, ..Self::default() }
+    }
+
+    /// Whether extents are recorded from the next write on.
+    pub fn set_quiet(&mut self, quiet: bool) {
+        self.quiet = quiet;
+    }
+
+    /// Whether nobody needs to be told of anything. The table may have changed all the same.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.unmaps.is_empty() && self.maps.is_empty()
+    }
+
+    /// Forgets everything; the memory is kept for the next write unless it is large.
+    pub fn clear(&mut self) {
+        self.unmaps.clear();
+        self.maps.clear();
+        self.undo.one = None;
+        // Most writes store one entry and leave nothing else behind.
+        if !self.undo.segments.is_empty() {
+            self.undo.segments.clear();
+            self.undo.values.clear();
+            self.undo.cuts.clear();
+            self.undo.after = None;
+        }
+        self.unmap_end = RunEnd::default();
+        self.map_end = RunEnd::default();
+    }
+
+    /// Gives back the memory that a large write left behind.
+    pub fn shrink(&mut self) {
+        const KEEP: usize = 1 << 16;
+        self.unmaps.shrink_to(KEEP);
+        self.maps.shrink_to(KEEP);
+        self.undo.segments.shrink_to(KEEP);
+        self.undo.values.shrink_to(KEEP);
+        self.undo.cuts.shrink_to(KEEP);
+    }
+
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Records the replacement of one entry by another.
+    #[inline]
+    pub(super) fn entry(&mut self, entries: Entries, index: u32, old: u64, new: u64) {
+        if self.quiet || entries.same(old, new) {
+            return;
+        }
+        if Entries::is_mapped(old) {
+            push(&mut self.unmaps, &mut self.unmap_end, entries, index, old);
+        }
+        if Entries::is_mapped(new) {
+            push(&mut self.maps, &mut self.map_end, entries, index, new);
+        }
+    }
+}
+
+#[inline]
+fn push(list: &mut Vec<Extent>, end: &mut RunEnd, entries: Entries, index: u32, tce: u64) {
+    let joins = end.next == u64::from(index) && entries.continues(end.tce, tce);
+    *end = RunEnd { next: u64::from(index) + 1, tce };
+    if joins && let Some(run) = list.last_mut() {
+        run.pages += 1;
+        return;
+    }
+    list.push(entries.extent(index, 1, tce));
+}

@@ -1,0 +1,271 @@
+//! Finds leaves, and the next place where a run begins, in a table that is mostly not there.
+
+use super::leaf::{LEAF_MASK, LEAF_SHIFT, Leaf, next_bit};
+
+/// Leaves under one block, as a power of two; a table of 2^32 entries then has 8192 blocks.
+const BLOCK_SHIFT: u32 = 10;
+const BLOCK_LEAVES: u32 = 1 << BLOCK_SHIFT;
+const BLOCK_MASK: u32 = BLOCK_LEAVES - 1;
+const WORDS: usize = (BLOCK_LEAVES / 64) as usize;
+
+/// Leaves kept for the next allocation, so that a guest that maps and unmaps one page does not allocate each time.
+const SPARES: usize = 4;
+
+/// Which of the two bitmaps of a leaf.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Marks {
+    /// Where a run begins.
+    Boundary,
+    /// Where a run or a guest call begins.
+    Cut,
+}
+
+/// 1024 leaves, and which of them have marks.
+///
+/// A leaf that is not there can have one mark: at its first entry, where a run of the leaf before ends.
+#[derive(Clone, Debug)]
+struct Block {
+    leaves: [Option<Box<Leaf>>; BLOCK_LEAVES as usize],
+    boundary: [u64; WORDS],
+    cut: [u64; WORDS],
+    present: u32,
+}
+
+#[expect(clippy::indexing_slicing, reason = "every index is masked to the length of the array")]
+impl Block {
+    fn new() -> Box<Self> {
+        Box::new(Self {
+            leaves: [const { None }; BLOCK_LEAVES as usize],
+            boundary: [0; WORDS],
+            cut: [0; WORDS],
+            present: 0,
+        })
+    }
+
+    fn leaf(&self, leaf: u32) -> Option<&Leaf> {
+        self.leaves[(leaf & BLOCK_MASK) as usize].as_deref()
+    }
+
+    fn slot(&mut self, leaf: u32) -> &mut Option<Box<Leaf>> {
+        &mut self.leaves[(leaf & BLOCK_MASK) as usize]
+    }
+
+    fn marks(&self, marks: Marks) -> &[u64; WORDS] {
+        match marks {
+            Marks::Boundary => &self.boundary,
+            Marks::Cut => &self.cut,
+        }
+    }
+
+    /// Whether a leaf has a boundary; an absent one has it at its first entry.
+    fn marked(&self, leaf: u32) -> bool {
+        self.boundary[(leaf >> 6) as usize & (WORDS - 1)] >> (leaf & 63) & 1 != 0
+    }
+
+    fn mark(&mut self, leaf: u32, boundary: bool, cut: bool) {
+        let at = (leaf >> 6) as usize & (WORDS - 1);
+        put_bit(&mut self.boundary[at], leaf, boundary);
+        put_bit(&mut self.cut[at], leaf, cut);
+    }
+}
+
+fn put_bit(word: &mut u64, at: u32, bit: bool) {
+    let mask = 1u64 << (at & 63);
+    *word = if bit { *word | mask } else { *word & !mask };
+}
+
+/// A two-level tree of leaves with a summary bit per leaf and per block; all of it appears on first use.
+#[derive(Clone, Debug)]
+pub(super) struct Directory {
+    blocks: Vec<Option<Box<Block>>>,
+    /// A bit per block: it has a leaf with a boundary (or a boundary at the first entry of an absent leaf).
+    boundary: Vec<u64>,
+    /// The same for cuts.
+    cut: Vec<u64>,
+    spares: Vec<Box<Leaf>>,
+    leaves: u32,
+    blocks_present: u32,
+}
+
+impl Directory {
+    /// A directory for `entries` entries, with nothing in it.
+    pub(super) fn new(entries: u32) -> Self {
+        let blocks = entries.div_ceil(1 << (LEAF_SHIFT + BLOCK_SHIFT)) as usize;
+        let mut list = Vec::new();
+        list.resize_with(blocks, || None);
+        let words = blocks.div_ceil(64);
+        Self {
+            blocks: list,
+            boundary: vec![0; words],
+            cut: vec![0; words],
+            spares: Vec::new(),
+            leaves: 0,
+            blocks_present: 0,
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.blocks.fill_with(|| None);
+        self.boundary.fill(0);
+        self.cut.fill(0);
+        self.spares.clear();
+        self.leaves = 0;
+        self.blocks_present = 0;
+    }
+
+    fn block(&self, leaf: u32) -> Option<&Block> {
+        self.blocks.get((leaf >> BLOCK_SHIFT) as usize)?.as_deref()
+    }
+
+    pub(super) fn leaf(&self, leaf: u32) -> Option<&Leaf> {
+        self.block(leaf)?.leaf(leaf)
+    }
+
+    pub(super) fn leaf_mut(&mut self, leaf: u32) -> Option<&mut Leaf> {
+        self.blocks.get_mut((leaf >> BLOCK_SHIFT) as usize)?.as_mut()?.slot(leaf).as_deref_mut()
+    }
+
+    /// The raw value of one entry.
+    pub(super) fn get(&self, index: u32) -> u64 {
+        self.leaf(index >> LEAF_SHIFT).map_or(0, |leaf| leaf.get(index & LEAF_MASK))
+    }
+
+    /// A leaf to write to, made if it is not there; `None` beyond the end.
+    ///
+    /// A new leaf takes over the mark that its first entry may have had while it was absent.
+    pub(super) fn leaf_or_new(&mut self, leaf: u32) -> Option<&mut Leaf> {
+        let slot = self.blocks.get_mut((leaf >> BLOCK_SHIFT) as usize)?;
+        let block = slot.get_or_insert_with(|| {
+            self.blocks_present += 1;
+            Block::new()
+        });
+        if block.leaf(leaf).is_none() {
+            let marked = block.marked(leaf);
+            let mut fresh = self.spares.pop().unwrap_or_else(Leaf::new);
+            if marked {
+                fresh.boundary.set(0, true);
+                fresh.cut.set(0, true);
+                (fresh.boundaries, fresh.cuts) = (1, 1);
+            }
+            block.present += 1;
+            self.leaves += 1;
+            *block.slot(leaf) = Some(fresh);
+        }
+        block.slot(leaf).as_deref_mut()
+    }
+
+    /// Takes a leaf out; its summary bits are the caller's to set.
+    pub(super) fn take(&mut self, leaf: u32) -> Option<Box<Leaf>> {
+        let block = self.blocks.get_mut((leaf >> BLOCK_SHIFT) as usize)?.as_mut()?;
+        let taken = block.slot(leaf).take()?;
+        block.present -= 1;
+        self.leaves -= 1;
+        Some(taken)
+    }
+
+    /// Puts a leaf where there is none; its summary bits are the caller's to set.
+    pub(super) fn insert(&mut self, leaf: u32, taken: Box<Leaf>) {
+        let Some(slot) = self.blocks.get_mut((leaf >> BLOCK_SHIFT) as usize) else { return };
+        let block = slot.get_or_insert_with(|| {
+            self.blocks_present += 1;
+            Block::new()
+        });
+        if block.slot(leaf).replace(taken).is_none() {
+            block.present += 1;
+            self.leaves += 1;
+        }
+    }
+
+    /// Keeps an empty leaf for the next allocation.
+    pub(super) fn keep(&mut self, mut leaf: Box<Leaf>) {
+        if self.spares.len() < SPARES && leaf.stored == 0 {
+            leaf.recycle();
+            self.spares.push(leaf);
+        }
+    }
+
+    /// Sets the summary bits of a leaf. An absent leaf gets its block if it needs one, and takes it along when not.
+    pub(super) fn mark(&mut self, leaf: u32, boundary: bool, cut: bool) {
+        let number = leaf >> BLOCK_SHIFT;
+        let Some(slot) = self.blocks.get_mut(number as usize) else { return };
+        if slot.is_none() && !(boundary || cut) {
+            return;
+        }
+        let block = slot.get_or_insert_with(|| {
+            self.blocks_present += 1;
+            Block::new()
+        });
+        block.mark(leaf, boundary, cut);
+        let any_boundary = block.boundary.iter().any(|word| *word != 0);
+        let any_cut = block.cut.iter().any(|word| *word != 0);
+        if block.present == 0 && !any_boundary && !any_cut {
+            *slot = None;
+            self.blocks_present -= 1;
+        }
+        if let Some(word) = self.boundary.get_mut((number >> 6) as usize) {
+            put_bit(word, number, any_boundary);
+        }
+        if let Some(word) = self.cut.get_mut((number >> 6) as usize) {
+            put_bit(word, number, any_cut);
+        }
+    }
+
+    /// The first mark at or after entry `index`.
+    pub(super) fn next(&self, marks: Marks, index: u32) -> Option<u32> {
+        let leaf = index >> LEAF_SHIFT;
+        if let Some(block) = self.block(leaf) {
+            if let Some(found) = block.leaf(leaf) {
+                let bits = match marks {
+                    Marks::Boundary => &found.boundary,
+                    Marks::Cut => &found.cut,
+                };
+                if let Some(at) = bits.next(index & LEAF_MASK) {
+                    return Some(leaf << LEAF_SHIFT | at);
+                }
+            } else if index & LEAF_MASK == 0 && block.marked(leaf) {
+                return Some(index);
+            }
+        }
+        let leaf = self.next_leaf(marks, leaf.checked_add(1)?)?;
+        let at = match (self.leaf(leaf), marks) {
+            (None, _) => 0,
+            (Some(found), Marks::Boundary) => found.boundary.next(0)?,
+            (Some(found), Marks::Cut) => found.cut.next(0)?,
+        };
+        Some(leaf << LEAF_SHIFT | at)
+    }
+
+    /// The first leaf with a mark at or after leaf `leaf`; it may be absent, and then has its mark at entry 0.
+    pub(super) fn next_leaf(&self, marks: Marks, leaf: u32) -> Option<u32> {
+        let mut number = leaf >> BLOCK_SHIFT;
+        if let Some(block) = self.blocks.get(number as usize)?
+            && let Some(at) = next_bit(block.marks(marks), leaf & BLOCK_MASK)
+        {
+            return Some(number << BLOCK_SHIFT | at);
+        }
+        let summary = match marks {
+            Marks::Boundary => &self.boundary,
+            Marks::Cut => &self.cut,
+        };
+        number = next_bit(summary, number + 1)?;
+        let block = self.blocks.get(number as usize)?.as_deref()?;
+        Some(number << BLOCK_SHIFT | next_bit(block.marks(marks), 0)?)
+    }
+
+    /// All leaves that exist, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Leaf> {
+        self.blocks
+            .iter()
+            .flatten()
+            .flat_map(|block| block.leaves.iter().filter_map(Option::as_deref))
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        let leaves = self.leaves as usize + self.spares.len();
+        leaves * size_of::<Leaf>()
+            + self.blocks_present as usize * size_of::<Block>()
+            + self.blocks.capacity() * size_of::<Option<Box<Block>>>()
+            + (self.boundary.capacity() + self.cut.capacity()) * size_of::<u64>()
+            + self.spares.capacity() * size_of::<Box<Leaf>>()
+    }
+}

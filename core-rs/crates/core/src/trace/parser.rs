@@ -1,0 +1,257 @@
+//! Cuts a log into lines and reads the events among them.
+
+use super::format::{self, FIELDS, Fields};
+use super::kind::Kind;
+use super::scan::{decimal, decimal_digits, find};
+
+/// The longest line, without its end, that can be an event. Longer ones are passed over without being kept.
+pub const LINE_MAX: usize = 8192;
+
+/// One event of a log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Record<'a> {
+    /// What kind of event.
+    pub kind: Kind,
+    /// Its numbers in the order of its format; signed ones as two's complement.
+    pub fields: [u64; FIELDS],
+    /// Its text, for a kind that has one.
+    pub text: &'a [u8],
+    /// The number of its line, from 1.
+    pub line: u64,
+    /// Whether a line end follows. Without one the last number of the line may have been cut.
+    pub terminated: bool,
+    prefix: &'a [u8],
+    length: usize,
+}
+
+impl Record<'_> {
+    /// When it was logged, in microseconds, where the line says so.
+    #[must_use]
+    pub fn time(&self) -> Option<u64> {
+        let (_, rest) = decimal(self.prefix)?;
+        let (seconds, rest) = decimal(rest.get(1..)?)?;
+        let (fraction, _) = decimal(rest.get(1..)?)?;
+        seconds.checked_mul(1_000_000)?.checked_add(fraction)
+    }
+
+    /// The thread that logged it, where the line says so.
+    #[must_use]
+    pub fn thread(&self) -> Option<u32> {
+        let (thread, _) = decimal(self.prefix)?;
+        u32::try_from(thread).ok()
+    }
+}
+
+/// Where reading stops before the end.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Limits {
+    /// After this line.
+    pub line: u64,
+    /// Before the first line that ends beyond this many bytes.
+    pub offset: u64,
+    /// Before the first event later than this, in microseconds.
+    pub time: u64,
+}
+
+impl Limits {
+    /// Reading goes on to the end.
+    pub const NONE: Self = Self { line: u64::MAX, offset: u64::MAX, time: u64::MAX };
+}
+
+/// What [`Parser::next`] found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Found<'a> {
+    /// An event.
+    Event(Record<'a>),
+    /// A limit was reached.
+    Limit,
+    /// Everything is read but perhaps the beginning of a line: more bytes are needed.
+    Input,
+}
+
+/// Reads the events of a log from bytes that come in pieces of any size, in constant memory.
+///
+/// ```
+/// use giommu_core::trace::kind::Kind;
+/// use giommu_core::trace::parser::{Found, Limits, Parser};
+///
+/// let log = b"a foreign line\n7@1.000002:spapr_iommu_ddw_remove liobn=0x80000001\n";
+/// let (mut parser, mut at) = (Parser::default(), 0);
+/// let Found::Event(event) = parser.next(log, &mut at, true, &Limits::NONE) else { panic!("one event") };
+/// assert_eq!((event.kind, event.line, event.time()), (Kind::DdwRemove, 2, Some(1_000_002)));
+/// assert_eq!(parser.next(log, &mut at, true, &Limits::NONE), Found::Input);
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Parser {
+    lines: u64,
+    events: u64,
+    unparsed: u64,
+    offset: u64,
+    /// Inside a line that is too long, which was counted when that showed.
+    passing: bool,
+}
+
+impl Parser {
+    /// Lines read.
+    #[must_use]
+    pub fn lines(&self) -> u64 {
+        self.lines
+    }
+
+    /// Lines that were events.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Lines that begin as events do and are none.
+    #[must_use]
+    pub fn unparsed(&self) -> u64 {
+        self.unparsed
+    }
+
+    /// Bytes read.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Reads up to the next event from `input[*at..]` and moves `at` past it.
+    ///
+    /// On [`Found::Input`] what is left from `at` on, at most [`LINE_MAX`] bytes, must stand before the next bytes in
+    /// the next call. `last` says that no bytes follow: then nothing is left.
+    pub fn next<'a>(&mut self, input: &'a [u8], at: &mut usize, last: bool, limits: &Limits) -> Found<'a> {
+        loop {
+            let rest = input.get(*at..).unwrap_or_default();
+            if rest.is_empty() {
+                return Found::Input;
+            }
+            if self.passing {
+                let end = find(rest, b'\n');
+                self.passing = end.is_none();
+                self.advance(at, end.map_or(rest.len(), |end| end + 1));
+                continue;
+            }
+            if self.lines >= limits.line {
+                return Found::Limit;
+            }
+            let prefix = prefix(rest);
+            let (stamp, body) = rest.split_at_checked(prefix).unwrap_or((&[], rest));
+            if let Some(hot) = format::hot(body)
+                && let Some(end) = line_end(hot.rest)
+            {
+                let length = rest.len() - hot.rest.len() + end;
+                if length <= LINE_MAX {
+                    let record = self.record(hot.kind, hot.fields, hot.text, stamp, length);
+                    return self.event(record, at, limits);
+                }
+            }
+            let (line, length, terminated) = match find(rest, b'\n') {
+                Some(end) => (rest.get(..end).unwrap_or_default(), end + 1, true),
+                None if last || rest.len() > LINE_MAX => (rest, rest.len(), false),
+                None => return Found::Input,
+            };
+            if self.offset.saturating_add(length as u64) > limits.offset {
+                return Found::Limit;
+            }
+            if line.len() > LINE_MAX {
+                self.lines += 1;
+                self.unparsed += u64::from(named(line.get(prefix..LINE_MAX).unwrap_or_default()).is_some());
+                self.passing = !terminated;
+                self.advance(at, length);
+                continue;
+            }
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            let Some((kind, text)) = named(line.get(prefix..).unwrap_or_default()) else {
+                self.lines += 1;
+                self.advance(at, length);
+                continue;
+            };
+            if let Some((fields, text)) = format::fields(kind, text) {
+                let record = Record { terminated, ..self.record(kind, fields, text, stamp, length) };
+                return self.event(record, at, limits);
+            }
+            self.lines += 1;
+            self.unparsed += 1;
+            self.advance(at, length);
+        }
+    }
+
+    /// Undoes the reading of the event that [`Self::next`] found last.
+    pub fn unread(&mut self, record: &Record<'_>, at: &mut usize) {
+        *at = at.saturating_sub(record.length);
+        self.offset = self.offset.saturating_sub(record.length as u64);
+        self.lines = self.lines.saturating_sub(1);
+        self.events = self.events.saturating_sub(1);
+    }
+
+    /// Counts the event that [`Self::next`] found last as one that does not parse after all.
+    pub fn reject(&mut self) {
+        self.events = self.events.saturating_sub(1);
+        self.unparsed += 1;
+    }
+
+    #[inline]
+    fn record<'a>(&self, kind: Kind, fields: Fields, text: &'a [u8], prefix: &'a [u8], length: usize) -> Record<'a> {
+        Record { kind, fields, text, line: self.lines + 1, terminated: true, prefix, length }
+    }
+
+    #[inline]
+    fn event<'a>(&mut self, record: Record<'a>, at: &mut usize, limits: &Limits) -> Found<'a> {
+        let beyond = self.offset.saturating_add(record.length as u64) > limits.offset;
+        if beyond || (limits.time != u64::MAX && record.time().is_some_and(|time| time > limits.time)) {
+            return Found::Limit;
+        }
+        self.lines += 1;
+        self.events += 1;
+        self.advance(at, record.length);
+        Found::Event(record)
+    }
+
+    #[inline]
+    fn advance(&mut self, at: &mut usize, length: usize) {
+        *at += length;
+        self.offset += length as u64;
+    }
+}
+
+/// How long the line end at the front is; `None` if there is none.
+#[inline]
+fn line_end(text: &[u8]) -> Option<usize> {
+    match text {
+        [b'\n', ..] => Some(1),
+        [b'\r', b'\n', ..] => Some(2),
+        _ => None,
+    }
+}
+
+/// How long the prefix `PID@SECONDS.MICROSECONDS:` is; 0 if there is none.
+#[inline]
+fn prefix(text: &[u8]) -> usize {
+    let thread = decimal_digits(text);
+    if thread == 0 || thread > 10 || text.get(thread) != Some(&b'@') {
+        return 0;
+    }
+    let Some(rest) = text.get(thread + 1..) else { return 0 };
+    let seconds = decimal_digits(rest);
+    if seconds == 0 || seconds > 12 || rest.get(seconds) != Some(&b'.') {
+        return 0;
+    }
+    let Some(rest) = rest.get(seconds + 1..) else { return 0 };
+    if decimal_digits(rest) == 6 && rest.get(6) == Some(&b':') { thread + seconds + 9 } else { 0 }
+}
+
+/// The event whose name stands at the front of a line, and what follows the name and a space.
+fn named(line: &[u8]) -> Option<(Kind, &[u8])> {
+    // Saves looking for the name's end in lines that others write.
+    if !matches!(line.first(), Some(b's' | b'v' | b'i')) {
+        return None;
+    }
+    let end = line.iter().take(64).position(|byte| *byte == b' ');
+    let name = end.map_or(line, |end| line.get(..end).unwrap_or_default());
+    let rest = end.and_then(|end| line.get(end + 1..)).unwrap_or_default();
+    Some((Kind::named(name)?, rest))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,7 @@
+//! The WebAssembly façade of giommu's core: it converts, calls and converts back, and decides nothing.
+
+mod container;
+mod record;
+mod table;
+mod trace;
+mod walker;

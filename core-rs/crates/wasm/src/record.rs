@@ -1,0 +1,47 @@
+//! The fixed records in which batches leave WebAssembly.
+
+use giommu_core::address::{Gpa, Iova};
+use giommu_core::extent::Extent;
+use giommu_core::perm::Perm;
+
+/// One extent as JavaScript reads it from the memory of WebAssembly: 24 bytes, little endian.
+///
+/// JavaScript's `ExtentView` reads the same layout; change both together.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ExtentRecord {
+    iova: u64,
+    target: u64,
+    pages: u32,
+    /// Bits 0-7: permission; bits 8-15: page shift.
+    meta: u32,
+}
+
+impl From<&Extent> for ExtentRecord {
+    fn from(extent: &Extent) -> Self {
+        Self {
+            iova: extent.iova.0,
+            target: extent.target.0,
+            pages: extent.pages,
+            meta: u32::from(extent.perm.bits()) | u32::from(extent.page_shift) << 8,
+        }
+    }
+}
+
+impl From<&ExtentRecord> for Extent {
+    fn from(record: &ExtentRecord) -> Self {
+        Self {
+            iova: Iova(record.iova),
+            target: Gpa(record.target),
+            pages: record.pages,
+            page_shift: (record.meta >> 8) as u8,
+            perm: Perm::from_bits(u64::from(record.meta)),
+        }
+    }
+}
+
+/// Where JavaScript finds a batch of records: its address in the memory of WebAssembly.
+#[must_use]
+pub fn pointer(records: &[ExtentRecord]) -> u32 {
+    records.as_ptr() as usize as u32
+}

@@ -1,0 +1,60 @@
+/**
+ * The command `giommu`.
+ *
+ * ```sh
+ * deno run --allow-read jsr:@giommu/cli replay qemu.log
+ * ```
+ *
+ * It needs leave to read its input, and to write only where `--dump` says so.
+ *
+ * @module
+ */
+
+import { checkCommand } from "./check.ts";
+import { HELP } from "./help.ts";
+import { write } from "./output.ts";
+import { replayCommand } from "./replay.ts";
+import { UsageError } from "./usage_error.ts";
+
+/** The subcommands: each takes what was typed after its name, and returns the exit status. */
+const COMMANDS: Readonly<Record<string, (args: readonly string[]) => Promise<number>>> = {
+  replay: replayCommand,
+  check: checkCommand,
+};
+
+/**
+ * Runs the command.
+ *
+ * @param args What was typed after `giommu`.
+ * @returns The exit status: 0 all agrees, 1 something differs or was refused, 2 bad input or arguments.
+ */
+export async function main(args: readonly string[]): Promise<number> {
+  const [name, ...rest] = args;
+  try {
+    if (name === undefined || name === "--help" || name === "-h" || name === "help") {
+      write(HELP);
+      return name === undefined ? 2 : 0;
+    }
+    const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+    if (command === undefined) {
+      throw new UsageError(`'${name}' is not a command; there are ${Object.keys(COMMANDS).join(", ")}`);
+    }
+    return await command(rest);
+  } catch (error) {
+    // A reader that went away (`giommu … | head`) is not an error of ours.
+    if (error instanceof Deno.errors.BrokenPipe) return 0;
+    console.error(`giommu: ${oneLine(error)}`);
+    return 2;
+  }
+}
+
+/** What went wrong, on one line and without a stack. */
+function oneLine(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  return message.replaceAll(/\s*\n\s*/g, " ");
+}
+
+if (import.meta.main) {
+  Deno.addSignalListener("SIGINT", () => Deno.exit(130));
+  Deno.exit(await main(Deno.args));
+}

@@ -1,0 +1,47 @@
+import { count, fileSize } from "./terminal.ts";
+
+const EVERY_MS = 200;
+
+/** Shows on standard error how far a long input was read, where a person looks at it. */
+export class Progress {
+  readonly #shown: boolean;
+  readonly #total: number | undefined;
+  #next: number;
+  #drawn = false;
+
+  /**
+   * Creates a progress line; it appears only if the work takes longer than a moment.
+   *
+   * @param terminal Whether standard error is a terminal.
+   * @param total Bytes that will be read, where known.
+   */
+  constructor(terminal: boolean, total?: number) {
+    this.#shown = terminal;
+    this.#total = total;
+    this.#next = performance.now() + 2 * EVERY_MS;
+  }
+
+  /**
+   * Tells how far the work is.
+   *
+   * @param bytes Bytes read so far.
+   * @param lines Lines read so far.
+   */
+  update(bytes: number, lines: number): void {
+    if (!this.#shown || performance.now() < this.#next) return;
+    this.#next = performance.now() + EVERY_MS;
+    const share = this.#total ? `${Math.min(100, Math.floor(100 * bytes / this.#total))}% ` : "";
+    this.#write(`\r\x1b[K${share}${fileSize(bytes)}, ${count(lines)} lines`);
+    this.#drawn = true;
+  }
+
+  /** Removes the line. */
+  clear(): void {
+    if (this.#drawn) this.#write("\r\x1b[K");
+    this.#drawn = false;
+  }
+
+  #write(text: string): void {
+    Deno.stderr.writeSync(new TextEncoder().encode(text));
+  }
+}

@@ -1,0 +1,8 @@
+/**
+ * The raw WebAssembly core, for giommu's own packages. It is promised to nobody else: names and layouts change with the core.
+ *
+ * @module
+ */
+
+export * from "./_wasm/giommu_wasm.js";
+export { ExtentView } from "./extent_view.ts";

@@ -1,0 +1,7 @@
+/**
+ * The guest's physical memory map: regions, address spaces, listeners, IOMMU regions, replay.
+ *
+ * @module
+ */
+
+export {};

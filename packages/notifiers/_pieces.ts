@@ -1,0 +1,70 @@
+import type { AddressRange } from "@giommu/core";
+import { ADDRESS_MAX, intersect } from "@giommu/core";
+import type { IotlbEntry } from "./entry.ts";
+import type { IotlbEvent } from "./event.ts";
+import { cropEvent, newEvent } from "./event.ts";
+import { IommuNotifierFlag } from "./flag.ts";
+import { IommuPerm } from "./perm.ts";
+
+/** What a notifier can hear live: its range, but for what a walk still has ahead. */
+export interface Audible {
+  readonly range: AddressRange;
+  readonly ahead: AddressRange | undefined;
+}
+
+/** Appends the audible parts of an event: none, one, or the two on either side of what lies ahead of a walk. */
+export function appendAudible(out: IotlbEvent[], event: IotlbEvent, { range, ahead }: Audible): void {
+  const inside = cropEvent(event, range);
+  if (inside === undefined) return;
+  if (ahead === undefined || intersect(inside.iova, ahead) === undefined) {
+    out.push(inside);
+    return;
+  }
+  if (inside.iova.start < ahead.start) {
+    const behind = cropEvent(inside, { start: 0n, last: ahead.start - 1n });
+    if (behind !== undefined) out.push(behind);
+  }
+  if (inside.iova.last > ahead.last) {
+    const beyond = cropEvent(inside, { start: ahead.last + 1n, last: ADDRESS_MAX });
+    if (beyond !== undefined) out.push(beyond);
+  }
+}
+
+/** One UNMAP per run of entries with adjoining addresses and one page size. */
+export function unmapEvents(entries: readonly IotlbEntry[]): IotlbEvent[] {
+  const events: IotlbEvent[] = [];
+  let open: { start: bigint; last: bigint; pageSize: bigint } | undefined;
+  for (const { iova, pageSize } of entries) {
+    if (open !== undefined && open.pageSize === pageSize && open.last + 1n === iova.start) {
+      open.last = iova.last;
+      continue;
+    }
+    if (open !== undefined) events.push(unmapOf(open, open.pageSize));
+    open = { start: iova.start, last: iova.last, pageSize };
+  }
+  if (open !== undefined) events.push(unmapOf(open, open.pageSize));
+  return events;
+}
+
+/** An UNMAP of fields that have been checked. */
+export function unmapOf({ start, last }: AddressRange, pageSize: bigint): IotlbEvent {
+  return newEvent(IommuNotifierFlag.UNMAP, { start, last }, 0n, IommuPerm.NONE, pageSize, undefined);
+}
+
+/** A MAP of an entry that has been checked. */
+export function mapOf(entry: IotlbEntry): IotlbEvent {
+  return newEvent(IommuNotifierFlag.MAP, entry.iova, entry.target, entry.perm, entry.pageSize, entry.targetSpace);
+}
+
+/** Sorts ranges and joins those that overlap or adjoin. */
+export function mergeRanges(ranges: readonly AddressRange[]): readonly AddressRange[] {
+  if (ranges.length < 2) return ranges;
+  const sorted = [...ranges].sort((a, b) => a.start < b.start ? -1 : a.start > b.start ? 1 : 0);
+  const merged: { start: bigint; last: bigint }[] = [];
+  for (const { start, last } of sorted) {
+    const open = merged.at(-1);
+    if (open === undefined || start > open.last + 1n) merged.push({ start, last });
+    else if (last > open.last) open.last = last;
+  }
+  return merged;
+}

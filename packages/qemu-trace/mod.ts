@@ -1,0 +1,7 @@
+/**
+ * Reads and writes QEMU trace logs and migration streams.
+ *
+ * @module
+ */
+
+export {};

@@ -1,0 +1,7 @@
+/**
+ * sPAPR translation tables, hypercalls and PCI host bridges.
+ *
+ * @module
+ */
+
+export {};
