@@ -19,7 +19,11 @@ declare module "@std/assert" {
   export function assertFalse(condition: unknown, message?: string): asserts condition is false;
   export function assertExists<T>(actual: T, message?: string): asserts actual is NonNullable<T>;
   export function assertInstanceOf<E>(actual: unknown, type: AnyClass<E>, message?: string): asserts actual is E;
-  export function assertNotInstanceOf<A, E>(actual: A, type: AnyClass<E>, message?: string): asserts actual is Exclude<A, E>;
+  export function assertNotInstanceOf<A, E>(
+    actual: A,
+    type: AnyClass<E>,
+    message?: string,
+  ): asserts actual is Exclude<A, E>;
 
   export function assertEquals<T>(actual: T, expected: T, message?: string): void;
   export function assertNotEquals<T>(actual: T, expected: T, message?: string): void;

@@ -26,7 +26,13 @@ export interface MemorySection {
 /** Makes the part of a section that lies in a range inside it. */
 export function sectionPart(section: MemorySection, start: bigint, last: bigint): MemorySection {
   if (start === section.range.start && last === section.range.last) return section;
-  return newSection(section.region, section.offsetWithinRegion + (start - section.range.start), start, last, section.space);
+  return newSection(
+    section.region,
+    section.offsetWithinRegion + (start - section.range.start),
+    start,
+    last,
+    section.space,
+  );
 }
 
 /** Makes a section. */

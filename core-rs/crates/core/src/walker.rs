@@ -103,6 +103,9 @@ pub struct Walker {
     mask: u64,
     /// The next address to ask for; `None` at the end.
     cursor: Option<Iova>,
+    /// The first address that is neither known to be a hole nor part of a run; at most `cursor`. An entry that is
+    /// not aligned to the granularity may begin between the two.
+    floor: Option<Iova>,
     /// The run that the next entry may join.
     open: Option<Run>,
     joins: bool,
@@ -117,7 +120,8 @@ impl Walker {
         if !granularity.is_power_of_two() {
             return Err(WalkError::Granularity(granularity));
         }
-        Ok(Self { last: range.last(), mask: granularity - 1, cursor: Some(range.start()), open: None, joins: true })
+        let start = Some(range.start());
+        Ok(Self { last: range.last(), mask: granularity - 1, cursor: start, floor: start, open: None, joins: true })
     }
 
     /// The same walk, but every entry is a run of its own.
@@ -136,13 +140,13 @@ impl Walker {
     /// The first address that no returned run and no hole has covered; `None` once everything is covered.
     #[must_use]
     pub fn position(&self) -> Option<Iova> {
-        self.open.map_or(self.cursor, |run| Some(run.range.start()))
+        self.open.map_or(self.floor, |run| Some(run.range.start()))
     }
 
     /// The probed address is mapped by `entry`. Returns the run before it, if the entry did not join that.
     ///
-    /// The entry is cropped to what lies ahead; the walk goes on behind its end, so that an entry larger than the
-    /// granularity is met once, and of entries smaller than the granularity none is missed.
+    /// The entry is cropped to what lies ahead; the walk goes on right behind its end. So an entry larger than the
+    /// granularity is met once, and so is every entry of at least the granularity's length, whatever its alignment.
     ///
     /// # Errors
     /// [`WalkError::WrongEntry`], [`WalkError::BadEntry`], [`WalkError::Over`]; the walk stays where it is.
@@ -154,9 +158,10 @@ impl Walker {
         if entry.perm.is_none() || entry.page_shift > 64 {
             return Err(WalkError::BadEntry(probe));
         }
+        let start = entry.range.start().max(self.floor.unwrap_or(probe));
         let last = entry.range.last().min(self.last);
-        let range = IovaRange::new(probe, last).ok_or(WalkError::BadEntry(probe))?;
-        let cut = probe.0 - entry.range.start().0;
+        let range = IovaRange::new(start, last).ok_or(WalkError::BadEntry(probe))?;
+        let cut = start.0 - entry.range.start().0;
         let run = Run {
             range,
             target: entry.target.wrapping_add(cut),
@@ -166,6 +171,7 @@ impl Walker {
             pages_minus_1: page_of(last.0 - entry.range.start().0, entry.page_shift) - page_of(cut, entry.page_shift),
         };
         self.cursor = self.after(last);
+        self.floor = self.cursor;
         match self.open {
             Some(open) => match self.join(open, run) {
                 Some(joined) => {
@@ -187,25 +193,24 @@ impl Walker {
     /// [`WalkError::Over`] if nothing was asked for.
     pub fn answer_hole(&mut self, next: NextMapped) -> Result<Option<Run>, WalkError> {
         let probe = self.cursor.ok_or(WalkError::Over)?;
-        self.cursor = match next {
-            NextMapped::Nothing => None,
-            NextMapped::At(address) if address > probe => (address <= self.last).then_some(address),
-            // The end of the granule that the probe lies in; `after` knows the end of the walk and of the space.
-            NextMapped::Unknown | NextMapped::At(_) => self.after(Iova(probe.0 | self.mask)),
-        };
+        match next {
+            NextMapped::Nothing => (self.cursor, self.floor) = (None, None),
+            NextMapped::At(address) if address > probe => {
+                self.cursor = (address <= self.last).then_some(address);
+                self.floor = self.cursor;
+            }
+            NextMapped::Unknown | NextMapped::At(_) => {
+                // The end of the granule that the probe lies in; `after` knows the end of the walk and of the space.
+                self.cursor = self.after(Iova(probe.0 | self.mask));
+                self.floor = self.cursor.and(self.after(probe));
+            }
+        }
         Ok(self.open.take())
     }
 
     /// Gives out the run that is still open; the walk can go on, but nothing joins that run any more.
     pub fn finish(&mut self) -> Option<Run> {
         self.open.take()
-    }
-
-    /// Forgets the run that is still open and goes back to its start, because it is out of date.
-    pub fn restart(&mut self) {
-        if let Some(run) = self.open.take() {
-            self.cursor = Some(run.range.start());
-        }
     }
 
     /// The address behind `last`; `None` at the end of the walk, which may be the top of the space.

@@ -74,11 +74,6 @@ impl RawWalker {
         self.take(Ok(run))
     }
 
-    /// Forgets the run that is still open and goes back to its start.
-    pub fn restart(&mut self) {
-        self.walker.restart();
-    }
-
     /// The first address of the run that was given out last.
     #[wasm_bindgen(getter, js_name = runStart)]
     #[must_use]

@@ -28,16 +28,11 @@ pub struct Failure {
 
 impl Failure {
     /// Adds `ranges` to `failure`; the first kind stays.
-    pub(super) fn add(
-        failure: &mut Option<Self>,
-        kind: FailureKind,
-        ranges: impl IntoIterator<Item = IovaRange>,
-    ) {
+    pub(super) fn add(failure: &mut Option<Self>, kind: FailureKind, ranges: impl IntoIterator<Item = IovaRange>) {
         let failure = failure.get_or_insert(Self { kind, ranges: Vec::new() });
         let ordered = |failure: &Self, range: &IovaRange| {
             failure.ranges.last().is_none_or(|end| {
-                end.last() < range.start()
-                    && end.last().checked_add(1).is_some_and(|next| next < range.start())
+                end.last() < range.start() && end.last().checked_add(1).is_some_and(|next| next < range.start())
             })
         };
         for range in ranges {

@@ -101,9 +101,7 @@ impl HostMaps {
             .next_back()
             .map(|(_, map)| map)
             .filter(move |map| map.range.last() >= range.start());
-        before
-            .into_iter()
-            .chain(self.by_start.range(range.start()..=range.last()).map(|(_, map)| map))
+        before.into_iter().chain(self.by_start.range(range.start()..=range.last()).map(|(_, map)| map))
     }
 
     /// The map that holds `address`.

@@ -89,15 +89,8 @@ impl Step {
             .sum();
         // Only the first and the last map can reach beyond the range.
         let edges = [maps.first(), maps.last().filter(|_| maps.len() > 1)];
-        let inserted =
-            edges.into_iter().flatten().flat_map(|map| map.outside(range)).flatten().collect();
-        Some(Self {
-            op: HostOp::Unmap { range: covered, bytes },
-            intent,
-            removed: maps,
-            inserted,
-            part: Some(covered),
-        })
+        let inserted = edges.into_iter().flatten().flat_map(|map| map.outside(range)).flatten().collect();
+        Some(Self { op: HostOp::Unmap { range: covered, bytes }, intent, removed: maps, inserted, part: Some(covered) })
     }
 
     /// One UNMAP of a whole map of which the guest removed only `part`.
@@ -107,13 +100,7 @@ impl Step {
     }
 
     pub(super) fn quiesce() -> Self {
-        Self {
-            op: HostOp::Quiesce,
-            intent: Intent::Quiesce,
-            removed: Vec::new(),
-            inserted: Vec::new(),
-            part: None,
-        }
+        Self { op: HostOp::Quiesce, intent: Intent::Quiesce, removed: Vec::new(), inserted: Vec::new(), part: None }
     }
 
     /// What an UNMAP that failed left on the host: without the gaps that a wide one passes.

@@ -60,9 +60,7 @@ pub enum LimitsError {
     #[error("the host offers no page size")]
     NoPageSize,
     /// Coalesced maps on a host that cannot split them, and holes are forbidden.
-    #[error(
-        "coalesced maps on a host that cannot split them need holes or a way to stop the device"
-    )]
+    #[error("coalesced maps on a host that cannot split them need holes or a way to stop the device")]
     HolesForbidden,
 }
 
@@ -85,17 +83,13 @@ impl HostLimits {
     /// `range`, grown to whole pages of the host.
     pub(super) fn page_hull(&self, range: IovaRange) -> IovaRange {
         let mask = (1u64 << self.page_shift()) - 1;
-        IovaRange::new(
-            crate::address::Iova(range.start().0 & !mask),
-            crate::address::Iova(range.last().0 | mask),
-        )
-        .unwrap_or(range)
+        IovaRange::new(crate::address::Iova(range.start().0 & !mask), crate::address::Iova(range.last().0 | mask))
+            .unwrap_or(range)
     }
 
     /// The first part of `range` that lies outside every IOVA range or beyond the one that holds its start.
     pub(super) fn outside(&self, range: IovaRange) -> Option<IovaRange> {
-        let Some(home) = self.iova_ranges.iter().find(|usable| usable.contains(range.start()))
-        else {
+        let Some(home) = self.iova_ranges.iter().find(|usable| usable.contains(range.start())) else {
             let last = self
                 .iova_ranges
                 .iter()

@@ -48,12 +48,13 @@ impl Container {
         self.drop_steps();
     }
 
-    /// Fails the container for a reason of the caller's: it could not ask the host for what the guest removed.
+    /// Fails the container for a reason of the caller's: it could not ask the host for what the guest removed in `range`.
     ///
-    /// The caller names the range where host and guest differ. Calls not yet reported are forgotten.
+    /// What the host holds there is added to the failure's ranges. Calls not yet reported are forgotten.
     pub fn fail(&mut self, kind: FailureKind, range: IovaRange) {
         self.cancel();
-        Failure::add(&mut self.failure, kind, [range]);
+        let held: Vec<_> = self.maps.overlapping(range).filter_map(|map| map.range.intersection(range)).collect();
+        Failure::add(&mut self.failure, kind, held);
     }
 
     /// Queues a step and applies its effect.
@@ -119,12 +120,8 @@ impl Container {
                 Failure::add(&mut self.failure, FailureKind::Unmap, part);
             }
             Intent::Quiesce => {
-                let kept: Vec<_> = self
-                    .steps
-                    .iter()
-                    .filter(|next| next.intent == Intent::Hole)
-                    .filter_map(|hole| hole.part)
-                    .collect();
+                let kept: Vec<_> =
+                    self.steps.iter().filter(|next| next.intent == Intent::Hole).filter_map(|hole| hole.part).collect();
                 self.drop_steps();
                 Failure::add(&mut self.failure, FailureKind::Quiesce, kept);
             }

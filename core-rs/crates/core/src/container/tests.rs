@@ -274,10 +274,7 @@ fn a_cut_part_comes_back_without_touching_the_rest() {
     drain(&mut container);
     container.rollback();
     assert_eq!(drain(&mut container), [map(0x1000, 0x1fff, 0x10_1000)]);
-    assert_eq!(
-        ranges(&container),
-        [(0, 0xfff, 0x10_0000), (0x1000, 0x1fff, 0x10_1000), (0x2000, 0x3fff, 0x10_2000)]
-    );
+    assert_eq!(ranges(&container), [(0, 0xfff, 0x10_0000), (0x1000, 0x1fff, 0x10_1000), (0x2000, 0x3fff, 0x10_2000)]);
 }
 
 #[test]
@@ -395,6 +392,16 @@ fn the_whole_space_can_be_one_map() {
     drain(&mut container);
     container.unmap(IovaRange::ALL).expect("unmap");
     assert_eq!(drain(&mut container), [HostOp::Unmap { range: IovaRange::ALL, bytes: 1 << 64 }]);
+}
+
+#[test]
+fn a_container_can_be_failed_for_what_it_could_not_ask() {
+    let mut container = container(Split::None, Coalesce::None, HolePolicy::Forbid);
+    container.map(run(0, 8, 0x10_0000), Kind::Ram).expect("map");
+    drain(&mut container);
+    container.fail(FailureKind::Unmap, range(0x6000, 0xffff));
+    let failure = container.failure().expect("failed");
+    assert_eq!((failure.kind, failure.ranges.as_slice()), (FailureKind::Unmap, &[range(0x6000, 0x7fff)][..]));
 }
 
 #[test]

@@ -142,6 +142,7 @@ pub struct TceTable {
     mapped: u32,
     /// Mapped entries that begin a run.
     runs: u32,
+    version: u64,
 }
 
 impl fmt::Debug for TceTable {
@@ -170,6 +171,7 @@ impl TceTable {
             stored: 0,
             mapped: 0,
             runs: 0,
+            version: 0,
         })
     }
 
@@ -201,6 +203,12 @@ impl TceTable {
     fn index_at(&self, offset: u64) -> Option<u32> {
         let index = u32::try_from(offset >> self.geometry.page_shift).ok()?;
         (index < self.geometry.entries).then_some(index)
+    }
+
+    /// A number that grows whenever entries may have changed: a walk that was left looks at it before it goes on.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// How many entries are not zero.
@@ -248,6 +256,7 @@ impl TceTable {
             .filter(|last| *last < self.geometry.entries)
             .ok_or(TableError::OutOfRange)?;
         self.check_limit(first, last, values)?;
+        self.version += 1;
         if let Values::Same(value, 1) = values
             && self.store_one(first, value, true, true, change)
         {
@@ -272,6 +281,7 @@ impl TceTable {
         if index >= self.geometry.entries || full {
             return false;
         }
+        self.version += 1;
         self.store(
             index >> LEAF_SHIFT,
             index & LEAF_MASK,
@@ -284,8 +294,26 @@ impl TceTable {
         true
     }
 
+    /// Makes entries 0 and tells nobody: for mappings that the host has lost. What lies beyond the end is left alone.
+    pub fn clear_range(&mut self, first: u32, count: u32) {
+        let count = count.min(self.geometry.entries.saturating_sub(first));
+        // Zeros in range are never refused.
+        let _ = self.write(first, Values::Same(0, count), &mut Change::quiet());
+    }
+
+    /// Makes every entry 0 that `change` told of, and tells nobody: for a write whose old mappings the host failed to
+    /// remove, so that nothing may be mapped there.
+    pub fn clear_changed(&mut self, change: &Change) {
+        for extent in change.unmaps.iter().chain(&change.maps) {
+            if let Some(first) = self.index_of(extent.iova.0) {
+                self.clear_range(first, extent.pages);
+            }
+        }
+    }
+
     /// Makes every entry 0 and tells nobody, as a reset of the device does.
     pub fn clear_all(&mut self) {
+        self.version += 1;
         self.directory.clear();
         (self.stored, self.mapped, self.runs) = (0, 0, 0);
     }
@@ -369,7 +397,14 @@ impl TceTable {
     ///
     /// `cut` and `next_cut` say whether a call begins at the entry and at the one after it.
     #[inline]
-    fn store_one(&mut self, index: u32, new: u64, cut: bool, next_cut: bool, change: &mut Change) -> bool {
+    fn store_one(
+        &mut self,
+        index: u32,
+        new: u64,
+        cut: bool,
+        next_cut: bool,
+        change: &mut Change,
+    ) -> bool {
         let at = index & LEAF_MASK;
         if at == 0 || at == LEAF_MASK || index + 1 >= self.geometry.entries {
             return false;
@@ -391,7 +426,8 @@ impl TceTable {
         self.mapped = self.mapped + u32::from(is) - u32::from(was);
         let had = (leaf.boundaries != 0, leaf.cuts != 0);
         let (began, old_cut) = leaf.set_marks(at, begins, begins || (is && cut));
-        let (next_began, old_next_cut) = leaf.set_marks(at + 1, next_begins, next_begins || (after_is && next_cut));
+        let (next_began, old_next_cut) =
+            leaf.set_marks(at + 1, next_begins, next_begins || (after_is && next_cut));
         self.runs = self.runs + u32::from(is && begins) + u32::from(after_is && next_begins)
             - u32::from(was && began)
             - u32::from(after_is && next_began);

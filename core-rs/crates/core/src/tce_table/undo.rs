@@ -10,6 +10,7 @@ impl TceTable {
     ///
     /// Only for the newest write to this table, and once.
     pub fn undo(&mut self, change: &Change) {
+        self.version += 1;
         if let Some(one) = change.undo.one {
             self.restore_one(one);
         }

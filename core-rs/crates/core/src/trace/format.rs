@@ -22,6 +22,8 @@ fn valid(kind: Kind, fields: &Fields, text: &[u8]) -> bool {
         (Kind::Xlate, [_, _, _, perm, ..]) => *perm <= 3,
         (Kind::PreSave, [_, _, _, shift, ..]) | (Kind::PostLoad, [_, _, _, _, shift, ..]) => *shift <= 63,
         (Kind::MapNotify, _) => matches!(text, b"MAP" | b"UNMAP"),
+        // PAPR's list is one page of 512 entries.
+        (Kind::Indirect | Kind::PciIndirect, [_, _, _, last, ..]) => *last < 512,
         _ => true,
     }
 }
@@ -148,7 +150,7 @@ fn call(text: &[u8], pci: bool) -> Option<Hot<'_>> {
             let (tce, text) = hexadecimal(eat(text, b" tceN=0x")?)?;
             let (ret, rest) = ret(text)?;
             let kind = if pci { Kind::PciIndirect } else { Kind::Indirect };
-            Some(Hot { kind, fields: [liobn, ioba, list, last, tce, ret, 0, 0], text: &[], rest })
+            (last < 512).then_some(Hot { kind, fields: [liobn, ioba, list, last, tce, ret, 0, 0], text: &[], rest })
         }
         _ => None,
     }
@@ -401,6 +403,7 @@ mod tests {
             "spapr_iommu_xlate liobn=0x180000000 0x0 -> 0x0 perm=0 mask=0xfff",
             "spapr_iommu_new_table liobn=0x80000000 table=7f fd=-1",
             "spapr_iommu_new_table liobn=0x80000000 table=0x7f fd=2147483648",
+            "spapr_iommu_indirect liobn=0x1 ioba=0x0 tcelist=0x0 iobaN=0x200 tceN=0x0 ret=0",
             "spapr_iommu_pre_save liobn=80000000 40000 bus_offset=0x0 ps=64",
             "vfio_iommu_map_notify iommu REMAP @ 0x0 - 0xfff",
         ] {

@@ -34,6 +34,12 @@ impl Record<'_> {
         seconds.checked_mul(1_000_000)?.checked_add(fraction)
     }
 
+    /// Whether the line says when and by which thread it was logged.
+    #[must_use]
+    pub fn is_timed(&self) -> bool {
+        !self.prefix.is_empty()
+    }
+
     /// The thread that logged it, where the line says so.
     #[must_use]
     pub fn thread(&self) -> Option<u32> {

@@ -118,6 +118,18 @@ fn an_entry_that_straddles_the_range_is_cropped_and_its_target_advanced() {
 }
 
 #[test]
+fn an_entry_that_begins_between_two_probes_is_told_as_a_whole() {
+    let odd = entry(0x1800, 0x27ff, 0x9000, 12);
+    let (runs, probes) = walk(
+        Walker::new(range(0, 0x3fff), 0x1000).unwrap(),
+        |probe| odd.range.contains(probe).then_some(odd),
+        unknown,
+    );
+    assert_eq!(probes, 5);
+    assert_eq!(runs.iter().map(|run| (run.range, run.target)).collect::<Vec<_>>(), [(odd.range, Gpa(0x9000))]);
+}
+
+#[test]
 fn targets_may_wrap_around() {
     let (runs, _) = walk(
         Walker::new(range(0, 0x1fff), 0x1000).unwrap(),
@@ -180,15 +192,15 @@ fn bad_answers_are_refused_and_leave_the_walk_where_it_is() {
 }
 
 #[test]
-fn restart_goes_back_to_the_start_of_the_open_run() {
+fn the_position_is_the_start_of_the_open_run() {
     let mut walker = Walker::new(range(0, 0x3fff), 0x1000).unwrap();
     walker.answer_hole(NextMapped::Unknown).unwrap();
+    assert_eq!((walker.position(), walker.probe()), (Some(Iova(1)), Some(Iova(0x1000))));
     walker.answer_mapped(entry(0x1000, 0x1fff, 0, 12)).unwrap();
     walker.answer_mapped(entry(0x2000, 0x2fff, 0x1000, 12)).unwrap();
     assert_eq!((walker.position(), walker.probe()), (Some(Iova(0x1000)), Some(Iova(0x3000))));
-    walker.restart();
-    assert_eq!((walker.position(), walker.probe()), (Some(Iova(0x1000)), Some(Iova(0x1000))));
-    assert_eq!(walker.finish(), None);
+    walker.finish();
+    assert_eq!((walker.position(), walker.probe()), (Some(Iova(0x3000)), Some(Iova(0x3000))));
 }
 
 /// A plain model: a sorted list of disjoint entries, told one by one, cropped.
@@ -300,7 +312,7 @@ proptest! {
         for expected in model.expected(walked) {
             let mask = (1u64 << shift) - 1;
             let seen = expected.0.start().0 == walked.start().0
-                || (expected.0.start().0..=expected.0.last().0).step_by(1).take(1 << shift).any(|a| a & mask == 0);
+                || (expected.0.start().0..=expected.0.last().0).take(1 << shift).any(|a| a & mask == 0);
             if seen {
                 prop_assert!(told.contains(&expected), "{expected:?} was missed");
             }
@@ -324,7 +336,7 @@ proptest! {
             runs.extend(answer.unwrap());
             if *stop.next().unwrap() {
                 runs.extend(walker.finish());
-                prop_assert_eq!(walker.position(), walker.probe());
+                prop_assert!(walker.position() <= walker.probe());
             }
         }
         runs.extend(walker.finish());

@@ -1,0 +1,375 @@
+//! Rebuilds the tables of a guest from QEMU's log.
+
+mod answer;
+mod call;
+mod hotplugs;
+mod store;
+#[cfg(test)]
+mod tests;
+mod window;
+
+use std::collections::BTreeMap;
+
+use super::findings::{Agreement, Disagreement, First, Problem, Trouble};
+use super::hotplug::{Hotplug, Tracker};
+use super::kind::Kind;
+use super::parser::{Found, Limits, Parser, Record};
+use super::rebuilt::RebuiltTable;
+use crate::tce_table::{Change, Geometry};
+
+pub use store::Peak;
+
+/// The most tables that one log may have.
+const TABLES_MAX: usize = 1024;
+/// Entries that are not zero, per table.
+const ENTRY_LIMIT: u32 = 1 << 24;
+/// Bytes of all tables.
+const MEMORY_LIMIT: usize = 1 << 30;
+
+/// Why [`LogMachine::run`] returned.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Stop {
+    /// More bytes are needed.
+    Input,
+    /// The log is at its end.
+    End,
+    /// One of the limits was reached.
+    Limit,
+    /// QEMU has replayed to the container of a hotplug, and the next line is the first live one (or there is none).
+    Hotplug,
+    /// The container of the hotplug went. The next line is the one that shows it; nothing changed since it went.
+    Unplug,
+    /// A watched table changed: see [`LogMachine::change`].
+    Change,
+    /// Tables of a watched owner came, went or were replaced.
+    Topology,
+}
+
+/// What stands for a LIOBN now.
+#[derive(Debug)]
+enum Place {
+    Table(RebuiltTable),
+    /// The window is gone. Where only a reset was guessed, a line that uses it proves the guess wrong.
+    Gone { guessed: Option<Geometry> },
+}
+
+/// Reasons to stop that [`LogMachine::run`] has not returned yet.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stops {
+    hotplug: bool,
+    unplug: bool,
+    topology: bool,
+    changed: Option<u32>,
+}
+
+impl Stops {
+    fn any(&self) -> bool {
+        self.hotplug || self.unplug || self.topology || self.changed.is_some()
+    }
+}
+
+#[derive(Debug)]
+struct Slot {
+    place: Place,
+    /// Pages of it that are counted in its owner's [`Peak`].
+    counted: u32,
+    /// The geometry that it has where the guest did not ask for another, if the input says so.
+    home: Option<Geometry>,
+}
+
+/// A `new_table` line whose meaning the next lines show.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    liobn: u32,
+    unlogged: bool,
+    /// The range that VFIO was given of it meanwhile.
+    region: Option<(u64, u64)>,
+    line: u64,
+}
+
+/// Rebuilds the tables of a guest from QEMU's log, line by line, and says what the log leaves unknown.
+///
+/// Bytes come in pieces of any size; memory does not grow with the length of the log, and no log can make it panic.
+#[derive(Debug)]
+pub struct LogMachine {
+    parser: Parser,
+    limits: Limits,
+    given: Vec<Geometry>,
+    slots: BTreeMap<u32, Slot>,
+    peaks: BTreeMap<u32, Peak>,
+    serial: u32,
+    tracker: Tracker,
+    pending: Option<Pending>,
+    /// The table whose region VFIO got with the newest line: a `new_table` line now says that it moved.
+    moving: Option<u32>,
+    translations: Agreement,
+    reads: Agreement,
+    disagreements: First<Disagreement>,
+    problems: First<Problem>,
+    watched: Vec<u32>,
+    change: Change,
+    stops: Stops,
+    changed_liobn: u32,
+    crowded: Option<u32>,
+    /// Entries stored since memory was counted.
+    stored: u32,
+    full: bool,
+    zeros: Vec<u64>,
+    /// The line that is being taken.
+    line: u64,
+    timed: bool,
+}
+
+impl Default for LogMachine {
+    fn default() -> Self {
+        Self::new(&[])
+    }
+}
+
+impl LogMachine {
+    /// A machine that has read nothing. `given` are geometries that the caller knows, for tables whose geometry the
+    /// log does not tell; where it does, the log counts.
+    #[must_use]
+    pub fn new(given: &[Geometry]) -> Self {
+        Self {
+            parser: Parser::default(),
+            limits: Limits::NONE,
+            given: given.to_vec(),
+            slots: BTreeMap::new(),
+            peaks: BTreeMap::new(),
+            serial: 0,
+            tracker: Tracker::new(),
+            pending: None,
+            moving: None,
+            translations: Agreement::default(),
+            reads: Agreement::default(),
+            disagreements: First::default(),
+            problems: First::default(),
+            watched: Vec::new(),
+            change: Change::quiet(),
+            stops: Stops::default(),
+            changed_liobn: 0,
+            crowded: None,
+            stored: 0,
+            full: false,
+            zeros: Vec::new(),
+            line: 0,
+            timed: false,
+        }
+    }
+
+    /// Where reading stops before the end. A limit that was passed already stops at once.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// Lines, events and lines that do not parse, so far.
+    #[must_use]
+    pub fn parser(&self) -> &Parser {
+        &self.parser
+    }
+
+    /// Whether any event so far had a timestamp.
+    #[must_use]
+    pub fn is_timed(&self) -> bool {
+        self.timed
+    }
+
+    /// How often QEMU's translations and the rebuilt tables agreed.
+    #[must_use]
+    pub fn translations(&self) -> Agreement {
+        self.translations
+    }
+
+    /// How often what guests read and the rebuilt tables agreed.
+    #[must_use]
+    pub fn reads(&self) -> Agreement {
+        self.reads
+    }
+
+    /// The first lines that contradict the rebuilt tables.
+    #[must_use]
+    pub fn disagreements(&self) -> &First<Disagreement> {
+        &self.disagreements
+    }
+
+    /// The first lines that could not be taken as they stand.
+    #[must_use]
+    pub fn problems(&self) -> &First<Problem> {
+        &self.problems
+    }
+
+    /// The hotplugs so far.
+    #[must_use]
+    pub fn hotplugs(&self) -> &[Hotplug] {
+        self.tracker.hotplugs()
+    }
+
+    /// The peaks of the PCI host bridges, in the order of their LIOBNs.
+    pub fn peaks(&self) -> impl Iterator<Item = Peak> {
+        self.peaks.values().copied()
+    }
+
+    /// The tables that exist, in the order of their LIOBNs.
+    pub fn tables(&self) -> impl Iterator<Item = &RebuiltTable> {
+        self.slots.values().filter_map(|slot| match &slot.place {
+            Place::Table(table) => Some(table),
+            Place::Gone { .. } => None,
+        })
+    }
+
+    /// The table of a LIOBN, if there is one.
+    #[must_use]
+    pub fn table(&self, liobn: u32) -> Option<&RebuiltTable> {
+        match &self.slots.get(&liobn)?.place {
+            Place::Table(table) => Some(table),
+            Place::Gone { .. } => None,
+        }
+    }
+
+    fn table_mut(&mut self, liobn: u32) -> Option<&mut RebuiltTable> {
+        match &mut self.slots.get_mut(&liobn)?.place {
+            Place::Table(table) => Some(table),
+            Place::Gone { .. } => None,
+        }
+    }
+
+    /// Reads on in `input` from `at`, which it moves, up to the next reason to stop.
+    ///
+    /// On [`Stop::Input`] what is left from `at` on must stand before the next bytes in the next call; `last` says that
+    /// none follow. On any other stop but [`Stop::End`], call again with the same input.
+    pub fn run(&mut self, input: &[u8], at: &mut usize, last: bool) -> Stop {
+        loop {
+            if let Some(stop) = self.next_stop() {
+                return stop;
+            }
+            match self.parser.next(input, at, last, &self.limits) {
+                Found::Event(record) => {
+                    self.line = record.line;
+                    if !record.terminated && self.is_cut(&record) {
+                        self.parser.reject();
+                    } else if self.is_alert() && self.gate(&record) {
+                        self.parser.unread(&record, at);
+                    } else {
+                        self.timed |= record.is_timed();
+                        self.apply(&record);
+                    }
+                }
+                Found::Limit => {
+                    self.settle();
+                    return self.next_stop().unwrap_or(Stop::Limit);
+                }
+                Found::Input if !last => return Stop::Input,
+                Found::Input => {
+                    self.settle();
+                    self.finish();
+                    return self.next_stop().unwrap_or(Stop::End);
+                }
+            }
+        }
+    }
+
+    /// Whether the next event may mean more than it says.
+    #[inline]
+    fn is_alert(&self) -> bool {
+        self.pending.is_some() || self.moving.is_some() || self.tracker.is_alert()
+    }
+
+    /// Draws from an event what it says about the lines before it. Returns whether to stop before it.
+    fn gate(&mut self, record: &Record<'_>) -> bool {
+        if is_neutral(record.kind) {
+            return false;
+        }
+        let moves = record.kind == Kind::NewTable && self.moving == Some(liobn(record));
+        if !moves {
+            self.moving = None;
+            if !self.is_awaited(record) {
+                self.settle();
+            }
+        }
+        let replays = matches!(record.kind, Kind::Xlate | Kind::PreSave | Kind::RegionAddIommu) || moves;
+        if self.tracker.is_replaying() && !replays {
+            self.end_replay(Some(record));
+        } else if !replays || record.kind == Kind::RegionAddIommu {
+            if record.kind == Kind::DdwRemove {
+                self.tracker.window_removed(liobn(record));
+            }
+            if record.kind != Kind::RegionDelIommu && self.tracker.decide() {
+                self.stops.unplug = true;
+            }
+        }
+        self.stops.any()
+    }
+
+    /// Ends what only the end of the log ends.
+    fn finish(&mut self) {
+        if self.tracker.is_replaying() {
+            self.end_replay(None);
+        } else if self.tracker.decide() {
+            self.stops.unplug = true;
+        }
+    }
+
+    #[inline]
+    fn apply(&mut self, record: &Record<'_>) {
+        match record.kind {
+            Kind::Put | Kind::PciPut => self.put(&record.fields),
+            Kind::Stuff | Kind::PciStuff => self.stuff(&record.fields),
+            Kind::Indirect | Kind::PciIndirect => self.indirect(&record.fields),
+            Kind::Xlate => self.xlate(&record.fields),
+            Kind::Get | Kind::PciGet => self.get(&record.fields),
+            Kind::MapNotify => self.map_notify(record),
+            _ => self.apply_rare(record),
+        }
+    }
+
+    fn apply_rare(&mut self, record: &Record<'_>) {
+        match record.kind {
+            Kind::NewTable => self.new_table(&record.fields),
+            Kind::DdwCreate => self.ddw_create(&record.fields),
+            Kind::DdwRemove => self.drop_table(liobn(record), None),
+            Kind::DdwReset => self.ddw_reset(&record.fields),
+            Kind::PreSave => self.pre_save(&record.fields),
+            Kind::PostLoad => self.post_load(&record.fields),
+            Kind::RegionAddIommu => self.region_add(record),
+            Kind::RegionDelIommu => self.region_del(record),
+            _ => {}
+        }
+    }
+
+    fn trouble(&mut self, trouble: Trouble, liobn: u64, address: u64) {
+        self.problems.push(Problem { trouble, line: self.line, liobn, address });
+    }
+}
+
+/// The LIOBN of an event whose first field is one of 32 bits.
+fn liobn(record: &Record<'_>) -> u32 {
+    let [liobn, ..] = record.fields;
+    u32::try_from(liobn).unwrap_or(u32::MAX)
+}
+
+/// Whether events of this kind say nothing about what came before them.
+fn is_neutral(kind: Kind) -> bool {
+    !matches!(
+        kind,
+        Kind::Put
+            | Kind::PciPut
+            | Kind::Get
+            | Kind::PciGet
+            | Kind::Indirect
+            | Kind::PciIndirect
+            | Kind::Stuff
+            | Kind::PciStuff
+            | Kind::Xlate
+            | Kind::NewTable
+            | Kind::PreSave
+            | Kind::PostLoad
+            | Kind::DdwQuery
+            | Kind::DdwCreate
+            | Kind::DdwRemove
+            | Kind::DdwReset
+            | Kind::RegionAddIommu
+            | Kind::RegionDelIommu
+            | Kind::DisconnectContainer
+    )
+}

@@ -1,0 +1,208 @@
+//! Keeps the tables of a machine: which there are, how full they are, who is told of changes.
+
+use super::{ENTRY_LIMIT, LogMachine, MEMORY_LIMIT, Place, Slot, Stop, TABLES_MAX};
+use crate::tce_table::{Change, Geometry, SharedTable, TableError, Values};
+use crate::trace::findings::Trouble;
+use crate::trace::rebuilt::{GeometrySource, RebuiltTable};
+use crate::trace::window::{is_pci, owner};
+
+/// The highest number of mapped pages that the tables of a PCI host bridge had together.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Peak {
+    /// The LIOBN of the bridge's window 0.
+    pub owner: u32,
+    /// Pages mapped now.
+    pub mapped: u64,
+    /// The most.
+    pub peak: u64,
+    /// The first line after which there were so many.
+    pub line: u64,
+}
+
+/// How many single stores go by between two looks at the memory that tables take.
+const STORES: u32 = 4096;
+
+impl LogMachine {
+    /// Tells [`Stop::Change`] and [`Stop::Topology`] of the tables of this owner from now on.
+    pub fn watch(&mut self, liobn: u32) {
+        let owner = owner(liobn);
+        if !self.is_watched(owner) {
+            self.watched.push(owner);
+        }
+    }
+
+    /// Ends that.
+    pub fn unwatch(&mut self, liobn: u32) {
+        let owner = owner(liobn);
+        self.watched.retain(|watched| *watched != owner);
+    }
+
+    /// What the newest line changed in a watched table, after [`Stop::Change`].
+    #[must_use]
+    pub fn change(&self) -> &Change {
+        &self.change
+    }
+
+    /// The table that it changed.
+    #[must_use]
+    pub fn changed(&self) -> u32 {
+        self.changed_liobn
+    }
+
+    fn is_watched(&self, owner: u32) -> bool {
+        self.watched.contains(&owner)
+    }
+
+    /// The next reason to stop that is due.
+    #[inline]
+    pub(super) fn next_stop(&mut self) -> Option<Stop> {
+        if let Some(liobn) = self.crowded
+            && !self.stops.any()
+        {
+            self.crowded = None;
+            self.give_up(liobn);
+        }
+        if !self.stops.any() {
+            return None;
+        }
+        let stops = &mut self.stops;
+        if core::mem::take(&mut stops.topology) {
+            return Some(Stop::Topology);
+        }
+        if let Some(liobn) = stops.changed.take() {
+            self.changed_liobn = liobn;
+            return Some(Stop::Change);
+        }
+        if core::mem::take(&mut stops.hotplug) {
+            return Some(Stop::Hotplug);
+        }
+        core::mem::take(&mut stops.unplug).then_some(Stop::Unplug)
+    }
+
+    /// Gives up what is known of a table where that is too much to keep.
+    fn give_up(&mut self, liobn: u32) {
+        self.trouble(Trouble::TooMuch, u64::from(liobn), 0);
+        self.with_table(liobn, |table, change, _| {
+            table.forget(0, table.geometry().entries - 1, change);
+            Ok(())
+        });
+    }
+
+    /// Puts a table in a LIOBN's place, whatever stood there.
+    pub(super) fn place(&mut self, liobn: u32, table: Result<RebuiltTable, TableError>) -> bool {
+        let Ok(table) = table else {
+            self.trouble(Trouble::BadGeometry, u64::from(liobn), 0);
+            return false;
+        };
+        if !self.slots.contains_key(&liobn) && self.slots.len() >= TABLES_MAX {
+            self.trouble(Trouble::TooMuch, u64::from(liobn), 0);
+            return false;
+        }
+        let slot = self.slots.entry(liobn).or_insert(Slot { place: Place::Gone { guessed: None }, counted: 0, home: None });
+        slot.place = Place::Table(table);
+        self.count(liobn);
+        self.stops.topology |= self.is_watched(owner(liobn));
+        true
+    }
+
+    /// A new table that is empty, or all of whose entries are unknown.
+    pub(super) fn place_new(&mut self, geometry: Geometry, source: GeometrySource, known: bool, unlogged: bool) -> bool {
+        self.serial += 1;
+        let table = RebuiltTable::new(self.serial, geometry, source, ENTRY_LIMIT).map(|mut table| {
+            if !known || unlogged {
+                // Nobody mirrors a table that was only just made.
+                table.forget(0, geometry.entries.saturating_sub(1), &mut Change::quiet());
+            }
+            table.set_unlogged(unlogged);
+            table
+        });
+        self.place(geometry.liobn, table)
+    }
+
+    /// Puts a table from a migration stream in its place: all of it is known.
+    pub fn load(&mut self, table: SharedTable) {
+        self.serial += 1;
+        let table = RebuiltTable::from_table(self.serial, table);
+        self.place(table.geometry().liobn, Ok(table));
+    }
+
+    /// A table goes. `guessed` is its geometry if only a reset was guessed.
+    pub(super) fn drop_table(&mut self, liobn: u32, guessed: Option<Geometry>) {
+        let Some(slot) = self.slots.get_mut(&liobn) else { return };
+        slot.place = Place::Gone { guessed };
+        self.count(liobn);
+        self.stops.topology |= self.is_watched(owner(liobn));
+    }
+
+    /// Does something to a table that may change it, then sees to who must know.
+    ///
+    /// What cannot be stored is reported; the callee says which entries are unknown then by [`RebuiltTable::forget`].
+    #[inline]
+    pub(super) fn with_table(
+        &mut self,
+        liobn: u32,
+        act: impl FnOnce(&mut RebuiltTable, &mut Change, &mut Vec<u64>) -> Result<(), TableError>,
+    ) {
+        let watched = !self.watched.is_empty() && self.is_watched(owner(liobn));
+        let Some(Slot { place: Place::Table(table), counted, .. }) = self.slots.get_mut(&liobn) else { return };
+        self.change.set_quiet(!watched);
+        let done = act(table, &mut self.change, &mut self.zeros);
+        if table.is_crowded() {
+            self.crowded = Some(liobn);
+        }
+        if *counted != table.table().mapped() {
+            self.count(liobn);
+        }
+        if watched && !self.change.is_empty() {
+            self.stops.changed = Some(liobn);
+        }
+        if done.is_err() {
+            self.trouble(Trouble::TooMuch, u64::from(liobn), 0);
+        }
+    }
+
+    /// Stores what one guest call wrote, or forgets the entries where there is no room.
+    #[inline]
+    pub(super) fn store(&mut self, liobn: u32, first: u32, values: Values<'_>) {
+        let room = matches!(values, Values::Same(0, _)) || self.has_room(values.count().unwrap_or(0));
+        self.with_table(liobn, |table, change, _| {
+            if room && table.store(first, values, change).is_ok() {
+                return Ok(());
+            }
+            table.forget(first, first + (values.count().unwrap_or(1) - 1), change);
+            Err(TableError::EntryLimit { limit: ENTRY_LIMIT })
+        });
+    }
+
+    /// Whether memory is left for more entries; looked at now and then only.
+    #[inline]
+    pub(super) fn has_room(&mut self, entries: u32) -> bool {
+        self.stored = self.stored.saturating_add(entries);
+        if self.stored >= STORES {
+            self.stored = 0;
+            let memory: usize = self.tables().map(|table| table.table().memory_bytes()).sum();
+            self.full = memory >= MEMORY_LIMIT;
+        }
+        !self.full
+    }
+
+    /// Counts the mapped pages of a table's owner anew.
+    fn count(&mut self, liobn: u32) {
+        let Some(slot) = self.slots.get_mut(&liobn) else { return };
+        let mapped = match &slot.place {
+            Place::Table(table) => table.table().mapped(),
+            Place::Gone { .. } => 0,
+        };
+        let before = core::mem::replace(&mut slot.counted, mapped);
+        if !is_pci(liobn) {
+            return;
+        }
+        let owner = owner(liobn);
+        let peak = self.peaks.entry(owner).or_insert(Peak { owner, mapped: 0, peak: 0, line: 0 });
+        peak.mapped = peak.mapped + u64::from(mapped) - u64::from(before);
+        if peak.mapped > peak.peak {
+            peak.peak = peak.mapped;
+            peak.line = self.line;
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! One table as far as the input tells it.
+
+use core::cell::{Ref, RefMut};
+use core::ops::ControlFlow;
+
+use super::interval::IntervalSet;
+use crate::extent::Extent;
+use crate::tce_table::{Change, Geometry, Runs, SharedTable, TableError, TceTable, Values};
+
+/// The most runs that knowledge about one table is kept in. Beyond it all of the table becomes unknown.
+const RUNS_MAX: usize = 1 << 17;
+
+/// Where a table's geometry is known from.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum GeometrySource {
+    /// The input shows the table in use, never how it was made: QEMU's default is assumed.
+    Assumed,
+    /// The input shows that the table was made, and how large only where a machine's options are not the default.
+    Default,
+    /// The caller says it.
+    Given,
+    /// The input says it.
+    Told,
+}
+
+/// One entry as far as it is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Knowledge {
+    /// Nothing is known.
+    Unknown,
+    /// Page and permission are known, the bits that mean nothing are not.
+    Page(u64),
+    /// All 64 bits are known.
+    Value(u64),
+}
+
+/// A table and what is known of it. Entries that are not known read 0 in the table.
+#[derive(Debug)]
+pub struct RebuiltTable {
+    serial: u32,
+    table: SharedTable,
+    geometry: Geometry,
+    source: GeometrySource,
+    /// Entries whose content is not known.
+    unknown: IntervalSet<()>,
+    /// Entries that one logged call stored whose values the log does not show, by a number of the call. An entry that
+    /// becomes known later gets its place in its call from here.
+    calls: IntervalSet<u32>,
+    newest_call: u32,
+    scratch: Change,
+    /// Entries known by page and permission only.
+    page_only: IntervalSet<()>,
+    /// Another party changes the table and does not log it.
+    unlogged: bool,
+    /// Whether a logged call or answer used the table as its geometry says.
+    used: bool,
+}
+
+impl RebuiltTable {
+    /// An empty table, all of whose entries are known to be 0.
+    pub(super) fn new(
+        serial: u32,
+        geometry: Geometry,
+        source: GeometrySource,
+        entry_limit: u32,
+    ) -> Result<Self, TableError> {
+        let table = SharedTable::new(TceTable::new(geometry, entry_limit)?.into());
+        Ok(Self { source, ..Self::from_table(serial, table) })
+    }
+
+    /// A table whose entries are all known, from a migration stream.
+    pub(super) fn from_table(serial: u32, table: SharedTable) -> Self {
+        let geometry = table.borrow().geometry();
+        Self {
+            serial,
+            table,
+            geometry,
+            source: GeometrySource::Told,
+            unknown: IntervalSet::default(),
+            calls: IntervalSet::default(),
+            newest_call: 0,
+            scratch: Change::quiet(),
+            page_only: IntervalSet::default(),
+            unlogged: false,
+            used: false,
+        }
+    }
+
+    /// A number that no other table of the machine has: a LIOBN whose table is replaced gets another one.
+    #[must_use]
+    pub fn serial(&self) -> u32 {
+        self.serial
+    }
+
+    pub(super) fn set_serial(&mut self, serial: u32) {
+        self.serial = serial;
+    }
+
+    /// Where the table lies and how large it is.
+    #[must_use]
+    pub fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// Where that is known from.
+    #[must_use]
+    pub fn source(&self) -> GeometrySource {
+        self.source
+    }
+
+    /// The table, for who shares it.
+    #[must_use]
+    pub fn shared(&self) -> SharedTable {
+        SharedTable::clone(&self.table)
+    }
+
+    /// The table.
+    #[must_use]
+    pub fn table(&self) -> Ref<'_, TceTable> {
+        self.table.borrow()
+    }
+
+    fn table_mut(&self) -> RefMut<'_, TceTable> {
+        self.table.borrow_mut()
+    }
+
+    /// How many entries are not known.
+    #[must_use]
+    pub fn unknown(&self) -> u64 {
+        self.unknown.entries()
+    }
+
+    /// How many of the entries `first..=last` are not known.
+    #[must_use]
+    pub fn unknown_in(&self, first: u32, last: u32) -> u64 {
+        self.unknown.count(first, last)
+    }
+
+    /// What is known of one entry of the table.
+    #[must_use]
+    #[inline]
+    pub fn knowledge(&self, index: u32) -> Knowledge {
+        if self.unknown.get(index).is_some() {
+            return Knowledge::Unknown;
+        }
+        let value = self.table().get(index);
+        if self.page_only.get(index).is_some() { Knowledge::Page(value) } else { Knowledge::Value(value) }
+    }
+
+    pub(super) fn is_unlogged(&self) -> bool {
+        self.unlogged
+    }
+
+    pub(super) fn set_unlogged(&mut self, unlogged: bool) {
+        self.unlogged = unlogged;
+    }
+
+    pub(super) fn is_used(&self) -> bool {
+        self.used
+    }
+
+    pub(super) fn set_used(&mut self) {
+        self.used = true;
+    }
+
+    /// What one guest call stored, every value of which is known.
+    #[inline]
+    pub(super) fn store(&mut self, first: u32, values: Values<'_>, change: &mut Change) -> Result<(), TableError> {
+        let Some(more) = values.count().and_then(|count| count.checked_sub(1)) else {
+            change.clear();
+            return Ok(());
+        };
+        let last = first.checked_add(more).ok_or(TableError::OutOfRange)?;
+        if matches!(values, Values::Same(0, _)) && more >= 512 {
+            self.zero(first, last, change);
+        } else {
+            self.table.borrow_mut().write(first, values, change)?;
+        }
+        self.unknown.remove(first, last);
+        self.page_only.remove(first, last);
+        self.calls.remove(first, last);
+        Ok(())
+    }
+
+    /// What one guest call stored in `first..=last`, of which only the last value is known. `zeros` is as long as the
+    /// call and holds zeros.
+    pub(super) fn store_last(
+        &mut self,
+        first: u32,
+        last: u32,
+        value: u64,
+        zeros: &mut [u64],
+        change: &mut Change,
+    ) -> Result<(), TableError> {
+        if let Some(place) = zeros.last_mut() {
+            *place = value;
+        }
+        let done = self.table_mut().write(first, Values::List(zeros), change);
+        if let Some(place) = zeros.last_mut() {
+            *place = 0;
+        }
+        done?;
+        self.unknown.remove(first, last);
+        self.page_only.remove(first, last);
+        self.calls.remove(first, last);
+        if let Some(before) = last.checked_sub(1).filter(|before| first <= *before) {
+            self.unknown.insert(first, before, ());
+            self.newest_call = self.newest_call.wrapping_add(1);
+            self.calls.insert(first, last, self.newest_call);
+        }
+        Ok(())
+    }
+
+    /// Entries `first..=last` are no longer known.
+    pub(super) fn forget(&mut self, first: u32, last: u32, change: &mut Change) {
+        self.zero(first, last, change);
+        self.unknown.insert(first, last, ());
+        self.page_only.remove(first, last);
+        self.calls.remove(first, last);
+    }
+
+    /// Entries that hold something may hold nothing now.
+    pub(super) fn doubt(&mut self, change: &mut Change) {
+        let mut held: Vec<(u32, u32)> = Vec::new();
+        let last = self.geometry.entries - 1;
+        if self.table().stored() != self.table().mapped() {
+            // Entries with other bits than a permission cannot be listed.
+            self.forget(0, last, change);
+            return;
+        }
+        self.table().each_extent(0, last, Runs::Full, |first, extent| {
+            held.push((first, first + (extent.pages - 1)));
+            ControlFlow::Continue(())
+        });
+        self.zero(0, last, change);
+        for (first, last) in held {
+            self.unknown.insert(first, last, ());
+            self.page_only.remove(first, last);
+            self.calls.remove(first, last);
+        }
+    }
+
+    /// An entry became known. Returns whether there was room to store it.
+    #[inline]
+    pub(super) fn learn(&mut self, index: u32, value: u64, page_only: bool, change: &mut Change) -> bool {
+        if value == 0 && self.unknown.get(index).is_some() {
+            // It reads 0 already, and no call begins at an entry without permission.
+            change.clear();
+        } else if !self.store_learned(index, value, change) {
+            return false;
+        }
+        self.unknown.remove(index, index);
+        if page_only {
+            self.page_only.insert(index, index, ());
+        } else {
+            self.page_only.remove(index, index);
+        }
+        true
+    }
+
+    fn store_learned(&mut self, index: u32, value: u64, change: &mut Change) -> bool {
+        let mut table = self.table.borrow_mut();
+        let call = self.calls.get(index);
+        let joins = |other: Option<u32>| call.is_some() && other.and_then(|other| self.calls.get(other)) == call;
+        if !table.learn(index, value, !joins(index.checked_sub(1)), change) {
+            return false;
+        }
+        // The table takes the next entry for the beginning of another call unless it is told.
+        let next = index.checked_add(1);
+        if joins(next)
+            && let Some(next) = next
+            && self.unknown.get(next).is_none()
+        {
+            let value = table.get(next);
+            table.learn(next, value, false, &mut self.scratch);
+        }
+        true
+    }
+
+    /// Makes entries 0. Costs what is stored in the table, however many they are.
+    fn zero(&mut self, first: u32, last: u32, change: &mut Change) {
+        change.clear();
+        let mut table = self.table.borrow_mut();
+        if table.stored() == 0 {
+            return;
+        }
+        if first != 0 || last != self.geometry.entries - 1 {
+            // Cannot fail: a zero never passes the entry limit, and callers stay inside the table.
+            let _ = table.write(first, Values::Same(0, last - first + 1), change);
+            return;
+        }
+        let unmaps: &mut Vec<Extent> = &mut change.unmaps;
+        table.each_extent(first, last, Runs::Full, |_, extent| {
+            unmaps.push(extent);
+            ControlFlow::Continue(())
+        });
+        table.clear_all();
+    }
+
+    /// Whether knowledge takes so much memory that it should be given up: unknown is always true.
+    #[inline]
+    pub(super) fn is_crowded(&self) -> bool {
+        self.unknown.runs() + self.page_only.runs() + self.calls.runs() > RUNS_MAX
+    }
+
+    /// The same window with more or fewer entries: what is known stays known, and entries beyond the old end are
+    /// `unknown` or 0.
+    pub(super) fn resized(
+        &self,
+        serial: u32,
+        geometry: Geometry,
+        source: GeometrySource,
+        unknown: bool,
+        entry_limit: u32,
+    ) -> Result<Self, TableError> {
+        let mut next = Self::new(serial, geometry, source, entry_limit)?;
+        let last = geometry.entries - 1;
+        let same_place =
+            geometry.bus_offset == self.geometry.bus_offset && geometry.page_shift == self.geometry.page_shift;
+        let old = self.table();
+        if !same_place || old.stored() != old.mapped() {
+            next.unknown.insert(0, last, ());
+            return Ok(next);
+        }
+        next.unlogged = self.unlogged;
+        next.used = self.used;
+        let mut change = Change::quiet();
+        old.each_extent(0, last.min(self.geometry.entries - 1), Runs::Page, |index, _| {
+            next.table.borrow_mut().learn(index, old.get(index), true, &mut change);
+            ControlFlow::Continue(())
+        });
+        let mut from = Some(0);
+        while let Some((run, end)) = from.and_then(|from| self.unknown.next(from)) {
+            next.unknown.insert(run.first, end.min(last), ());
+            from = end.checked_add(1).filter(|next| *next <= last);
+        }
+        from = Some(0);
+        while let Some((run, end)) = from.and_then(|from| self.page_only.next(from)) {
+            next.page_only.insert(run.first, end.min(last), ());
+            from = end.checked_add(1).filter(|next| *next <= last);
+        }
+        if unknown {
+            next.unknown.insert(self.geometry.entries, last, ());
+        }
+        drop(old);
+        Ok(next)
+    }
+}

@@ -1,1 +1,0 @@
-export { transaction } from "./_topology.ts";

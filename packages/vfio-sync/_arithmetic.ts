@@ -1,0 +1,44 @@
+import type { AddressRange } from "@giommu/core";
+import type { HostMapping } from "./host_iommu.ts";
+
+/** The lowest set bit: of a mask of page sizes, the smallest page. */
+export function lowestBit(mask: bigint): bigint {
+  return mask & -mask;
+}
+
+/** The exponent of a power of two. */
+export function log2(power: bigint): number {
+  return power.toString(2).length - 1;
+}
+
+/** The part of a mapping that lies in a range inside it. */
+export function advance(map: HostMapping, iova: AddressRange): HostMapping {
+  const cut = iova.start - map.iova.start;
+  return Object.freeze({
+    ...map,
+    iova: Object.freeze(iova),
+    gpa: BigInt.asUintN(64, map.gpa + cut),
+    ...(map.ramOffset !== undefined && { ramOffset: map.ramOffset + cut }),
+  });
+}
+
+/** The ranges in order, overlapping and adjoining ones joined. */
+export function joinRanges(ranges: readonly AddressRange[]): AddressRange[] {
+  const sorted = [...ranges].sort((a, b) => (a.start < b.start ? -1 : a.start > b.start ? 1 : 0));
+  const joined: { start: bigint; last: bigint }[] = [];
+  for (const { start, last } of sorted) {
+    const end = joined.at(-1);
+    if (end === undefined || start > end.last + 1n) joined.push({ start, last });
+    else if (last > end.last) end.last = last;
+  }
+  return joined;
+}
+
+/** Pairs of first and last address, as ranges. */
+export function fromPairs(pairs: BigUint64Array): AddressRange[] {
+  const ranges: AddressRange[] = [];
+  for (let i = 0; i + 1 < pairs.length; i += 2) {
+    ranges.push(Object.freeze({ start: pairs[i] as bigint, last: pairs[i + 1] as bigint }));
+  }
+  return ranges;
+}

@@ -1,0 +1,62 @@
+import type { AddressRange } from "@giommu/core";
+import { formatRange } from "@giommu/core";
+
+/** Names of the errors that a host IOMMU answers with; those of Linux. */
+export type HostErrno =
+  | "EBUSY"
+  | "EEXIST"
+  | "EFAULT"
+  | "EINVAL"
+  | "EIO"
+  | "ENODEV"
+  | "ENOENT"
+  | "ENOMEM"
+  | "ENOSPC"
+  | "EOPNOTSUPP"
+  | "EOVERFLOW"
+  | "EPERM";
+
+/** Which call a host refused. */
+export type HostCallName = "MAP" | "UNMAP";
+
+/**
+ * A call that a host IOMMU refused.
+ *
+ * Every {@linkcode HostIommu} throws it; a `VfioContainer` turns it into an `IommuError` and keeps it as `cause`.
+ *
+ * @example
+ * ```ts
+ * import { HostError, SimulatedHost } from "@giommu/vfio-sync";
+ * import { assertEquals, assertThrows } from "@std/assert";
+ *
+ * const host = new SimulatedHost({ rules: "type1" });
+ * const iova = { start: 0x8000n, last: 0x8fffn };
+ * host.map({ iova, gpa: 0n, perm: 3 });
+ * const error = assertThrows(() => host.map({ iova, gpa: 0n, perm: 3 }), HostError);
+ * assertEquals([error.errno, error.call, error.range], ["EEXIST", "MAP", iova]);
+ * ```
+ */
+export class HostError extends Error {
+  /** The error by its name. */
+  readonly errno: HostErrno;
+  /** The call. */
+  readonly call: HostCallName;
+  /** The bus addresses that it was about. */
+  readonly range: AddressRange;
+
+  /**
+   * Creates an error.
+   *
+   * @param errno The error by its name.
+   * @param call The call.
+   * @param range The bus addresses that it was about.
+   * @param host What people call the host.
+   */
+  constructor(errno: HostErrno, call: HostCallName, range: AddressRange, host = "host") {
+    super(`${host} refused ${call} of ${formatRange(range)} with ${errno}`);
+    this.name = "HostError";
+    this.errno = errno;
+    this.call = call;
+    this.range = range;
+  }
+}

@@ -1,0 +1,89 @@
+import type { AddressRange, Gpa } from "@giommu/core";
+import type { RamRegion } from "@giommu/memory-api";
+import type { IommuPerm } from "@giommu/notifiers";
+
+/** What a host IOMMU can hold, as its kernel tells it. */
+export interface HostIommuInfo {
+  /** What people call it; messages name it. */
+  readonly name: string;
+  /** Page sizes: bit `n` set means that pages of `2 ** n` bytes exist. The smallest one counts for alignment. */
+  readonly pageSizes: bigint;
+  /** Where mappings may lie, both ends included. A mapping must lie inside one of them; adjoining ones are joined. */
+  readonly iovaRanges: readonly AddressRange[];
+  /** How many mappings fit (`dma_avail` of VFIO type1); as many as memory holds where absent. */
+  readonly maxMappings?: number;
+  /**
+   * Whether a part of a mapping can be unmapped while a device uses the rest: `"atomic"` (iommufd with `HUGE_PAGES=0`,
+   * sPAPR) or `"none"` (VFIO type1, iommufd with huge pages).
+   */
+  readonly split: "atomic" | "none";
+  /** Whether one UNMAP may cover several whole mappings and the gaps between them (Linux: yes; vfio-user: no). */
+  readonly unmapWide: boolean;
+  /** Whether a mapping can be written but not read. */
+  readonly writeOnly: boolean;
+}
+
+/** One mapping on a host. */
+export interface HostMapping {
+  /** The bus addresses, both ends included. */
+  readonly iova: AddressRange;
+  /** The guest-physical address that `iova.start` reaches. */
+  readonly gpa: Gpa;
+  /** What a device may do; not `NONE`. */
+  readonly perm: IommuPerm;
+  /** The RAM behind it; absent where a container was given no `memory` and takes every address for RAM. */
+  readonly ram?: RamRegion;
+  /** Where in `ram` the mapping begins. */
+  readonly ramOffset?: bigint;
+}
+
+/**
+ * Where a container's mappings go: a simulated host, VFIO type1, iommufd.
+ *
+ * Both calls are synchronous, as the ioctls are. A backend decides nothing: a container knows what it mapped, and asks only for
+ * what the host can do by its {@linkcode HostIommuInfo}.
+ *
+ * @example The least backend there can be
+ * ```ts
+ * import type { HostIommu } from "@giommu/vfio-sync";
+ * import { HostError, HOST_RULES } from "@giommu/vfio-sync";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const pages = new Map<bigint, bigint>();
+ * const host: HostIommu = {
+ *   info: { ...HOST_RULES.none, name: "least", unmapWide: false },
+ *   map({ iova, gpa }) {
+ *     if (pages.has(iova.start)) throw new HostError("EEXIST", "MAP", iova);
+ *     pages.set(iova.start, gpa);
+ *   },
+ *   unmap(range) {
+ *     return pages.delete(range.start) ? range.last - range.start + 1n : 0n;
+ *   },
+ * };
+ * host.map({ iova: { start: 0n, last: 0xfffn }, gpa: 0x8000n, perm: 1 });
+ * assertEquals(host.unmap({ start: 0n, last: 0xfffn }), 0x1000n);
+ * ```
+ */
+export interface HostIommu {
+  /** What it can hold; never changes. */
+  readonly info: HostIommuInfo;
+  /**
+   * Maps a range.
+   *
+   * @param mapping What to map where.
+   * @throws {HostError} If the host refuses; nothing of it is mapped then.
+   */
+  map(mapping: HostMapping): void;
+  /**
+   * Unmaps whatever is mapped in a range.
+   *
+   * @param range The bus addresses, both ends included.
+   * @returns How many bytes were really unmapped.
+   * @throws {HostError} If the host refuses. What is mapped then is not known.
+   */
+  unmap(range: AddressRange): bigint;
+  /**
+   * What the host really holds, ascending. Absent where the host cannot tell.
+   */
+  mappings?(): Iterable<HostMapping>;
+}

@@ -1,0 +1,36 @@
+/**
+ * Fails when an import or a crate's dependency breaks the layers that tools/layers/picture.ts draws.
+ *
+ *     deno run -A tools/check_layers.ts
+ *
+ * @module
+ */
+
+import { breaches } from "./layers/breaches.ts";
+import { ioBreaches, manifestBreaches } from "./layers/crates.ts";
+import { importsOf } from "./layers/imports.ts";
+import { ABOVE_ALL } from "./layers/picture.ts";
+import { exitWith, failed, type Outcome, passed } from "./outcome.ts";
+import { filesBelow, ROOT } from "./repository.ts";
+
+/** Reads every import in packages, examples, tests and benchmarks, and every crate. */
+export async function checkLayers(): Promise<Outcome> {
+  const modules = ["packages", ...ABOVE_ALL].flatMap((folder) => filesBelow(folder)).filter((path) =>
+    /\.tsx?$/.test(path)
+  );
+  const found = breaches(await importsOf(modules));
+  const rust = filesBelow("core-rs");
+  for (const path of rust.filter((path) => path.endsWith("/Cargo.toml"))) {
+    found.push(...manifestBreaches(path, read(path)));
+  }
+  for (const path of rust.filter((path) => /^core-rs\/crates\/core\/src\/.*\.rs$/.test(path))) {
+    found.push(...ioBreaches(path, read(path)));
+  }
+  return found.length === 0 ? passed() : failed(found.join("\n"));
+}
+
+function read(path: string): string {
+  return Deno.readTextFileSync(`${ROOT}/${path}`);
+}
+
+if (import.meta.main) exitWith(await checkLayers());

@@ -1,0 +1,80 @@
+/** Turns wasm-pack's output into modules that load without a permission, synchronously, in any JavaScript runtime. */
+
+import type { Packed } from "./pack.ts";
+import { withoutCustomSections } from "./sections.ts";
+
+/** Where the modules go, relative to the repository. */
+export const OUTPUT = "packages/core/_wasm";
+
+const HEADER = `// @${"generated"} by tools/build_wasm.ts from core-rs: change that, then run the task "build".\n`;
+
+/** Returns the text of each generated file by its name. */
+export function modules(packed: Packed): Map<string, string> {
+  const wasm = withoutCustomSections(packed.wasm);
+  return new Map([
+    ["giommu_wasm.js", loader(packed.glue, wasm)],
+    ["giommu_wasm.d.ts", HEADER + documented(packed.types)],
+    ["giommu_wasm_bytes.js", bytesModule(wasm)],
+  ]);
+}
+
+/** wasm-bindgen's glue for bundlers, which wants to be handed an instance, followed by what makes that instance. */
+function loader(glue: string, wasm: Uint8Array<ArrayBuffer>): string {
+  const imports = WebAssembly.Module.imports(new WebAssembly.Module(wasm));
+  const own = glue
+    // What only the instance calls is nobody else's to import.
+    .replaceAll(/^export (?=function __wb)/gm, "")
+    // The instance is made below: no setter is left for others to call.
+    .replace(/\n+let wasm;\n(?:export )?function __wbg_set_wasm\(val\) \{\n\s*wasm = val;\n\}\n*$/, "\n");
+  if (own.includes("__wbg_set_wasm")) {
+    throw new Error("Cannot adapt the glue: wasm-bindgen writes it in another way now");
+  }
+  const byModule = Map.groupBy(imports, (entry) => entry.module);
+  const objects = Array.from(byModule, ([module, entries]) => {
+    const names = entries.map((entry) => `    ${entry.name},\n`).sort().join("");
+    return `  ${JSON.stringify(module)}: {\n${names}  },\n`;
+  });
+  return `${HEADER}/* @ts-self-types="./giommu_wasm.d.ts" */
+import { bytes } from "./giommu_wasm_bytes.js";
+
+const { exports: wasm } = new WebAssembly.Instance(new WebAssembly.Module(bytes()), {
+${objects.join("")}});
+
+/** The core's memory. Its \`buffer\` is another one after every growth: views must be made anew. */
+export const memory = wasm.memory;
+
+${own}
+wasm.__wbindgen_start();
+`;
+}
+
+/** wasm-bindgen leaves two methods of every class, and the memory, without a word. */
+function documented(types: string): string {
+  return types
+    .replace(/^(?:\/\* (?:ts|es)lint.*\*\/\n)+/, "")
+    .replaceAll(
+      /^( *)free\(\): void;/gm,
+      "$1/** Frees what this owns in the core; using it afterwards is an error. */\n$&",
+    )
+    .replaceAll(/^( *)\[Symbol\.dispose\]\(\): void;/gm, "$1/** The same as `free`. */\n$&")
+    .replaceAll(/^( *)private constructor\(\);/gm, "$1/** Made by the core only. */\n$&") +
+    `
+/** The core's memory. Its \`buffer\` is another one after every growth: views must be made anew. */
+export const memory: WebAssembly.Memory;
+`;
+}
+
+/** Text that every runtime can turn back into bytes without a permission; the fast way where there is one. */
+function bytesModule(wasm: Uint8Array): string {
+  return `${HEADER}const text = "${wasm.toBase64()}";
+
+/** Returns the WebAssembly module. */
+export function bytes() {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
+  const binary = atob(text);
+  const bytes = new Uint8Array(binary.length);
+  for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
+  return bytes;
+}
+`;
+}

@@ -1,0 +1,58 @@
+/** Runs wasm-pack so that the same sources give the same bytes in every folder of every machine. */
+
+import { ROOT } from "../repository.ts";
+import { run } from "../spawn.ts";
+import { cargoHome, TARGET, type Toolchain } from "./toolchain.ts";
+
+/** What wasm-pack made. */
+export interface Packed {
+  readonly wasm: Uint8Array<ArrayBuffer>;
+  readonly glue: string;
+  readonly types: string;
+}
+
+/** Builds the crate giommu-wasm with `toolchain`; throws with the tools' own words if that fails. */
+export async function pack(toolchain: Toolchain): Promise<Packed> {
+  // Not the folder of native builds: two compilers in one target folder would undo each other's work.
+  const target = `${ROOT}/target/wasm`;
+  // Two builds at once wait for each other in cargo, but wasm-pack's output has no lock.
+  const out = `${target}/pack-${Deno.pid}`;
+  await must(toolchain, toolchain.env["CARGO"] ?? "cargo", ["fetch", "--locked", "--target", TARGET], {});
+  try {
+    await must(toolchain, "wasm-pack", [
+      "build",
+      ...["--mode", "no-install", "--no-pack", "--release", "--target", "bundler", "--out-dir", out],
+      `${ROOT}/core-rs/crates/wasm`,
+      ...["--locked", ...toolchain.cargoArgs],
+    ], { CARGO_TARGET_DIR: target, CARGO_ENCODED_RUSTFLAGS: rustFlags(toolchain).join("\x1f") });
+    return {
+      wasm: Deno.readFileSync(`${out}/giommu_wasm_bg.wasm`),
+      glue: Deno.readTextFileSync(`${out}/giommu_wasm_bg.js`),
+      types: Deno.readTextFileSync(`${out}/giommu_wasm.d.ts`),
+    };
+  } finally {
+    await Deno.remove(out, { recursive: true }).catch(() => {});
+  }
+}
+
+/** Panic messages name source files: each folder that differs between machines gets a name that does not. */
+function rustFlags(toolchain: Toolchain): string[] {
+  const renamed: [from: string, to: string][] = [[ROOT, "/giommu"], [cargoHome(), "/cargo"]];
+  // The folder of a registry is named after its address, which may be a mirror's.
+  for (const registry of foldersIn(`${cargoHome()}/registry/src`)) renamed.push([registry, "/cargo/crates"]);
+  for (const sources of toolchain.librarySources) renamed.push([sources, "/rust"]);
+  return ["-Ctarget-feature=+bulk-memory", ...renamed.map(([from, to]) => `--remap-path-prefix=${from}=${to}`)];
+}
+
+function foldersIn(path: string): string[] {
+  try {
+    return Array.from(Deno.readDirSync(path), (entry) => `${path}/${entry.name}`).sort();
+  } catch {
+    return [];
+  }
+}
+
+async function must(toolchain: Toolchain, program: string, args: string[], env: Record<string, string>): Promise<void> {
+  const ended = await run(program, args, { env: { ...toolchain.env, ...env } });
+  if (!ended.ok) throw new Error(`Cannot build the WebAssembly artifact: ${program} failed\n${ended.text}`);
+}
