@@ -46,7 +46,8 @@ export async function run(program: string, args: readonly string[], options: Spa
 
 /** Runs the very Deno that runs this: `deno` itself need not be on PATH. */
 export function deno(args: readonly string[], options: SpawnOptions = {}): Promise<Ended> {
-  return run(Deno.execPath(), args, options);
+  // A backtrace of Deno's own code helps nobody here.
+  return run(Deno.execPath(), args, { ...options, env: { RUST_BACKTRACE: "0", ...options.env } });
 }
 
 /** True if `program` is there and answers `--version`. */

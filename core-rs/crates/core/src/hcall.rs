@@ -63,12 +63,7 @@ pub fn check_indirect(list: u64, npages: u64) -> Result<u32, i64> {
 /// H_PUT_TCE_INDIRECT, after [`check_indirect`]: stores the values that the guest's list holds.
 ///
 /// QEMU reads the list entry by entry, but nothing in between can change it: the guest's processor waits.
-pub fn h_put_tce_indirect(
-    table: &mut TceTable,
-    ioba: u64,
-    list: &[u64],
-    change: &mut Change,
-) -> Written {
+pub fn h_put_tce_indirect(table: &mut TceTable, ioba: u64, list: &[u64], change: &mut Change) -> Written {
     let Ok(count) = u64::try_from(list.len()) else { return Written::refused(H_PARAMETER) };
     change.clear();
     if count == 0 || count > INDIRECT_MAX {
@@ -78,13 +73,7 @@ pub fn h_put_tce_indirect(
 }
 
 /// H_STUFF_TCE: stores one value in `npages` consecutive entries. The only limit is the table's number of entries.
-pub fn h_stuff_tce(
-    table: &mut TceTable,
-    ioba: u64,
-    tce: u64,
-    npages: u64,
-    change: &mut Change,
-) -> Written {
+pub fn h_stuff_tce(table: &mut TceTable, ioba: u64, tce: u64, npages: u64, change: &mut Change) -> Written {
     change.clear();
     match u32::try_from(npages) {
         Ok(count @ 1..) if count <= table.geometry().entries => {
@@ -100,13 +89,7 @@ fn page_of(table: &TceTable, ioba: u64) -> u64 {
     ioba & !(page - 1)
 }
 
-fn write(
-    table: &mut TceTable,
-    ioba: u64,
-    values: Values<'_>,
-    count: u64,
-    change: &mut Change,
-) -> Written {
+fn write(table: &mut TceTable, ioba: u64, values: Values<'_>, count: u64, change: &mut Change) -> Written {
     change.clear();
     let Some(first) = table.index_of(page_of(table, ioba)) else {
         return Written::refused(H_PARAMETER);

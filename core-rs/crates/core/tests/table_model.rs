@@ -70,8 +70,7 @@ impl Model {
             && !cut
             && *first + run.pages == index
             && run.perm == Perm::from_bits(value)
-            && run.target.0.checked_add(u64::from(run.pages) << run.page_shift)
-                == Some(self.target(value))
+            && run.target.0.checked_add(u64::from(run.pages) << run.page_shift) == Some(self.target(value))
         {
             run.pages += 1;
             return;
@@ -81,8 +80,7 @@ impl Model {
 
     fn extents(&self, from: u32, last: u32, runs: Runs) -> Vec<(u32, Extent)> {
         let mut list = Vec::new();
-        for (&index, &value) in self.values.range(from..=last).filter(|(_, value)| **value & 3 != 0)
-        {
+        for (&index, &value) in self.values.range(from..=last).filter(|(_, value)| **value & 3 != 0) {
             let cut = match runs {
                 Runs::Full => false,
                 Runs::Call => self.calls.get(&index).copied().unwrap_or(false),
@@ -207,17 +205,10 @@ fn compare(table: &TceTable, model: &Model, window: (u32, u32)) {
         let (from, last) = (a.min(b), a.max(b));
         let expected = model.extents(from, last, runs);
         assert_eq!(stepped(table, from, last, runs), expected, "{runs:?} from {from} to {last}");
-        assert_eq!(
-            walked(table, from, last, runs, 3),
-            expected,
-            "{runs:?} from {from} to {last} in batches"
-        );
+        assert_eq!(walked(table, from, last, runs, 3), expected, "{runs:?} from {from} to {last} in batches");
     }
     assert_eq!(table.stored() as usize, model.values.len());
-    assert_eq!(
-        table.mapped() as usize,
-        model.values.values().filter(|value| **value & 3 != 0).count()
-    );
+    assert_eq!(table.mapped() as usize, model.values.values().filter(|value| **value & 3 != 0).count());
 }
 
 /// Runs operations, each possibly undone, and compares after every one.
@@ -231,11 +222,8 @@ fn run(geometry: Geometry, ops: &[(Op, bool, (u32, u32))]) {
         let (first, count) = model.apply(op);
         apply(&mut table, op, &mut change);
         apply(&mut quiet, op, &mut quiet_change);
-        let (unmaps, maps) = if matches!(op, Op::ClearAll) {
-            (vec![], vec![])
-        } else {
-            model.told(&before, first, count)
-        };
+        let (unmaps, maps) =
+            if matches!(op, Op::ClearAll) { (vec![], vec![]) } else { model.told(&before, first, count) };
         assert_eq!(change.unmaps, unmaps, "{op:?}");
         assert_eq!(change.maps, maps, "{op:?}");
         assert!(quiet_change.is_empty());

@@ -5,9 +5,7 @@
 use std::collections::BTreeMap;
 
 use giommu_core::address::Iova;
-use giommu_core::hcall::{
-    H_PARAMETER, check_indirect, h_get_tce, h_put_tce, h_put_tce_indirect, h_stuff_tce,
-};
+use giommu_core::hcall::{H_PARAMETER, check_indirect, h_get_tce, h_put_tce, h_put_tce_indirect, h_stuff_tce};
 use giommu_core::tce_table::{Change, Geometry, TceTable};
 use serde_json::Value;
 
@@ -46,18 +44,12 @@ impl Machine {
             };
             (liobn, TceTable::new(geometry, u32::MAX).expect("sound"))
         });
-        Self {
-            ram: number(&facts["ram"]),
-            tables: tables.collect(),
-            words: BTreeMap::new(),
-            change: Change::new(),
-        }
+        Self { ram: number(&facts["ram"]), tables: tables.collect(), words: BTreeMap::new(), change: Change::new() }
     }
 
     /// The list of an indirect call: what lies outside RAM reads as 0.
     fn list(&self, address: u64, count: u32) -> Vec<u64> {
-        let word =
-            |at: u64| if at < self.ram { self.words.get(&at).copied().unwrap_or(0) } else { 0 };
+        let word = |at: u64| if at < self.ram { self.words.get(&at).copied().unwrap_or(0) } else { 0 };
         (0..u64::from(count)).map(|i| word(address.wrapping_add(i * 8))).collect()
     }
 
@@ -65,9 +57,7 @@ impl Machine {
     fn call(&mut self, name: &str, args: &[u64]) -> (i64, u64) {
         let r4 = args[0];
         let list = match name {
-            "H_PUT_TCE_INDIRECT" => {
-                check_indirect(args[2], args[3]).map(|count| self.list(args[2], count))
-            }
+            "H_PUT_TCE_INDIRECT" => check_indirect(args[2], args[3]).map(|count| self.list(args[2], count)),
             _ => Ok(Vec::new()),
         };
         let Some(table) = self.tables.get_mut(&args[0]) else { return (H_PARAMETER, r4) };
@@ -76,13 +66,9 @@ impl Machine {
             "H_PUT_TCE" => (h_put_tce(table, args[1], args[2], change).ret, r4),
             "H_GET_TCE" => h_get_tce(table, args[1]).map_or_else(|ret| (ret, r4), |tce| (0, tce)),
             "H_STUFF_TCE" => (h_stuff_tce(table, args[1], args[2], args[3], change).ret, r4),
-            "H_PUT_TCE_INDIRECT" => (
-                list.map_or_else(
-                    |ret| ret,
-                    |list| h_put_tce_indirect(table, args[1], &list, change).ret,
-                ),
-                r4,
-            ),
+            "H_PUT_TCE_INDIRECT" => {
+                (list.map_or_else(|ret| ret, |list| h_put_tce_indirect(table, args[1], &list, change).ret), r4)
+            }
             _ => panic!("no such call: {name}"),
         }
     }
@@ -97,16 +83,13 @@ fn run(scenario: &str) -> usize {
         match line["op"].as_str() {
             None => {}
             Some("POKE64") => {
-                for (word, at) in
-                    numbers(&line["data"]).iter().zip((number(&line["addr"])..).step_by(8))
-                {
+                for (word, at) in numbers(&line["data"]).iter().zip((number(&line["addr"])..).step_by(8)) {
                     machine.words.insert(at, *word);
                 }
             }
             Some("POKE64_SEQ") => {
                 for i in 0..number(&line["count"]) {
-                    let word =
-                        number(&line["start"]).wrapping_add(number(&line["step"]).wrapping_mul(i));
+                    let word = number(&line["start"]).wrapping_add(number(&line["step"]).wrapping_mul(i));
                     machine.words.insert(number(&line["addr"]) + 8 * i, word);
                 }
             }

@@ -161,8 +161,7 @@ impl RawTceTable {
     /// H_STUFF_TCE: the return code.
     #[wasm_bindgen(js_name = stuffTce)]
     pub fn stuff_tce(&mut self, ioba: u64, tce: u64, npages: u64) -> i32 {
-        let written =
-            hcall::h_stuff_tce(&mut self.table.borrow_mut(), ioba, tce, npages, &mut self.change);
+        let written = hcall::h_stuff_tce(&mut self.table.borrow_mut(), ioba, tce, npages, &mut self.change);
         self.written(written)
     }
 
@@ -180,12 +179,7 @@ impl RawTceTable {
     pub fn put_tce_indirect(&mut self, ioba: u64, list: &[u8]) -> i32 {
         let (words, _) = list.as_chunks::<8>();
         let values: Vec<u64> = words.iter().map(|word| u64::from_be_bytes(*word)).collect();
-        let written = hcall::h_put_tce_indirect(
-            &mut self.table.borrow_mut(),
-            ioba,
-            &values,
-            &mut self.change,
-        );
+        let written = hcall::h_put_tce_indirect(&mut self.table.borrow_mut(), ioba, &values, &mut self.change);
         self.written(written)
     }
 

@@ -120,7 +120,9 @@ impl Change {
         self.undo.cuts.shrink_to(KEEP);
     }
 
-    pub(super) fn is_quiet(&self) -> bool {
+    /// Whether it records no extents.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
         self.quiet
     }
 

@@ -252,12 +252,23 @@ impl Directory {
         Some(number << BLOCK_SHIFT | next_bit(block.marks(marks), 0)?)
     }
 
+    /// The first leaf that exists at or after leaf `leaf`.
+    pub(super) fn next_present(&self, leaf: u32) -> Option<u32> {
+        let mut from = leaf & BLOCK_MASK;
+        for (block, number) in self.blocks.iter().zip(0u32..).skip((leaf >> BLOCK_SHIFT) as usize) {
+            if let Some(block) = block
+                && let Some(at) = (from..BLOCK_LEAVES).find(|at| block.leaf(*at).is_some())
+            {
+                return Some(number << BLOCK_SHIFT | at);
+            }
+            from = 0;
+        }
+        None
+    }
+
     /// All leaves that exist, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Leaf> {
-        self.blocks
-            .iter()
-            .flatten()
-            .flat_map(|block| block.leaves.iter().filter_map(Option::as_deref))
+        self.blocks.iter().flatten().flat_map(|block| block.leaves.iter().filter_map(Option::as_deref))
     }
 
     pub(super) fn memory_bytes(&self) -> usize {

@@ -46,8 +46,7 @@ impl Entries {
         if before & 3 == 0 {
             return tce & 3 == 0;
         }
-        (before ^ tce) & 3 == 0
-            && (before & self.key).checked_add(self.page) == Some(tce & self.key)
+        (before ^ tce) & 3 == 0 && (before & self.key).checked_add(self.page) == Some(tce & self.key)
     }
 
     /// The extent of `pages` entries from `index`, whose first is `tce`.

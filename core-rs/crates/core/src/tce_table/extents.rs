@@ -40,10 +40,7 @@ impl TceTable {
         let mut tce = self.get(first);
         if !Entries::is_mapped(tce) {
             // What is not mapped is one run; the next one is mapped.
-            first = self
-                .directory
-                .next(Marks::Boundary, first.checked_add(1)?)
-                .filter(|first| *first <= last)?;
+            first = self.directory.next(Marks::Boundary, first.checked_add(1)?).filter(|first| *first <= last)?;
             tce = self.get(first);
         }
         let end = match runs {
@@ -76,10 +73,7 @@ impl TceTable {
         let mut emit = |first: u32, last: u32, tce: u64| -> Option<u32> {
             if runs != Runs::Page {
                 let extent = self.read.extent(first, last - first + 1, tce);
-                return visit(first, extent)
-                    .is_break()
-                    .then_some(last)
-                    .and_then(|last| last.checked_add(1));
+                return visit(first, extent).is_break().then_some(last).and_then(|last| last.checked_add(1));
             }
             for index in first..=last {
                 let tce = self.read.ahead(tce, index - first);
@@ -97,11 +91,8 @@ impl TceTable {
         'leaves: while let Some(start) = index.filter(|start| *start <= last) {
             let mut number = start >> LEAF_SHIFT;
             let mut at = start & LEAF_MASK;
-            let here = if at == 0 {
-                None
-            } else {
-                self.directory.leaf(number).and_then(|leaf| bits(leaf, marks).next(at))
-            };
+            let here =
+                if at == 0 { None } else { self.directory.leaf(number).and_then(|leaf| bits(leaf, marks).next(at)) };
             if here.is_none() {
                 // Nothing begins in the rest of this leaf.
                 let from_leaf = if at == 0 { number } else { number + 1 };
@@ -167,11 +158,8 @@ impl TceTable {
             Runs::Page => self.mapped,
             // Cuts are boundaries and, on mapped entries only, call starts.
             Runs::Call => {
-                let calls: u32 = self
-                    .directory
-                    .iter()
-                    .map(|leaf| u32::from(leaf.cuts) - u32::from(leaf.boundaries))
-                    .sum();
+                let calls: u32 =
+                    self.directory.iter().map(|leaf| u32::from(leaf.cuts) - u32::from(leaf.boundaries)).sum();
                 self.runs + calls
             }
         }

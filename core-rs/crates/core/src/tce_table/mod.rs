@@ -242,19 +242,12 @@ impl TceTable {
     /// # Errors
     /// [`TableError::OutOfRange`] if the values pass the end, [`TableError::EntryLimit`] if they are too many. Nothing
     /// is stored then, and `change` is empty.
-    pub fn write(
-        &mut self,
-        first: u32,
-        values: Values<'_>,
-        change: &mut Change,
-    ) -> Result<(), TableError> {
+    pub fn write(&mut self, first: u32, values: Values<'_>, change: &mut Change) -> Result<(), TableError> {
         change.clear();
         let count = values.count().ok_or(TableError::OutOfRange)?;
         let Some(more) = count.checked_sub(1) else { return Ok(()) };
-        let last = first
-            .checked_add(more)
-            .filter(|last| *last < self.geometry.entries)
-            .ok_or(TableError::OutOfRange)?;
+        let last =
+            first.checked_add(more).filter(|last| *last < self.geometry.entries).ok_or(TableError::OutOfRange)?;
         self.check_limit(first, last, values)?;
         self.version += 1;
         if let Values::Same(value, 1) = values
@@ -282,14 +275,7 @@ impl TceTable {
             return false;
         }
         self.version += 1;
-        self.store(
-            index >> LEAF_SHIFT,
-            index & LEAF_MASK,
-            index & LEAF_MASK,
-            call_start,
-            |_| value,
-            change,
-        );
+        self.store(index >> LEAF_SHIFT, index & LEAF_MASK, index & LEAF_MASK, call_start, |_| value, change);
         self.end_write(index, change);
         true
     }
@@ -356,19 +342,43 @@ impl TceTable {
     }
 
     fn write_same(&mut self, first: u32, last: u32, value: u64, change: &mut Change) {
+        if value == 0 {
+            return self.write_zeros(first, last, change);
+        }
         for (leaf, lo, hi) in leaves(first, last) {
             let starts = leaf << LEAF_SHIFT | lo == first;
             let whole = hi - lo == LEAF_MASK;
-            if value == 0 && whole {
-                self.empty_leaf(leaf, change);
-            } else if whole
-                && (change.is_quiet()
-                    || self.directory.leaf(leaf).is_none_or(|old| old.mapped == 0))
-            {
+            if whole && (change.is_quiet() || self.directory.leaf(leaf).is_none_or(|old| old.mapped == 0)) {
                 self.fill_leaf(leaf, value, starts, change);
             } else {
                 self.store(leaf, lo, hi, starts, |_| value, change);
             }
+        }
+    }
+
+    /// Costs what is there, not what could be.
+    fn write_zeros(&mut self, first: u32, last: u32, change: &mut Change) {
+        let mut next = self.directory.next_present(first >> LEAF_SHIFT);
+        while let Some(leaf) = next.filter(|leaf| *leaf <= last >> LEAF_SHIFT) {
+            let base = leaf << LEAF_SHIFT;
+            let (lo, hi) = (first.max(base) - base, last.min(base | LEAF_MASK) - base);
+            if hi - lo == LEAF_MASK {
+                self.empty_leaf(leaf, change);
+            } else {
+                self.store(leaf, lo, hi, base | lo == first, |_| 0, change);
+            }
+            self.end_absent(leaf, hi);
+            next = self.directory.next_present(leaf + 1);
+        }
+    }
+
+    /// Says anew whether a leaf's last entry ends a run, where the leaf after it is absent and nobody else says it.
+    fn end_absent(&mut self, leaf: u32, hi: u32) {
+        if hi == LEAF_MASK
+            && leaf < (self.geometry.entries - 1) >> LEAF_SHIFT
+            && self.directory.leaf(leaf + 1).is_none()
+        {
+            self.mark_first(leaf + 1, false);
         }
     }
 
@@ -377,14 +387,7 @@ impl TceTable {
             let from = leaf << LEAF_SHIFT | lo;
             let skip = (from - first) as usize;
             let part = list.get(skip..skip + (hi - lo + 1) as usize).unwrap_or(&[]);
-            self.store(
-                leaf,
-                lo,
-                hi,
-                from == first,
-                |at| part.get(at as usize).copied().unwrap_or(0),
-                change,
-            );
+            self.store(leaf, lo, hi, from == first, |at| part.get(at as usize).copied().unwrap_or(0), change);
         }
     }
 
@@ -397,14 +400,7 @@ impl TceTable {
     ///
     /// `cut` and `next_cut` say whether a call begins at the entry and at the one after it.
     #[inline]
-    fn store_one(
-        &mut self,
-        index: u32,
-        new: u64,
-        cut: bool,
-        next_cut: bool,
-        change: &mut Change,
-    ) -> bool {
+    fn store_one(&mut self, index: u32, new: u64, cut: bool, next_cut: bool, change: &mut Change) -> bool {
         let at = index & LEAF_MASK;
         if at == 0 || at == LEAF_MASK || index + 1 >= self.geometry.entries {
             return false;
@@ -426,8 +422,7 @@ impl TceTable {
         self.mapped = self.mapped + u32::from(is) - u32::from(was);
         let had = (leaf.boundaries != 0, leaf.cuts != 0);
         let (began, old_cut) = leaf.set_marks(at, begins, begins || (is && cut));
-        let (next_began, old_next_cut) =
-            leaf.set_marks(at + 1, next_begins, next_begins || (after_is && next_cut));
+        let (next_began, old_next_cut) = leaf.set_marks(at + 1, next_begins, next_begins || (after_is && next_cut));
         self.runs = self.runs + u32::from(is && begins) + u32::from(after_is && next_begins)
             - u32::from(was && began)
             - u32::from(after_is && next_began);
@@ -444,15 +439,7 @@ impl TceTable {
     ///
     /// The entry after `hi` is done here too if it is in the same leaf.
     #[inline]
-    fn store(
-        &mut self,
-        number: u32,
-        lo: u32,
-        hi: u32,
-        starts: bool,
-        value: impl Fn(u32) -> u64,
-        change: &mut Change,
-    ) {
+    fn store(&mut self, number: u32, lo: u32, hi: u32, starts: bool, value: impl Fn(u32) -> u64, change: &mut Change) {
         let read = self.read;
         let base = number << LEAF_SHIFT;
         if self.directory.leaf(number).is_none() {
@@ -466,15 +453,9 @@ impl TceTable {
             }
         } else {
             let (values, cuts) = (change.undo.values.len(), change.undo.cuts.len());
-            change.undo.segments.push(Segment {
-                leaf: number,
-                lo,
-                hi,
-                saved: Saved::Part { values, cuts },
-            });
+            change.undo.segments.push(Segment { leaf: number, lo, hi, saved: Saved::Part { values, cuts } });
         }
-        let absent =
-            matches!(change.undo.segments.last(), Some(Segment { saved: Saved::Absent, .. }));
+        let absent = matches!(change.undo.segments.last(), Some(Segment { saved: Saved::Absent, .. }));
         let mut before = if lo == 0 { self.before(number) } else { 0 };
         let end = self.geometry.entries;
         let Some(leaf) = self.directory.leaf_or_new(number) else { return };
@@ -543,27 +524,14 @@ impl TceTable {
 
     /// Makes all entries of a leaf 0.
     fn empty_leaf(&mut self, number: u32, change: &mut Change) {
-        if let Some(old) = self.directory.take(number) {
-            if !change.is_quiet() && old.mapped != 0 {
-                for (value, index) in old.entries().iter().zip(number << LEAF_SHIFT..) {
-                    change.entry(self.read, index, *value, 0);
-                }
+        let Some(old) = self.directory.take(number) else { return };
+        if !change.is_quiet() && old.mapped != 0 {
+            for (value, index) in old.entries().iter().zip(number << LEAF_SHIFT..) {
+                change.entry(self.read, index, *value, 0);
             }
-            self.forget(&old);
-            change.undo.segments.push(Segment {
-                leaf: number,
-                lo: 0,
-                hi: LEAF_MASK,
-                saved: Saved::Whole(old),
-            });
-        } else {
-            change.undo.segments.push(Segment {
-                leaf: number,
-                lo: 0,
-                hi: LEAF_MASK,
-                saved: Saved::Absent,
-            });
         }
+        self.forget(&old);
+        change.undo.segments.push(Segment { leaf: number, lo: 0, hi: LEAF_MASK, saved: Saved::Whole(old) });
         let ends = Entries::is_mapped(self.before(number));
         self.directory.mark(number, ends, ends);
     }

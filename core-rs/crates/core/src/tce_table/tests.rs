@@ -125,16 +125,10 @@ fn the_entry_limit_counts_entries_that_are_not_zero() {
     let mut table = TceTable::new(geometry(4096), 600).expect("sound");
     let mut change = Change::new();
     table.write(0, Values::Same(0xff0, 600), &mut change).expect("just fits");
-    assert_eq!(
-        table.write(1000, Values::Same(1, 1), &mut change),
-        Err(TableError::EntryLimit { limit: 600 })
-    );
+    assert_eq!(table.write(1000, Values::Same(1, 1), &mut change), Err(TableError::EntryLimit { limit: 600 }));
     assert!(!table.learn(1000, 1, true, &mut change));
     table.write(100, Values::Same(3, 500), &mut change).expect("replaces");
-    assert_eq!(
-        table.write(101, Values::Same(3, 500), &mut change),
-        Err(TableError::EntryLimit { limit: 600 })
-    );
+    assert_eq!(table.write(101, Values::Same(3, 500), &mut change), Err(TableError::EntryLimit { limit: 600 }));
     assert!(change.is_empty());
     table.write(0, Values::Same(0, 1), &mut change).expect("clears");
     table.write(4095, Values::Same(3, 1), &mut change).expect("room again");
@@ -152,8 +146,7 @@ fn a_target_run_never_passes_the_top_of_its_space() {
 #[test]
 fn geometry_is_refused_where_it_cannot_be() {
     let refused = |bus_offset, page_shift, entries| {
-        TceTable::new(Geometry { liobn: 0, bus_offset: Iova(bus_offset), page_shift, entries }, 0)
-            .err()
+        TceTable::new(Geometry { liobn: 0, bus_offset: Iova(bus_offset), page_shift, entries }, 0).err()
     };
     assert_eq!(refused(0, 64, 1), Some(TableError::PageShift(64)));
     assert_eq!(refused(0, 12, 0), Some(TableError::NoEntries));
@@ -217,4 +210,21 @@ fn memory_comes_back_when_entries_are_cleared() {
     assert!(table.memory_bytes() < empty + (64 << 10));
     table.clear_all();
     assert!(table.memory_bytes() <= empty + (1 << 10));
+}
+
+#[test]
+fn clearing_a_sparse_table_costs_what_is_there() {
+    let mut table = TceTable::new(geometry(1 << 31), u32::MAX).expect("sound");
+    for index in [0, 511, 512, (1 << 19) - 1, (1 << 31) - 1] {
+        put(&mut table, index, 0x1003);
+    }
+    let before = extents(&table, Runs::Full);
+    let mut change = Change::new();
+    let start = std::time::Instant::now();
+    table.write(0, Values::Same(0, 1 << 31), &mut change).expect("in range");
+    assert!(start.elapsed().as_millis() < 100);
+    assert_eq!(change.unmaps.len(), 5);
+    assert_eq!((table.stored(), extents(&table, Runs::Full)), (0, vec![]));
+    table.undo(&change);
+    assert_eq!(extents(&table, Runs::Full), before);
 }

@@ -29,6 +29,7 @@ impl TceTable {
                     self.restore_part(segment, values, cuts);
                 }
             }
+            self.end_absent(segment.leaf, segment.hi);
         }
         if let Some((index, cut)) = change.undo.after {
             self.mark_first(index >> LEAF_SHIFT, cut);
@@ -67,13 +68,11 @@ impl TceTable {
             if at <= hi {
                 let old = values.next().copied().unwrap_or(0);
                 let now = core::mem::replace(leaf.entry_mut(at), old);
-                let change =
-                    |count: u16, is: bool, was: bool| count + u16::from(is) - u16::from(was);
+                let change = |count: u16, is: bool, was: bool| count + u16::from(is) - u16::from(was);
                 leaf.stored = change(leaf.stored, old != 0, now != 0);
                 leaf.mapped = change(leaf.mapped, Entries::is_mapped(old), Entries::is_mapped(now));
                 self.stored = self.stored + u32::from(old != 0) - u32::from(now != 0);
-                self.mapped = self.mapped + u32::from(Entries::is_mapped(old))
-                    - u32::from(Entries::is_mapped(now));
+                self.mapped = self.mapped + u32::from(Entries::is_mapped(old)) - u32::from(Entries::is_mapped(now));
             }
             let value = leaf.get(at);
             let begins = !read.continues(before, value);

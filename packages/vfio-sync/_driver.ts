@@ -1,0 +1,122 @@
+import type { AddressRange } from "@giommu/core";
+import { formatRange, IommuError } from "@giommu/core";
+import type { RawContainer } from "@giommu/core/wasm";
+import { IommuPerm } from "@giommu/notifiers";
+import { Backings } from "./_backings.ts";
+import { OpKind, OpView } from "./_op_view.ts";
+import { hostRefusal, refusal } from "./_refusal.ts";
+import type { HostIommu, HostMapping } from "./host_iommu.ts";
+
+/** Stops the device; returns what lets it go on. */
+export type Quiesce = () => void | (() => void);
+
+/** Makes the calls that the core asks for on a host, and reports how they went. It decides nothing. */
+export class Driver {
+  readonly raw: RawContainer;
+  readonly backings: Backings = new Backings();
+  readonly #host: HostIommu;
+  readonly #quiesce: Quiesce | undefined;
+  readonly #view = new OpView();
+  /** Lets the device go on that was stopped for a hole. */
+  #resume: (() => void) | void = undefined;
+  #refusal: { readonly range: AddressRange; readonly cause: unknown } | undefined;
+  #failure: unknown;
+
+  /** Takes the raw container over: whoever owns the driver frees it. */
+  constructor(raw: RawContainer, host: HostIommu, quiesce: Quiesce | undefined) {
+    this.raw = raw;
+    this.#host = host;
+    this.#quiesce = quiesce;
+  }
+
+  /** What the host answered when the container failed. */
+  get failure(): unknown {
+    return this.#failure;
+  }
+
+  /** Makes every pending call. */
+  drain(): void {
+    const { raw } = this;
+    const wasAlive = raw.failureKind === 0;
+    this.#refusal = undefined;
+    try {
+      for (let count = raw.pending(); count > 0; count = raw.pending()) {
+        const batch = raw.batch();
+        let done = 0;
+        let failure: { readonly cause: unknown } | undefined;
+        while (done < count && failure === undefined) {
+          try {
+            this.#make(this.#view.at(batch, done));
+            done++;
+          } catch (cause) {
+            failure = { cause };
+            if (wasAlive) this.#failure ??= cause;
+          }
+        }
+        raw.report(done, failure !== undefined);
+        if (failure !== undefined && raw.refused && this.#refusal === undefined) {
+          const { start, last } = this.#view.at(batch, done);
+          this.#refusal = { range: { start, last }, cause: failure.cause };
+        }
+      }
+    } finally {
+      const resume = this.#resume;
+      this.#resume = undefined;
+      resume?.();
+    }
+    if (raw.failureKind === 0) this.#failure = undefined;
+  }
+
+  /** Throws if the newest request was refused, by the core (`code`) or by the host. */
+  check(code: number): void {
+    if (code !== 0) throw refusal(code, this.raw, this.#host.info);
+    if (this.#refusal !== undefined && this.raw.refused) {
+      throw hostRefusal("map", this.#refusal.range, this.#refusal.cause, this.#host.info);
+    }
+  }
+
+  /** What the container mapped in a range, ascending. */
+  *maps(range: AddressRange): Generator<HostMapping> {
+    for (let start = range.start;;) {
+      const count = this.raw.maps(start, range.last);
+      const batch = this.raw.batch();
+      // Read before the first is given out: the reader may go on using the container.
+      const mappings = Array.from({ length: count }, (_, i) => this.#mapping(this.#view.at(batch, i)));
+      yield* mappings;
+      const end = mappings.at(-1)?.iova.last;
+      if (end === undefined || end >= range.last) return;
+      start = end + 1n;
+    }
+  }
+
+  #make(op: OpView): void {
+    switch (op.kind) {
+      case OpKind.MAP:
+        return this.#host.map(this.#mapping(op));
+      case OpKind.UNMAP: {
+        const { start, last, bytes } = op;
+        const unmapped = this.#host.unmap({ start, last });
+        if (unmapped === bytes) return;
+        throw new IommuError(
+          "host-refused",
+          `Cannot unmap ${formatRange({ start, last })}: ${this.#host.info.name} unmapped ${unmapped} of ${bytes} bytes`,
+        );
+      }
+      default: {
+        const resume = this.#quiesce?.();
+        this.#resume ??= resume;
+      }
+    }
+  }
+
+  #mapping(op: OpView): HostMapping {
+    const { start, last, target: gpa, perm } = op;
+    const backing = this.backings.get(op.backing);
+    return {
+      iova: { start, last },
+      gpa,
+      perm: perm & IommuPerm.READ_WRITE ? perm : IommuPerm.NONE,
+      ...(backing !== undefined && { ram: backing.ram, ramOffset: gpa - backing.delta }),
+    };
+  }
+}

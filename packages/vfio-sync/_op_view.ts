@@ -1,0 +1,60 @@
+import type { IommuPerm } from "@giommu/notifiers";
+import { memory } from "@giommu/core/wasm";
+
+const BYTES = 48;
+
+/** What a record asks for. */
+export const OpKind = { MAP: 1, UNMAP: 2, QUIESCE: 3 } as const;
+
+/**
+ * A cursor over the calls (or maps) that the core left in its memory; the layout is that of `OpRecord` in the
+ * WebAssembly façade.
+ */
+export class OpView {
+  #view = new DataView(memory.buffer as ArrayBuffer);
+  #at = 0;
+
+  /** Moves to one record of a batch. */
+  at(pointer: number, index: number): this {
+    // The memory may have grown since, which detaches every older view.
+    if (this.#view.buffer !== memory.buffer) this.#view = new DataView(memory.buffer as ArrayBuffer);
+    this.#at = pointer + index * BYTES;
+    return this;
+  }
+
+  /** The first bus address. */
+  get start(): bigint {
+    return this.#view.getBigUint64(this.#at, true);
+  }
+
+  /** The last bus address. */
+  get last(): bigint {
+    return this.#view.getBigUint64(this.#at + 8, true);
+  }
+
+  /** Of a MAP: the guest-physical address of the first byte. */
+  get target(): bigint {
+    return this.#view.getBigUint64(this.#at + 16, true);
+  }
+
+  /** Of an UNMAP: how many bytes are mapped in it. */
+  get bytes(): bigint {
+    // 2^64 does not fit, and there is never nothing to unmap.
+    return this.#view.getBigUint64(this.#at + 24, true) || 1n << 64n;
+  }
+
+  /** One of {@linkcode OpKind}. */
+  get kind(): number {
+    return this.#view.getUint32(this.#at + 32, true);
+  }
+
+  /** The permission. */
+  get perm(): IommuPerm {
+    return this.#view.getUint32(this.#at + 36, true) as IommuPerm;
+  }
+
+  /** The number of the memory behind the target. */
+  get backing(): number {
+    return this.#view.getUint32(this.#at + 40, true);
+  }
+}
