@@ -13,13 +13,14 @@ import { ABOVE_ALL } from "./layers/picture.ts";
 import { exitWith, failed, type Outcome, passed } from "./outcome.ts";
 import { filesBelow, ROOT } from "./repository.ts";
 
-/** Reads every import in packages, examples, tests and benchmarks, and every crate. */
-export async function checkLayers(): Promise<Outcome> {
-  const modules = ["packages", ...ABOVE_ALL].flatMap((folder) => filesBelow(folder)).filter((path) =>
+/** Reads every import in packages, examples, tests and benchmarks below `root`, and every crate. */
+export async function checkLayers(root: string = ROOT): Promise<Outcome> {
+  const read = (path: string): string => Deno.readTextFileSync(`${root}/${path}`);
+  const modules = ["packages", ...ABOVE_ALL].flatMap((folder) => filesBelow(folder, root)).filter((path) =>
     /\.tsx?$/.test(path)
   );
-  const found = breaches(await importsOf(modules));
-  const rust = filesBelow("core-rs");
+  const found = breaches(await importsOf(modules, root));
+  const rust = filesBelow("core-rs", root);
   for (const path of rust.filter((path) => path.endsWith("/Cargo.toml"))) {
     found.push(...manifestBreaches(path, read(path)));
   }
@@ -27,10 +28,6 @@ export async function checkLayers(): Promise<Outcome> {
     found.push(...ioBreaches(path, read(path)));
   }
   return found.length === 0 ? passed() : failed(found.join("\n"));
-}
-
-function read(path: string): string {
-  return Deno.readTextFileSync(`${ROOT}/${path}`);
 }
 
 if (import.meta.main) exitWith(await checkLayers());

@@ -12,7 +12,7 @@ import { deno, isInstalled, run } from "./spawn.ts";
 
 /** Runs Deno's tests below `paths`, everywhere if there are none, with the code in documentation. */
 export async function denoTests(paths: readonly string[] = []): Promise<Outcome> {
-  const ended = await deno(["test", "-A", "--doc", "--parallel", "--reporter=dot", ...paths], { echo: true });
+  const ended = await deno(["test", "-A", "--doc", "--parallel", ...paths], { echo: true });
   const outcome = denoCounts(ended.text);
   if (outcome === undefined) return failed("Deno's tests did not run to their end");
   // A module that cannot be loaded fails without being counted.

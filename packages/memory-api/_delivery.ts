@@ -92,7 +92,7 @@ export class Delivery {
 
   #commit(listener: MemoryListener): void {
     // Off the set only afterwards: a commit that throws is told back within the same bracket.
-    listener.commit?.();
+    if (this.#updates.some(({ space }) => this.#live(space).includes(listener))) listener.commit?.();
     this.#began.delete(listener);
   }
 

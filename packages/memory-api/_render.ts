@@ -4,7 +4,7 @@ import type { AliasRegion } from "./alias_region.ts";
 import { FlatView } from "./flat_view.ts";
 import type { MemoryRegion } from "./memory_region.ts";
 import type { MemorySection, TerminalRegion } from "./memory_section.ts";
-import { newSection } from "./memory_section.ts";
+import { indexFrom, newSection } from "./memory_section.ts";
 
 /** Sections being painted: disjoint, ascending. What was painted earlier stays on top. */
 class Canvas {
@@ -17,7 +17,7 @@ class Canvas {
 
   /** Paints a region, whose offset 0 is at `base`, wherever nothing is painted from `start` to `last`. */
   fill(region: TerminalRegion, base: bigint, start: bigint, last: bigint): void {
-    const first = this.#indexFrom(start);
+    const first = indexFrom(this.sections, start);
     const pieces: MemorySection[] = [];
     let next = start;
     let index = first;
@@ -34,18 +34,6 @@ class Canvas {
       next = painted.range.last + 1n;
     }
     this.sections.splice(first, index - first, ...pieces);
-  }
-
-  #indexFrom(address: bigint): number {
-    let low = 0;
-    let high = this.sections.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      const section = this.sections[middle];
-      if (section !== undefined && section.range.last < address) low = middle + 1;
-      else high = middle;
-    }
-    return low;
   }
 }
 

@@ -1,4 +1,5 @@
 import type { MemorySection } from "./memory_section.ts";
+import { indexFrom } from "./memory_section.ts";
 
 /**
  * What an address space shows: disjoint sections in ascending order. It never changes; after a change of the map the
@@ -46,14 +47,6 @@ export class FlatView {
    * @returns Its index in {@linkcode sections}; the number of sections if there is none.
    */
   indexFrom(address: bigint): number {
-    let low = 0;
-    let high = this.sections.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      const section = this.sections[middle];
-      if (section !== undefined && section.range.last < address) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+    return indexFrom(this.sections, address);
   }
 }

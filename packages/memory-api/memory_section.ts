@@ -45,3 +45,16 @@ export function newSection(
 ): MemorySection {
   return Object.freeze({ region, offsetWithinRegion, range: Object.freeze({ start, last }), space });
 }
+
+/** The index of the first of some disjoint ascending sections that does not end below an address; their number if there is none. */
+export function indexFrom(sections: readonly MemorySection[], address: bigint): number {
+  let low = 0;
+  let high = sections.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const section = sections[middle];
+    if (section !== undefined && section.range.last < address) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

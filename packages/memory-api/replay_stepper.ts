@@ -17,7 +17,8 @@ import type { ReplayProgress, StepwiseReplayOptions } from "./replay_options.ts"
  * (If it had heard of changes before the replay began, it goes on hearing all of them live, and may hear of a mapping
  * twice.)
  *
- * A run of mappings goes on over the end of a step. Only after the guest changed what lay ahead are runs cut there.
+ * A run of mappings goes on over the end of a step. Only after the guest changed what lay ahead are runs cut there
+ * (and so are entries that are not aligned to the granularity).
  *
  * @example
  * ```ts
@@ -245,7 +246,7 @@ export class ReplayStepper implements Disposable {
  * const iommu = new IommuMemoryRegion({ name: "empty", size: 0x4000n, translate: () => undefined });
  * const notifier = new IommuNotifier({ flags: IommuNotifierFlag.MAP, notify: () => {} });
  * using stepper = startReplay(iommu, notifier);
- * assertEquals(stepper.step(3).position, 0x2001n); // pages 0 to 2 are known not to be mapped
+ * assertEquals(stepper.step(3).position, 0x2000n); // pages 0 and 1 are passed, page 2 was probed
  * assertEquals(stepper.step(3).done, true);
  * ```
  */

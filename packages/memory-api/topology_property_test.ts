@@ -60,6 +60,17 @@ class World {
     return seen;
   }
 
+  /** To a place that may overlap the old one. */
+  move(region: MemoryRegion, offset: bigint): void {
+    const { parent } = region;
+    if (parent === this.root) return;
+    const priority = parent?.subregions.find((child) => child.region === region)?.priority ?? 0;
+    transaction(() => {
+      parent?.removeSubregion(region);
+      parent?.addSubregion(offset, region, { priority });
+    });
+  }
+
   /** Makes one change; those that the rules forbid are left out. */
   act([what, a, b, offset, priority]: Act): void {
     const parent = this.regions[a % this.regions.length];
@@ -68,6 +79,7 @@ class World {
     try {
       if (what === "toggle") region.enabled = !region.enabled;
       else if (what === "remove") region.parent?.removeSubregion(region);
+      else if (what === "move") this.move(region, BigInt(offset));
       else parent.addSubregion(BigInt(offset), region, { priority });
     } catch (error) {
       if (!(error instanceof TypeError || error instanceof RangeError)) throw error;
@@ -75,10 +87,17 @@ class World {
   }
 }
 
-type Act = ["add" | "remove" | "toggle", number, number, number, number];
+type Act = ["add" | "remove" | "toggle" | "move", number, number, number, number];
 
 const act: fc.Arbitrary<Act> = fc.tuple(
-  fc.constantFrom("add" as const, "add" as const, "add" as const, "remove" as const, "toggle" as const),
+  fc.constantFrom(
+    "add" as const,
+    "add" as const,
+    "add" as const,
+    "remove" as const,
+    "toggle" as const,
+    "move" as const,
+  ),
   fc.nat(20),
   fc.nat(20),
   fc.nat(SIZE - 1),

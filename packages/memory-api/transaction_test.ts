@@ -381,3 +381,19 @@ Deno.test("nobody listens twice", () => {
   space.addListener(listener);
   assertThrows(() => space.addListener(listener), TypeError, "listens already");
 });
+
+Deno.test("a region that moves by less than its size is gone from its old place as a whole", () => {
+  const { root, rams: [a], space } = machine("a");
+  root.addSubregion(0n, a);
+  const log: string[] = [];
+  space.addListener({
+    regionAdd: ({ range }) => void log.push(`add ${range.start.toString(16)}-${range.last.toString(16)}`),
+    regionDel: ({ range }) => void log.push(`del ${range.start.toString(16)}-${range.last.toString(16)}`),
+  });
+  log.length = 0;
+  transaction(() => {
+    root.removeSubregion(a);
+    root.addSubregion(0x800n, a);
+  });
+  assertEquals(log, ["del 0-fff", "add 800-17ff"]);
+});

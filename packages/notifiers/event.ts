@@ -130,15 +130,10 @@ export function newEvent(
 ): IotlbEvent {
   checkPerm(type, perm, iova);
   const range = Object.isFrozen(iova) ? iova : Object.freeze({ start: iova.start, last: iova.last });
-  return Object.freeze({
-    type,
-    iova: range,
-    target,
-    perm,
-    pageSize,
-    ...(targetSpace !== undefined && { targetSpace }),
-    ...(straddles === true && { straddles: true as const }),
-  });
+  const event: { -readonly [K in keyof IotlbEvent]: IotlbEvent[K] } = { type, iova: range, target, perm, pageSize };
+  if (targetSpace !== undefined) event.targetSpace = targetSpace;
+  if (straddles === true) event.straddles = true;
+  return Object.freeze(event);
 }
 
 function checkPerm(type: IotlbEventType, perm: IommuPerm, iova: AddressRange): void {

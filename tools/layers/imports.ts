@@ -13,15 +13,15 @@ export interface Import {
   readonly to: string | undefined;
 }
 
-/** Reads the imports of `files`, paths relative to the repository, and of what they import in it. */
-export async function importsOf(files: readonly string[]): Promise<Import[]> {
+/** Reads the imports of `files`, paths relative to `root`, and of what they import below it. */
+export async function importsOf(files: readonly string[], root: string = ROOT): Promise<Import[]> {
   // One graph for all: a module that imports every file, made where nothing else looks.
-  Deno.mkdirSync(`${ROOT}/target`, { recursive: true });
-  const entry = Deno.makeTempFileSync({ dir: `${ROOT}/target`, prefix: "imports-", suffix: ".ts" });
+  Deno.mkdirSync(`${root}/target`, { recursive: true });
+  const entry = Deno.makeTempFileSync({ dir: `${root}/target`, prefix: "imports-", suffix: ".ts" });
   try {
-    const base = `file://${ROOT}/`;
+    const base = `file://${root}/`;
     Deno.writeTextFileSync(entry, files.map((file) => `import ${JSON.stringify(base + file)};\n`).join(""));
-    const info = await deno(["info", "--json", entry]);
+    const info = await deno(["info", "--json", entry], { cwd: root });
     if (!info.ok) throw new Error(`Cannot read the import graph: deno info failed\n${info.text}`);
     const graph: Graph = JSON.parse(info.stdout);
     return graph.modules.flatMap((module) => {

@@ -38,7 +38,7 @@ export async function pack(toolchain: Toolchain): Promise<Packed> {
 /** Panic messages name source files: each folder that differs between machines gets a name that does not. */
 function rustFlags(toolchain: Toolchain): string[] {
   const renamed: [from: string, to: string][] = [[ROOT, "/giommu"], [cargoHome(), "/cargo"]];
-  // The folder of a registry is named after its address, which may be a mirror's.
+  // A registry's folder is named after its address, which need not be the same everywhere.
   for (const registry of foldersIn(`${cargoHome()}/registry/src`)) renamed.push([registry, "/cargo/crates"]);
   for (const sources of toolchain.librarySources) renamed.push([sources, "/rust"]);
   return ["-Ctarget-feature=+bulk-memory", ...renamed.map(([from, to]) => `--remap-path-prefix=${from}=${to}`)];

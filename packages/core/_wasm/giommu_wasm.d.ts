@@ -9,6 +9,10 @@ export class RawContainer {
     /** The same as `free`. */
     [Symbol.dispose](): void;
     /**
+     * Writes the absent runs that overlap a range into the batch, in order, at most a batch full; returns how many.
+     */
+    absent(start: bigint, last: bigint): number;
+    /**
      * Where the batch is in the memory of WebAssembly.
      */
     batch(): number;
@@ -45,7 +49,8 @@ export class RawContainer {
      */
     lost(): BigUint64Array;
     /**
-     * Queues the MAP of a run. `meta`: bits 0-7 permission, 8-15 kind (0 RAM, 1 IOMMU, 2 static), 16-23 page shift.
+     * Queues the MAP of a run. `meta`: bits 0-7 permission, 8-15 kind (0 RAM, 1 IOMMU, 2 static), 16-23 page
+     * shift, 24 read-only memory.
      * Returns 0, or the number of a refusal.
      */
     map(start: bigint, last: bigint, target: bigint, phase: bigint, backing: number, meta: number): number;
@@ -64,6 +69,10 @@ export class RawContainer {
      */
     constructor(page_sizes: bigint, iova_ranges: BigUint64Array | bigint[], max_mappings: number | null | undefined, features: number, coalesce: number, holes: number);
     /**
+     * Remembers a run that reaches no memory now. Returns 0, or the number of a refusal.
+     */
+    noteAbsent(start: bigint, last: bigint, target: bigint, phase: bigint, meta: number): number;
+    /**
      * Writes the next calls to make into the batch and returns how many there are.
      */
     pending(): number;
@@ -80,6 +89,11 @@ export class RawContainer {
      */
     rollback(): void;
     /**
+     * Takes the absent runs that reach memory from `first` to `last` and writes the first of them into the batch;
+     * returns how many. To be called until it answers 0, before any of them is mapped or noted again.
+     */
+    takeAbsent(first: bigint, last: bigint): number;
+    /**
      * Queues the UNMAP of every IOMMU entry whose target lies in a range. Returns 0, or the number of a refusal.
      */
     unmapTargets(first: bigint, last: bigint): number;
@@ -91,6 +105,10 @@ export class RawContainer {
      * 0 while the container lives; else what failed: 1 unmap, 2 rest of a hole, 3 quiesce, 4 rollback.
      */
     readonly failureKind: number;
+    /**
+     * Whether the host refused a MAP since the newest request.
+     */
+    readonly refused: boolean;
     /**
      * How many maps the host holds.
      */

@@ -28,6 +28,16 @@ export class RawContainer {
         wasm.__wbg_rawcontainer_free(ptr, 0);
     }
     /**
+     * Writes the absent runs that overlap a range into the batch, in order, at most a batch full; returns how many.
+     * @param {bigint} start
+     * @param {bigint} last
+     * @returns {number}
+     */
+    absent(start, last) {
+        const ret = wasm.rawcontainer_absent(this.__wbg_ptr, start, last);
+        return ret >>> 0;
+    }
+    /**
      * Where the batch is in the memory of WebAssembly.
      * @returns {number}
      */
@@ -109,7 +119,8 @@ export class RawContainer {
         return v1;
     }
     /**
-     * Queues the MAP of a run. `meta`: bits 0-7 permission, 8-15 kind (0 RAM, 1 IOMMU, 2 static), 16-23 page shift.
+     * Queues the MAP of a run. `meta`: bits 0-7 permission, 8-15 kind (0 RAM, 1 IOMMU, 2 static), 16-23 page
+     * shift, 24 read-only memory.
      * Returns 0, or the number of a refusal.
      * @param {bigint} start
      * @param {bigint} last
@@ -165,6 +176,19 @@ export class RawContainer {
         return this;
     }
     /**
+     * Remembers a run that reaches no memory now. Returns 0, or the number of a refusal.
+     * @param {bigint} start
+     * @param {bigint} last
+     * @param {bigint} target
+     * @param {bigint} phase
+     * @param {number} meta
+     * @returns {number}
+     */
+    noteAbsent(start, last, target, phase, meta) {
+        const ret = wasm.rawcontainer_noteAbsent(this.__wbg_ptr, start, last, target, phase, meta);
+        return ret >>> 0;
+    }
+    /**
      * Writes the next calls to make into the batch and returns how many there are.
      * @returns {number}
      */
@@ -181,6 +205,14 @@ export class RawContainer {
         var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
         wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
         return v1;
+    }
+    /**
+     * Whether the host refused a MAP since the newest request.
+     * @returns {boolean}
+     */
+    get refused() {
+        const ret = wasm.rawcontainer_refused(this.__wbg_ptr);
+        return ret !== 0;
     }
     /**
      * Reports how the calls of the newest batch went: `done` succeeded, and the next one failed if `failed` is set.
@@ -202,6 +234,17 @@ export class RawContainer {
      */
     get size() {
         const ret = wasm.rawcontainer_size(this.__wbg_ptr);
+        return ret >>> 0;
+    }
+    /**
+     * Takes the absent runs that reach memory from `first` to `last` and writes the first of them into the batch;
+     * returns how many. To be called until it answers 0, before any of them is mapped or noted again.
+     * @param {bigint} first
+     * @param {bigint} last
+     * @returns {number}
+     */
+    takeAbsent(first, last) {
+        const ret = wasm.rawcontainer_takeAbsent(this.__wbg_ptr, first, last);
         return ret >>> 0;
     }
     /**

@@ -17,6 +17,7 @@
 //! A guest chooses addresses, targets, permissions and how often it changes them. Nothing here panics on them; memory
 //! grows with the number of host maps alone.
 
+mod absent;
 mod counters;
 mod failure;
 mod host_map;
@@ -59,8 +60,31 @@ pub struct GuestRun {
     /// Where entries begin: the bus address of any of them, modulo the page size. 0 unless an IOMMU sits at a bus
     /// address that is no multiple of its page size.
     pub phase: u64,
+    /// Whether the memory behind the target can only be read, whatever the entries allow.
+    pub readonly: bool,
     /// The caller's own number for the memory behind the target: comes back in [`HostOp::Map`], also from an undo.
     pub backing: u32,
+}
+
+impl GuestRun {
+    /// What entries and memory both allow.
+    fn allowed(&self) -> Perm {
+        if self.readonly { Perm::from_bits(u64::from(self.perm.bits() & Perm::READ.bits())) } else { self.perm }
+    }
+
+    /// The map of this run, without permission on the host.
+    fn unmapped(&self, kind: Kind) -> HostMap {
+        HostMap {
+            range: self.range,
+            target: self.target,
+            perm: Perm::NONE,
+            kind,
+            page_shift: self.page_shift,
+            phase: self.phase,
+            asked: self.perm,
+            backing: self.backing,
+        }
+    }
 }
 
 /// Mirrors guest mappings into one host address space; see the [module](self).
@@ -71,6 +95,8 @@ pub struct Container {
     holes: HolePolicy,
     /// The host's maps, as they will be when every queued step has succeeded.
     maps: HostMaps,
+    /// Entries that reach no memory now.
+    absent: HostMaps,
     steps: VecDeque<Step>,
     /// The rest of a run that is queued piece by piece.
     pages: Option<Pages>,
@@ -101,6 +127,7 @@ impl Container {
             coalesce,
             holes,
             maps: HostMaps::default(),
+            absent: HostMaps::default(),
             steps: VecDeque::new(),
             pages: None,
             leaving: VecDeque::new(),

@@ -10,6 +10,7 @@ pub mod address;
 pub mod container;
 pub mod extent;
 pub mod hcall;
+pub mod migration;
 pub mod perm;
 pub mod tce_table;
 pub mod trace;

@@ -10,3 +10,5 @@ pub mod parser;
 pub mod rebuilt;
 mod scan;
 pub mod window;
+
+pub(crate) use scan::find;

@@ -103,8 +103,8 @@ pub struct Walker {
     mask: u64,
     /// The next address to ask for; `None` at the end.
     cursor: Option<Iova>,
-    /// The first address that is neither known to be a hole nor part of a run; at most `cursor`. An entry that is
-    /// not aligned to the granularity may begin between the two.
+    /// Where the next entry may begin; at most `cursor`. An entry that is not aligned to the granularity may begin
+    /// inside the hole that was probed last, so that hole counts only once the address behind it has been answered for.
     floor: Option<Iova>,
     /// The run that the next entry may join.
     open: Option<Run>,
@@ -137,7 +137,8 @@ impl Walker {
         self.cursor
     }
 
-    /// The first address that no returned run and no hole has covered; `None` once everything is covered.
+    /// The first address that is not settled: not part of a returned run or of a hole, other than the hole probed last.
+    /// `None` once everything is.
     #[must_use]
     pub fn position(&self) -> Option<Iova> {
         self.open.map_or(self.floor, |run| Some(run.range.start()))
@@ -202,14 +203,16 @@ impl Walker {
             NextMapped::Unknown | NextMapped::At(_) => {
                 // The end of the granule that the probe lies in; `after` knows the end of the walk and of the space.
                 self.cursor = self.after(Iova(probe.0 | self.mask));
-                self.floor = self.cursor.and(self.after(probe));
+                self.floor = self.cursor.and(Some(probe));
             }
         }
         Ok(self.open.take())
     }
 
-    /// Gives out the run that is still open; the walk can go on, but nothing joins that run any more.
+    /// Gives out the run that is still open, and settles the hole probed last; the walk can go on, but nothing joins
+    /// that run any more, and an entry that begins inside that hole is cropped.
     pub fn finish(&mut self) -> Option<Run> {
+        self.floor = self.cursor;
         self.open.take()
     }
 

@@ -5,7 +5,7 @@
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test may stop at the first surprise")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use giommu_core::address::{Gpa, Iova, IovaRange};
 use giommu_core::container::{Coalesce, Container, FailureKind, GuestRun, HolePolicy, HostLimits, HostOp, Kind, Split};
@@ -90,6 +90,8 @@ enum Call {
     RemoveRam { first: u64, pages: u64 },
     /// Guest memory under IOMMU entries goes.
     RemoveTargets { first: u64, pages: u64 },
+    /// It comes back.
+    ReturnTargets { first: u64, pages: u64 },
 }
 
 struct World {
@@ -99,6 +101,8 @@ struct World {
     base: u64,
     /// The guest's table.
     table: BTreeMap<u64, Page>,
+    /// Guest memory that entries may point to and that is not there, by page.
+    gone: BTreeSet<u64>,
     /// RAM pages on the bus.
     ram: BTreeMap<u64, u64>,
     holes_forbidden: bool,
@@ -163,6 +167,9 @@ impl World {
     fn expected(&self) -> BTreeMap<u64, Page> {
         let mut all = BTreeMap::new();
         for (index, (target, perm)) in &self.table {
+            if self.gone.contains(&(target >> self.shift)) {
+                continue;
+            }
             for offset in (0..self.page()).step_by(1 << HOST_SHIFT) {
                 all.insert(self.iova(*index) + offset, (target + offset, *perm));
             }
@@ -180,6 +187,7 @@ impl World {
             perm: page.1,
             page_shift: u8::try_from(self.shift).expect("shift"),
             phase: self.base % self.page(),
+            readonly: false,
             backing: 0,
         }
     }
@@ -226,7 +234,11 @@ impl World {
             let Some((target, perm)) = *value else { continue };
             match maps.last_mut() {
                 Some((start, pages, page))
-                    if *start + *pages == *index && page.1 == perm && page.0 + *pages * (1 << self.shift) == target =>
+                    if *start + *pages == *index
+                        && page.1 == perm
+                        && page.0 + *pages * (1 << self.shift) == target
+                        && self.gone.contains(&(page.0 >> self.shift))
+                            == self.gone.contains(&(target >> self.shift)) =>
                 {
                     *pages += 1;
                 }
@@ -234,7 +246,12 @@ impl World {
             }
         }
         for (start, pages, page) in maps {
-            let planned = self.container.map(self.run(start, pages, page), Kind::Iommu);
+            let run = self.run(start, pages, page);
+            if self.gone.contains(&(page.0 >> self.shift)) {
+                self.container.note_absent(run, Kind::Iommu).expect("note");
+                continue;
+            }
+            let planned = self.container.map(run, Kind::Iommu);
             self.drain(&untouched);
             if planned.is_err() || self.container.refused().is_some() {
                 self.container.rollback();
@@ -262,7 +279,9 @@ impl World {
         let untouched = self.expected();
         let target = 0x100_0000 + (first << HOST_SHIFT);
         let range = ram_range(first, pages);
-        let run = GuestRun { range, target: Gpa(target), perm: Perm::READ_WRITE, page_shift: 12, phase: 0, backing: 1 };
+        let target = Gpa(target);
+        let run =
+            GuestRun { range, target, perm: Perm::READ_WRITE, page_shift: 12, phase: 0, readonly: false, backing: 1 };
         self.container.begin().expect("begin");
         let planned = self.container.map(run, Kind::Ram);
         self.drain(&untouched);
@@ -287,6 +306,48 @@ impl World {
         }
     }
 
+    fn return_targets(&mut self, first: u64, pages: u64) {
+        let untouched = self.expected();
+        let (from, to) = (target(first, self.shift), target(first + pages, self.shift) - 1);
+        let mut back = self.container.take_absent(Gpa(from), Gpa(to)).into_iter();
+        while let Some(part) = back.next() {
+            let run = GuestRun {
+                range: part.range,
+                target: part.target,
+                perm: part.asked,
+                page_shift: part.page_shift,
+                phase: part.phase,
+                readonly: false,
+                backing: 0,
+            };
+            self.container.begin().expect("begin");
+            let planned = self.container.map(run, Kind::Iommu);
+            self.drain(&untouched);
+            if planned.is_ok() && self.container.refused().is_none() {
+                self.container.commit();
+                continue;
+            }
+            self.container.rollback();
+            self.drain(&untouched);
+            if self.container.failure().is_some() {
+                return;
+            }
+            // As a machine does whose memory can not come back: what was mapped goes again.
+            for part in core::iter::once(part).chain(back) {
+                let run = GuestRun { range: part.range, target: part.target, perm: part.asked, ..run };
+                self.container.note_absent(run, Kind::Iommu).expect("note");
+            }
+            for index in first..first + pages {
+                self.gone.remove(&index);
+            }
+            self.remove_targets(first, pages);
+            return;
+        }
+        for index in first..first + pages {
+            self.gone.remove(&index);
+        }
+    }
+
     fn remove_targets(&mut self, first: u64, pages: u64) {
         let (from, to) = (target(first, self.shift), target(first + pages, self.shift) - 1);
         let page = self.page();
@@ -299,9 +360,7 @@ impl World {
         });
         if self.container.unmap_targets(Gpa(from), Gpa(to)).is_ok() {
             self.drain(&untouched);
-            for index in gone {
-                self.table.remove(&index);
-            }
+            self.gone.extend(first..first + pages);
         }
     }
 
@@ -339,6 +398,7 @@ impl World {
             Call::AddRam { first, pages } => self.add_ram(*first, *pages),
             Call::RemoveRam { first, pages } => self.remove_ram(*first, *pages),
             Call::RemoveTargets { first, pages } => self.remove_targets(*first, *pages),
+            Call::ReturnTargets { first, pages } => self.return_targets(*first, *pages),
         }
     }
 }
@@ -374,7 +434,8 @@ fn call(shift: u32) -> impl Strategy<Value = Call> {
         8 => store,
         1 => ram.clone().prop_map(|(first, pages)| Call::AddRam { first, pages }),
         1 => ram.prop_map(|(first, pages)| Call::RemoveRam { first, pages }),
-        1 => (0u64..8, 1u64..3).prop_map(|(first, pages)| Call::RemoveTargets { first, pages }),
+        1 => (0u64..16, 1u64..5).prop_map(|(first, pages)| Call::RemoveTargets { first, pages }),
+        1 => (0u64..16, 1u64..5).prop_map(|(first, pages)| Call::ReturnTargets { first, pages }),
     ]
 }
 
@@ -426,6 +487,7 @@ fn world(setting: &Setting, fail: Vec<u32>) -> World {
         shift: setting.shift,
         base: setting.base,
         table: BTreeMap::new(),
+        gone: BTreeSet::new(),
         ram: BTreeMap::new(),
         holes_forbidden: setting.split == Split::Atomic || setting.holes == HolePolicy::Forbid,
         fail,

@@ -21,10 +21,11 @@ struct OpRecord {
     start: u64,
     last: u64,
     target: u64,
-    /// Bytes that an UNMAP must unmap; 0 for 2^64.
+    /// Bytes that an UNMAP must unmap, 0 for 2^64. Of a map: its phase.
     bytes: u64,
     /// Of a call: 1 MAP, 2 UNMAP, 3 quiesce. Of a map: 0 RAM, 1 IOMMU, 2 static.
     kind: u32,
+    /// The permission on the host; where that is none, the guest's.
     perm: u32,
     backing: u32,
     page_shift: u32,
@@ -56,13 +57,13 @@ impl From<&HostMap> for OpRecord {
             start: map.range.start().0,
             last: map.range.last().0,
             target: map.target.0,
-            bytes: 0,
+            bytes: map.phase,
             kind: match map.kind {
                 Kind::Ram => 0,
                 Kind::Iommu => 1,
                 Kind::Static => 2,
             },
-            perm: u32::from(map.perm.bits()),
+            perm: u32::from(if map.perm.is_none() { map.asked.bits() } else { map.perm.bits() }),
             backing: map.backing,
             page_shift: u32::from(map.page_shift),
         }
@@ -76,6 +77,8 @@ pub struct RawContainer {
     inner: Container,
     /// Why the newest request was refused.
     refusal: Option<Refusal>,
+    /// Absent entries that were taken and not read yet, the next one last.
+    taken: Vec<HostMap>,
     /// The newest batch, for JavaScript to read in place.
     records: Vec<OpRecord>,
 }
@@ -105,6 +108,24 @@ fn pairs(ranges: impl IntoIterator<Item = IovaRange>) -> Vec<u64> {
 /// A range that JavaScript has checked; an empty one would be a defect there and becomes one byte.
 fn range(start: u64, last: u64) -> IovaRange {
     IovaRange::from_length(Iova(start), last.saturating_sub(start)).unwrap_or(IovaRange::ALL)
+}
+
+fn guest_run(start: u64, last: u64, target: u64, phase: u64, backing: u32, meta: u32) -> (GuestRun, Kind) {
+    let run = GuestRun {
+        range: range(start, last),
+        target: Gpa(target),
+        perm: Perm::from_bits(u64::from(meta)),
+        page_shift: (meta >> 16) as u8,
+        phase,
+        readonly: meta >> 24 & 1 != 0,
+        backing,
+    };
+    let kind = match meta >> 8 & 0xff {
+        0 => Kind::Ram,
+        1 => Kind::Iommu,
+        _ => Kind::Static,
+    };
+    (run, kind)
 }
 
 #[wasm_bindgen]
@@ -148,27 +169,50 @@ impl RawContainer {
             1 => HolePolicy::Allow,
             _ => HolePolicy::Quiesce,
         };
-        Ok(Self { inner: Container::new(limits, coalesce, holes)?, refusal: None, records: Vec::new() })
+        Ok(Self {
+            inner: Container::new(limits, coalesce, holes)?,
+            refusal: None,
+            taken: Vec::new(),
+            records: Vec::new(),
+        })
     }
 
-    /// Queues the MAP of a run. `meta`: bits 0-7 permission, 8-15 kind (0 RAM, 1 IOMMU, 2 static), 16-23 page shift.
+    /// Queues the MAP of a run. `meta`: bits 0-7 permission, 8-15 kind (0 RAM, 1 IOMMU, 2 static), 16-23 page
+    /// shift, 24 read-only memory.
     /// Returns 0, or the number of a refusal.
     pub fn map(&mut self, start: u64, last: u64, target: u64, phase: u64, backing: u32, meta: u32) -> u32 {
-        let run = GuestRun {
-            range: range(start, last),
-            target: Gpa(target),
-            perm: Perm::from_bits(u64::from(meta)),
-            page_shift: (meta >> 16) as u8,
-            phase,
-            backing,
-        };
-        let kind = match meta >> 8 & 0xff {
-            0 => Kind::Ram,
-            1 => Kind::Iommu,
-            _ => Kind::Static,
-        };
+        let (run, kind) = guest_run(start, last, target, phase, backing, meta);
         let result = self.inner.map(run, kind);
         self.answer(result)
+    }
+
+    /// Remembers a run that reaches no memory now. Returns 0, or the number of a refusal.
+    #[wasm_bindgen(js_name = noteAbsent)]
+    pub fn note_absent(&mut self, start: u64, last: u64, target: u64, phase: u64, meta: u32) -> u32 {
+        let (run, kind) = guest_run(start, last, target, phase, 0, meta);
+        let result = self.inner.note_absent(run, kind);
+        self.answer(result)
+    }
+
+    /// Takes the absent runs that reach memory from `first` to `last` and writes the first of them into the batch;
+    /// returns how many. To be called until it answers 0, before any of them is mapped or noted again.
+    #[wasm_bindgen(js_name = takeAbsent)]
+    pub fn take_absent(&mut self, first: u64, last: u64) -> u32 {
+        if self.taken.is_empty() {
+            self.taken = self.inner.take_absent(Gpa(first), Gpa(last));
+            self.taken.reverse();
+        }
+        let rest = self.taken.split_off(self.taken.len().saturating_sub(BATCH));
+        self.records.clear();
+        self.records.extend(rest.iter().rev().map(OpRecord::from));
+        self.records.len() as u32
+    }
+
+    /// Writes the absent runs that overlap a range into the batch, in order, at most a batch full; returns how many.
+    pub fn absent(&mut self, start: u64, last: u64) -> u32 {
+        self.records.clear();
+        self.records.extend(self.inner.absent().overlapping(range(start, last)).take(BATCH).map(OpRecord::from));
+        self.records.len() as u32
     }
 
     /// Queues the UNMAP of whatever is mapped in a range. Returns 0, or the number of a refusal.

@@ -29,8 +29,10 @@ pub struct HostMap {
     pub kind: Kind,
     /// The page size of the guest's entries, as a power of two.
     pub page_shift: u8,
-    /// Whether the guest asked for write-only and the host could only give read-write.
-    pub widened: bool,
+    /// Where the guest's entries begin: see [`GuestRun::phase`](super::GuestRun::phase).
+    pub phase: u64,
+    /// The permission that the guest's entries give.
+    pub asked: Perm,
     /// The caller's own number for the memory behind the target; kept, never read.
     pub backing: u32,
 }
@@ -60,6 +62,22 @@ impl HostMap {
         [before, after]
     }
 
+    /// Whether the guest asked for write-only and the host could only give read-write.
+    #[must_use]
+    pub fn widened(&self) -> bool {
+        self.asked == Perm::WRITE && self.perm == Perm::READ_WRITE
+    }
+
+    /// The part of it whose targets lie in guest memory from `first` to `last`.
+    pub(super) fn targeting(&self, first: Gpa, last: Gpa) -> Option<Self> {
+        let end = self.target.0.saturating_add(self.range.length_minus_1());
+        let from = self.target.0.max(first.0);
+        let to = end.min(last.0);
+        let length_minus_1 = to.checked_sub(from)?;
+        let start = self.range.start().checked_add(from - self.target.0)?;
+        self.crop(IovaRange::from_length(start, length_minus_1)?)
+    }
+
     /// How many guest pages it touches, counted from its own start.
     #[must_use]
     pub fn pages(&self) -> u64 {
@@ -69,7 +87,7 @@ impl HostMap {
     }
 }
 
-/// The maps of a host, by address; they never overlap.
+/// Maps by address; they never overlap.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct HostMaps {
     by_start: BTreeMap<Iova, HostMap>,

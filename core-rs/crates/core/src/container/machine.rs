@@ -90,7 +90,7 @@ impl Container {
         let inserted = step.inserted.iter();
         match step.intent {
             Intent::Map => {
-                let widened = inserted.filter(|map| map.widened).map(HostMap::pages);
+                let widened = inserted.filter(|map| map.widened()).map(HostMap::pages);
                 self.counters.widened_pages += widened.sum::<u64>();
             }
             Intent::Hole => self.counters.holes += 1,

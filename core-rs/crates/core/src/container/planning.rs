@@ -1,8 +1,9 @@
 //! From what the guest changed to the calls that a host needs, checked before the first one.
 
 use crate::address::{Gpa, Iova, IovaRange};
+use crate::perm::Perm;
 
-use super::host_map::{HostMap, Kind};
+use super::host_map::{HostMap, HostMaps, Kind};
 use super::host_op::{Intent, Step};
 use super::limits::{Coalesce, HolePolicy, Split};
 use super::refusal::Refusal;
@@ -16,7 +17,6 @@ const PIECES_AT_ONCE: usize = 4096;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Pages {
     rest: HostMap,
-    phase: u64,
 }
 
 impl Pages {
@@ -24,7 +24,7 @@ impl Pages {
     fn split(self) -> (HostMap, Option<Self>) {
         let page = 1u128 << u32::from(self.rest.page_shift).min(64);
         let start = u128::from(self.rest.range.start().0);
-        let into_page = (start + page - u128::from(self.phase) % page) % page;
+        let into_page = (start + page - u128::from(self.rest.phase) % page) % page;
         let last = start + (page - into_page) - 1;
         let last = u64::try_from(last).unwrap_or(u64::MAX);
         if last >= self.rest.range.last().0 {
@@ -33,12 +33,12 @@ impl Pages {
         let cut = IovaRange::new(self.rest.range.start(), Iova(last));
         let first = cut.and_then(|range| self.rest.crop(range)).unwrap_or(self.rest);
         let [_, rest] = self.rest.outside(first.range);
-        (first, rest.map(|rest| Self { rest, ..self }))
+        (first, rest.map(|rest| Self { rest }))
     }
 
     fn count(&self) -> u64 {
         let page = 1u128 << u32::from(self.rest.page_shift).min(64);
-        let phase = u128::from(self.phase) % page;
+        let phase = u128::from(self.rest.phase) % page;
         let index = |address: Iova| (u128::from(address.0) + page - phase) / page;
         let pages = index(self.rest.range.last()) - index(self.rest.range.start()) + 1;
         u64::try_from(pages).unwrap_or(u64::MAX)
@@ -59,21 +59,12 @@ impl Container {
             return Err(Refusal::Busy);
         }
         self.refused = None;
-        if run.perm.is_none() {
+        if run.allowed().is_none() {
             return Ok(());
         }
         self.check_place(&run, kind)?;
-        let perm = self.limits.permission(run.perm);
-        let map = HostMap {
-            range: run.range,
-            target: run.target,
-            perm,
-            kind,
-            page_shift: run.page_shift,
-            widened: perm != run.perm,
-            backing: run.backing,
-        };
-        let pages = Pages { rest: map, phase: run.phase };
+        let map = HostMap { perm: self.limits.permission(run.allowed()), ..run.unmapped(kind) };
+        let pages = Pages { rest: map };
         let whole = kind != Kind::Iommu || self.coalesce != Coalesce::None;
         self.check_limit(run.range, if whole { 1 } else { pages.count() })?;
         if whole {
@@ -97,30 +88,30 @@ impl Container {
             self.check_live()?;
         }
         self.check_idle()?;
-        let range = self.limits.page_hull(range);
-        self.check_holes(range)?;
-        self.queue_unmap(range);
+        let pages = self.limits.page_hull(range);
+        self.check_holes(pages)?;
+        self.forget_absent(range);
+        self.queue_unmap(pages);
         Ok(())
     }
 
     /// Unmaps every entry of guest IOMMUs whose target lies in guest memory from `first` to `last`: memory that goes.
+    /// The entries are kept as [absent](Container::absent).
     ///
     /// # Errors
     /// As [`Container::unmap`].
     pub fn unmap_targets(&mut self, first: Gpa, last: Gpa) -> Result<(), Refusal> {
         self.check_live()?;
         self.check_idle()?;
-        let leaving: Vec<IovaRange> = self
-            .maps
-            .iter()
-            .filter(|map| map.kind != Kind::Ram)
-            .filter_map(|map| targeting(map, first, last))
-            .map(|part| self.limits.page_hull(part))
-            .collect();
+        let leaving: Vec<HostMap> =
+            self.maps.iter().filter(|map| map.kind != Kind::Ram).filter_map(|map| map.targeting(first, last)).collect();
         for part in &leaving {
-            self.check_holes(*part)?;
+            self.check_holes(self.limits.page_hull(part.range))?;
         }
-        self.leaving.extend(leaving);
+        for part in leaving {
+            self.absent.insert(HostMap { perm: Perm::NONE, ..part });
+            self.leaving.push_back(self.limits.page_hull(part.range));
+        }
         self.refill();
         Ok(())
     }
@@ -132,13 +123,14 @@ impl Container {
         self.cancel();
         self.journal = None;
         self.lost.clear();
+        self.absent = HostMaps::default();
         if let Some(failure) = &mut self.failure {
             failure.ranges.clear();
         }
         self.queue_unmap(IovaRange::ALL);
     }
 
-    fn check_live(&self) -> Result<(), Refusal> {
+    pub(super) fn check_live(&self) -> Result<(), Refusal> {
         if self.failure.is_some() { Err(Refusal::Failed) } else { Ok(()) }
     }
 
@@ -158,7 +150,11 @@ impl Container {
         if let Some(outside) = self.limits.outside(range) {
             return Err(Refusal::OutOfRange { range, outside });
         }
-        match self.maps.overlapping(range).next() {
+        self.check_free(range)
+    }
+
+    pub(super) fn check_free(&self, range: IovaRange) -> Result<(), Refusal> {
+        match self.maps.overlapping(range).chain(self.absent.overlapping(range)).next() {
             Some(map) => Err(Refusal::Overlap { range, existing: map.range }),
             None => Ok(()),
         }
@@ -234,22 +230,9 @@ impl Container {
     }
 }
 
-/// The part of a map whose targets lie in guest memory from `first` to `last`.
-fn targeting(map: &HostMap, first: Gpa, last: Gpa) -> Option<IovaRange> {
-    let end = map.target.0.saturating_add(map.range.length_minus_1());
-    let from = map.target.0.max(first.0);
-    let to = end.min(last.0);
-    if from > to {
-        return None;
-    }
-    let start = map.range.start().checked_add(from - map.target.0)?;
-    IovaRange::from_length(start, to - from)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::perm::Perm;
 
     fn pages(start: u64, last: u64, page_shift: u8, phase: u64) -> Pages {
         let range = IovaRange::new(Iova(start), Iova(last)).expect("range");
@@ -260,10 +243,10 @@ mod tests {
                 perm: Perm::READ_WRITE,
                 kind: Kind::Iommu,
                 page_shift,
-                widened: false,
+                phase,
+                asked: Perm::READ_WRITE,
                 backing: 0,
             },
-            phase,
         }
     }
 

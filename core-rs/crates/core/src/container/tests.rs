@@ -25,6 +25,7 @@ fn run(start: u64, pages: u64, target: u64) -> GuestRun {
         perm: Perm::READ_WRITE,
         page_shift: 12,
         phase: 0,
+        readonly: false,
         backing: 7,
     }
 }
@@ -366,6 +367,35 @@ fn memory_that_goes_takes_its_entries_along() {
     drain(&mut container);
     container.unmap_targets(Gpa(0x10_2000), Gpa(0x10_2fff)).expect("unmap");
     assert_eq!(drain(&mut container), [unmap(0x2000, 0x2fff, 0x1000), unmap(0x8000, 0x8fff, 0x1000)]);
+}
+
+#[test]
+fn memory_that_returns_gets_its_entries_back() {
+    let mut container = container(Split::Atomic, Coalesce::Full, HolePolicy::Forbid);
+    container.map(GuestRun { readonly: true, ..run(0, 4, 0x10_0000) }, Kind::Iommu).expect("map");
+    drain(&mut container);
+    assert_eq!(container.maps().iter().map(|map| map.perm).collect::<Vec<_>>(), [Perm::READ]);
+    container.unmap_targets(Gpa(0x10_1000), Gpa(0x10_2fff)).expect("unmap");
+    drain(&mut container);
+    // The guest goes on changing what is not there.
+    assert!(matches!(container.map(run(0x1000, 1, 0), Kind::Iommu), Err(Refusal::Overlap { .. })));
+    container.begin().expect("begin");
+    container.unmap(range(0x1000, 0x1fff)).expect("unmap");
+    assert!(container.is_idle());
+    container.note_absent(run(0x1000, 1, 0x77_0000), Kind::Iommu).expect("note");
+    container.rollback();
+    assert!(container.is_idle());
+    let back = container.take_absent(Gpa(0x10_0000), Gpa(0x10_1fff));
+    assert_eq!(
+        back.iter().map(|map| (map.range, map.target, map.asked)).collect::<Vec<_>>(),
+        [(range(0x1000, 0x1fff), Gpa(0x10_1000), Perm::READ_WRITE)]
+    );
+    assert_eq!(container.absent().iter().map(|map| map.range).collect::<Vec<_>>(), [range(0x2000, 0x2fff)]);
+    container.map(run(0x1000, 1, 0x10_1000), Kind::Iommu).expect("map");
+    drain(&mut container);
+    container.clear();
+    drain(&mut container);
+    assert!(container.absent().is_empty());
 }
 
 #[test]

@@ -16,6 +16,10 @@ pub(super) enum Entry {
     Mapped(IovaRange),
     /// These were unmapped: whole maps, and parts that were cut out of one. In order of address.
     Unmapped(Vec<HostMap>),
+    /// Absent entries were noted in this range, which held nothing before.
+    Noted(IovaRange),
+    /// These absent entries were forgotten.
+    Forgotten(Vec<HostMap>),
 }
 
 /// How many maps an undo puts back at once.
@@ -107,6 +111,16 @@ impl Container {
                         // Only behind a failed UNMAP of this rollback: the host still holds what was new here.
                         Failure::add(&mut self.failure, FailureKind::Rollback, [map.range]);
                     }
+                }
+                true
+            }
+            Some(Entry::Noted(range)) => {
+                self.forget_absent(range);
+                true
+            }
+            Some(Entry::Forgotten(maps)) => {
+                for map in maps {
+                    self.absent.insert(map);
                 }
                 true
             }

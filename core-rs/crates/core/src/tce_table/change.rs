@@ -99,15 +99,15 @@ impl Change {
         self.unmaps.clear();
         self.maps.clear();
         self.undo.one = None;
+        self.undo.after = None;
         // Most writes store one entry and leave nothing else behind.
         if !self.undo.segments.is_empty() {
             self.undo.segments.clear();
             self.undo.values.clear();
             self.undo.cuts.clear();
-            self.undo.after = None;
+            self.unmap_end = RunEnd::default();
+            self.map_end = RunEnd::default();
         }
-        self.unmap_end = RunEnd::default();
-        self.map_end = RunEnd::default();
     }
 
     /// Gives back the memory that a large write left behind.
@@ -126,28 +126,63 @@ impl Change {
         self.quiet
     }
 
-    /// Records the replacement of one entry by another.
+    /// Records the replacement of consecutive entries, whose old values are in the undo log from `olds` on.
+    pub(super) fn entries(&mut self, entries: Entries, first: u32, olds: usize, news: &[u64]) {
+        if self.quiet {
+            return;
+        }
+        let olds = self.undo.values.get(olds..).unwrap_or(&[]);
+        for ((old, new), index) in olds.iter().zip(news).zip(first..) {
+            if entries.same(*old, *new) {
+                continue;
+            }
+            if Entries::is_mapped(*old) {
+                push_run(&mut self.unmaps, &mut self.unmap_end, entries, index, 1, *old);
+            }
+            if Entries::is_mapped(*new) {
+                push_run(&mut self.maps, &mut self.map_end, entries, index, 1, *new);
+            }
+        }
+    }
+
+    /// Records that consecutive entries, which were not mapped, all got one value, which maps.
+    pub(super) fn mapped_each(&mut self, entries: Entries, first: u32, count: u32, tce: u64) {
+        if self.quiet {
+            return;
+        }
+        self.maps.reserve(count as usize);
+        for index in (first..).take(count as usize) {
+            push_run(&mut self.maps, &mut self.map_end, entries, index, 1, tce);
+        }
+    }
+
+    /// Records that the only entry that a write changes was replaced by another.
     #[inline]
-    pub(super) fn entry(&mut self, entries: Entries, index: u32, old: u64, new: u64) {
+    pub(super) fn only_entry(&mut self, entries: Entries, index: u32, old: u64, new: u64) {
         if self.quiet || entries.same(old, new) {
             return;
         }
         if Entries::is_mapped(old) {
-            push(&mut self.unmaps, &mut self.unmap_end, entries, index, old);
+            self.unmaps.push(entries.extent(index, 1, old));
         }
         if Entries::is_mapped(new) {
-            push(&mut self.maps, &mut self.map_end, entries, index, new);
+            self.maps.push(entries.extent(index, 1, new));
         }
+    }
+
+    /// Records that a run of entries is gone, the first of which was `tce`.
+    pub(super) fn unmapped(&mut self, entries: Entries, index: u32, pages: u32, tce: u64) {
+        push_run(&mut self.unmaps, &mut self.unmap_end, entries, index, pages, tce);
     }
 }
 
 #[inline]
-fn push(list: &mut Vec<Extent>, end: &mut RunEnd, entries: Entries, index: u32, tce: u64) {
+fn push_run(list: &mut Vec<Extent>, end: &mut RunEnd, entries: Entries, index: u32, pages: u32, tce: u64) {
     let joins = end.next == u64::from(index) && entries.continues(end.tce, tce);
-    *end = RunEnd { next: u64::from(index) + 1, tce };
+    *end = RunEnd { next: u64::from(index) + u64::from(pages), tce: entries.ahead(tce, pages - 1) };
     if joins && let Some(run) = list.last_mut() {
-        run.pages += 1;
+        run.pages += pages;
         return;
     }
-    list.push(entries.extent(index, 1, tce));
+    list.push(entries.extent(index, pages, tce));
 }

@@ -143,9 +143,7 @@ impl Directory {
             let marked = block.marked(leaf);
             let mut fresh = self.spares.pop().unwrap_or_else(Leaf::new);
             if marked {
-                fresh.boundary.set(0, true);
-                fresh.cut.set(0, true);
-                (fresh.boundaries, fresh.cuts) = (1, 1);
+                fresh.set_marks(0, true, true);
             }
             block.present += 1;
             self.leaves += 1;
@@ -185,7 +183,7 @@ impl Directory {
     }
 
     /// Sets the summary bits of a leaf. An absent leaf gets its block if it needs one, and takes it along when not.
-    pub(super) fn mark(&mut self, leaf: u32, boundary: bool, cut: bool) {
+    pub(super) fn mark(&mut self, leaf: u32, (boundary, cut): (bool, bool)) {
         let number = leaf >> BLOCK_SHIFT;
         let Some(slot) = self.blocks.get_mut(number as usize) else { return };
         if slot.is_none() && !(boundary || cut) {
@@ -215,11 +213,7 @@ impl Directory {
         let leaf = index >> LEAF_SHIFT;
         if let Some(block) = self.block(leaf) {
             if let Some(found) = block.leaf(leaf) {
-                let bits = match marks {
-                    Marks::Boundary => &found.boundary,
-                    Marks::Cut => &found.cut,
-                };
-                if let Some(at) = bits.next(index & LEAF_MASK) {
+                if let Some(at) = found.next(marks, index & LEAF_MASK) {
                     return Some(leaf << LEAF_SHIFT | at);
                 }
             } else if index & LEAF_MASK == 0 && block.marked(leaf) {
@@ -227,10 +221,9 @@ impl Directory {
             }
         }
         let leaf = self.next_leaf(marks, leaf.checked_add(1)?)?;
-        let at = match (self.leaf(leaf), marks) {
-            (None, _) => 0,
-            (Some(found), Marks::Boundary) => found.boundary.next(0)?,
-            (Some(found), Marks::Cut) => found.cut.next(0)?,
+        let at = match self.leaf(leaf) {
+            None => 0,
+            Some(found) => found.next(marks, 0)?,
         };
         Some(leaf << LEAF_SHIFT | at)
     }

@@ -91,8 +91,7 @@ impl TceTable {
         'leaves: while let Some(start) = index.filter(|start| *start <= last) {
             let mut number = start >> LEAF_SHIFT;
             let mut at = start & LEAF_MASK;
-            let here =
-                if at == 0 { None } else { self.directory.leaf(number).and_then(|leaf| bits(leaf, marks).next(at)) };
+            let here = if at == 0 { None } else { self.directory.leaf(number).and_then(|leaf| leaf.next(marks, at)) };
             if here.is_none() {
                 // Nothing begins in the rest of this leaf.
                 let from_leaf = if at == 0 { number } else { number + 1 };
@@ -116,11 +115,10 @@ impl TceTable {
                 index = base.checked_add(1 << LEAF_SHIFT);
                 continue;
             };
-            let bits = bits(leaf, marks);
             let mut word_at = at & !63;
             let mut mask = u64::MAX << (at & 63);
             while word_at <= LEAF_MASK {
-                let mut word = bits.word(word_at) & mask;
+                let mut word = leaf.marks(word_at).of(marks) & mask;
                 mask = u64::MAX;
                 while word != 0 {
                     let position = word_at + word.trailing_zeros();
@@ -156,19 +154,7 @@ impl TceTable {
         match runs {
             Runs::Full => self.runs,
             Runs::Page => self.mapped,
-            // Cuts are boundaries and, on mapped entries only, call starts.
-            Runs::Call => {
-                let calls: u32 =
-                    self.directory.iter().map(|leaf| u32::from(leaf.cuts) - u32::from(leaf.boundaries)).sum();
-                self.runs + calls
-            }
+            Runs::Call => self.directory.iter().map(|leaf| leaf.count_runs(Marks::Cut)).sum(),
         }
-    }
-}
-
-fn bits(leaf: &super::leaf::Leaf, marks: Marks) -> &super::leaf::Bits {
-    match marks {
-        Marks::Boundary => &leaf.boundary,
-        Marks::Cut => &leaf.cut,
     }
 }

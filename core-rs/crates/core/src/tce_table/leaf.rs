@@ -1,8 +1,10 @@
 //! One leaf of a table: 512 entries, and where their runs begin.
 
-/// Entries in a leaf, as a power of two.
-///
-/// 512 entries of 8 bytes fill one 4 KiB page; measured best of 64 to 4096.
+use core::ops::RangeInclusive;
+
+use super::directory::Marks;
+
+/// Entries in a leaf, as a power of two: 512 entries of 8 bytes are 4 KiB.
 pub(super) const LEAF_SHIFT: u32 = 9;
 /// Entries in a leaf.
 pub(super) const LEAF_ENTRIES: u32 = 1 << LEAF_SHIFT;
@@ -13,137 +15,155 @@ pub(super) const LEAF_MASK: u32 = LEAF_ENTRIES - 1;
 
 const WORDS: usize = (LEAF_ENTRIES / 64) as usize;
 
-/// One bit per entry of a leaf.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Bits([u64; WORDS]);
-
-#[expect(clippy::indexing_slicing, reason = "every index is masked to the length of the array")]
-impl Bits {
-    pub(super) const EMPTY: Self = Self([0; WORDS]);
-
-    /// The word that holds entry `at`.
-    pub(super) fn word(&self, at: u32) -> u64 {
-        self.0[(at >> 6) as usize & (WORDS - 1)]
-    }
-
-    pub(super) fn word_mut(&mut self, at: u32) -> &mut u64 {
-        &mut self.0[(at >> 6) as usize & (WORDS - 1)]
-    }
-
-    pub(super) fn get(&self, at: u32) -> bool {
-        self.word(at) >> (at & 63) & 1 != 0
-    }
-
-    /// Sets one bit; returns whether it was set before.
-    pub(super) fn set(&mut self, at: u32, bit: bool) -> bool {
-        let word = self.word_mut(at);
-        let mask = 1u64 << (at & 63);
-        let before = *word & mask != 0;
-        *word = if bit { *word | mask } else { *word & !mask };
-        before
-    }
-
-    /// The first set bit at or after `at`.
-    pub(super) fn next(&self, at: u32) -> Option<u32> {
-        next_bit(&self.0, at)
-    }
-}
-
-/// The first set bit of `words` at or after `at`.
-pub(super) fn next_bit(words: &[u64], at: u32) -> Option<u32> {
-    let mut rest = words.iter().zip((0u32..).step_by(64)).skip((at >> 6) as usize);
-    let (&word, base) = rest.next()?;
-    let word = word & (u64::MAX << (at & 63));
-    if word != 0 {
-        return Some(base + word.trailing_zeros());
-    }
-    rest.find(|(word, _)| **word != 0).map(|(word, base)| base + word.trailing_zeros())
-}
-
-/// 512 consecutive entries; one exists only where an entry is not zero.
-///
-/// 4232 bytes: 8.27 per entry. Both bitmaps look one entry back, into the leaf before for entry 0.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Leaf {
-    entries: [u64; LEAF_ENTRIES as usize],
+/// The marks of 64 entries, side by side, so that a store touches one cache line of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct MarkWord {
     /// Bit i: entry i does not continue entry i - 1 (other permission, or a target that does not adjoin).
-    pub(super) boundary: Bits,
+    pub(super) boundary: u64,
     /// Bit i: a boundary, or a mapped entry that another guest call stored than entry i - 1.
     ///
     /// Boundaries and call starts need no separate bits: whoever makes or removes a boundary at i writes
     /// entry i or i - 1, and both say anew whether a call starts at i.
-    pub(super) cut: Bits,
+    pub(super) cut: u64,
+}
+
+impl MarkWord {
+    pub(super) const NONE: Self = Self { boundary: 0, cut: 0 };
+
+    pub(super) fn of(self, marks: Marks) -> u64 {
+        match marks {
+            Marks::Boundary => self.boundary,
+            Marks::Cut => self.cut,
+        }
+    }
+
+    /// The same word with other bits where `mask` is set.
+    pub(super) fn with(self, mask: u64, boundary: u64, cut: u64) -> Self {
+        Self { boundary: self.boundary & !mask | boundary, cut: self.cut & !mask | cut }
+    }
+}
+
+/// 512 consecutive entries; one exists only where an entry is not zero.
+///
+/// 4232 bytes: 8.27 per entry. Marks look one entry back, into the leaf before for entry 0.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Leaf {
+    entries: [u64; LEAF_ENTRIES as usize],
+    marks: [MarkWord; WORDS],
     /// Entries that are not zero.
     pub(super) stored: u16,
     /// Entries with a permission.
     pub(super) mapped: u16,
-    /// Set bits of `boundary`.
-    pub(super) boundaries: u16,
-    /// Set bits of `cut`.
-    pub(super) cuts: u16,
 }
 
 #[expect(clippy::indexing_slicing, reason = "every index is masked to the length of the array")]
 impl Leaf {
     pub(super) fn new() -> Box<Self> {
-        Box::new(Self {
-            entries: [0; LEAF_ENTRIES as usize],
-            boundary: Bits::EMPTY,
-            cut: Bits::EMPTY,
-            stored: 0,
-            mapped: 0,
-            boundaries: 0,
-            cuts: 0,
-        })
+        Box::new(Self { entries: [0; LEAF_ENTRIES as usize], marks: [MarkWord::NONE; WORDS], stored: 0, mapped: 0 })
     }
 
+    #[inline]
     pub(super) fn get(&self, at: u32) -> u64 {
         self.entries[(at & LEAF_MASK) as usize]
     }
 
+    #[inline]
     pub(super) fn entry_mut(&mut self, at: u32) -> &mut u64 {
         &mut self.entries[(at & LEAF_MASK) as usize]
     }
 
-    pub(super) fn entries(&self) -> &[u64] {
-        &self.entries
+    /// The word with the marks of entry `at`.
+    #[inline]
+    pub(super) fn marks(&self, at: u32) -> MarkWord {
+        self.marks[(at >> 6) as usize & (WORDS - 1)]
     }
 
-    /// Makes all entries `value`; bitmaps and counts are the caller's.
-    pub(super) fn fill(&mut self, value: u64) {
+    #[inline]
+    pub(super) fn marks_mut(&mut self, at: u32) -> &mut MarkWord {
+        &mut self.marks[(at >> 6) as usize & (WORDS - 1)]
+    }
+}
+
+impl Leaf {
+    /// Entries `lo` to `hi`.
+    pub(super) fn part_mut(&mut self, lo: u32, hi: u32) -> &mut [u64] {
+        let part: RangeInclusive<usize> = lo as usize..=hi as usize;
+        self.entries.get_mut(part).unwrap_or(&mut [])
+    }
+
+    /// Makes all entries `value`, and all marks what they say; counts are the caller's.
+    pub(super) fn fill(&mut self, value: u64, marks: MarkWord) {
         self.entries.fill(value);
+        self.marks.fill(marks);
+    }
+
+    /// Forgets the marks of a leaf whose entries are all zero, so that it is as new.
+    pub(super) fn recycle(&mut self) {
+        self.marks.fill(MarkWord::NONE);
+        (self.stored, self.mapped) = (0, 0);
     }
 
     /// Says whether entry `at` begins a run, and a run or a call; returns what was said before.
     pub(super) fn set_marks(&mut self, at: u32, boundary: bool, cut: bool) -> (bool, bool) {
-        let began = self.boundary.set(at, boundary);
-        self.boundaries = self.boundaries + u16::from(boundary) - u16::from(began);
-        let was_cut = self.cut.set(at, cut);
-        self.cuts = self.cuts + u16::from(cut) - u16::from(was_cut);
-        (began, was_cut)
+        let (word, shift) = (self.marks_mut(at), at & 63);
+        let before = *word;
+        *word = before.with(1 << shift, u64::from(boundary) << shift, u64::from(cut) << shift);
+        (before.boundary >> shift & 1 != 0, before.cut >> shift & 1 != 0)
     }
 
-    /// Mapped entries that begin a run.
-    pub(super) fn runs(&self) -> u32 {
+    /// Whether any entry begins a run, and whether any begins a run or a call.
+    pub(super) fn any_marks(&self) -> (bool, bool) {
+        let all = self.marks.iter().fold(MarkWord::NONE, |all, word| MarkWord {
+            boundary: all.boundary | word.boundary,
+            cut: all.cut | word.cut,
+        });
+        (all.boundary != 0, all.cut != 0)
+    }
+
+    /// The first mark at or after entry `at`.
+    pub(super) fn next(&self, marks: Marks, at: u32) -> Option<u32> {
+        let mut mask = u64::MAX << (at & 63);
+        for (word, base) in self.marks.iter().zip((0u32..).step_by(64)).skip((at >> 6) as usize) {
+            let word = word.of(marks) & mask;
+            if word != 0 {
+                return Some(base + word.trailing_zeros());
+            }
+            mask = u64::MAX;
+        }
+        None
+    }
+
+    /// Mapped entries that begin a run, and those that begin a run or a call.
+    pub(super) fn count_runs(&self, marks: Marks) -> u32 {
         if self.mapped == 0 {
             return 0;
         }
-        if u32::from(self.mapped) == LEAF_ENTRIES {
-            return u32::from(self.boundaries);
-        }
+        let all = u32::from(self.mapped) == LEAF_ENTRIES;
         let mut runs = 0;
-        let mut at = self.boundary.next(0);
-        while let Some(begin) = at {
-            runs += u32::from(self.get(begin) & 3 != 0);
-            at = self.boundary.next(begin + 1);
+        for (word, entries) in self.marks.iter().zip(self.entries.chunks(64)) {
+            let mut word = word.of(marks);
+            if all {
+                runs += word.count_ones();
+                continue;
+            }
+            while word != 0 {
+                runs += u32::from(entries.get(word.trailing_zeros() as usize).is_some_and(|tce| tce & 3 != 0));
+                word &= word - 1;
+            }
         }
         runs
     }
+}
 
-    /// Forgets the bitmaps of a leaf whose entries are all zero, so that it is as new.
-    pub(super) fn recycle(&mut self) {
-        self.boundary = Bits::EMPTY;
-        self.cut = Bits::EMPTY;
-        (self.stored, self.mapped, self.boundaries, self.cuts) = (0, 0, 0, 0);
+/// The first set bit of `words` at or after `at`.
+pub(super) fn next_bit(words: &[u64], at: u32) -> Option<u32> {
+    let mut mask = u64::MAX << (at & 63);
+    for (word, base) in words.iter().zip((0u32..).step_by(64)).skip((at >> 6) as usize) {
+        let word = word & mask;
+        if word != 0 {
+            return Some(base + word.trailing_zeros());
+        }
+        mask = u64::MAX;
     }
+    None
 }

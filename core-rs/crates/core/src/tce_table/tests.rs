@@ -1,6 +1,7 @@
 //! What the sparse table promises, beside what the property tests in `tests/` compare with a plain model.
 
 use super::*;
+use crate::address::Iova;
 use crate::extent::Extent;
 
 fn table(entries: u32) -> TceTable {

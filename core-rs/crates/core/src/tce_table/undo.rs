@@ -2,6 +2,7 @@
 
 use super::TceTable;
 use super::change::{Change, One, Saved, Segment};
+use super::directory::Marks;
 use super::entry::Entries;
 use super::leaf::{LEAF_MASK, LEAF_SHIFT};
 
@@ -21,7 +22,7 @@ impl TceTable {
                     self.remove(segment.leaf);
                     self.remember(old);
                     self.directory.insert(segment.leaf, old.clone());
-                    self.directory.mark(segment.leaf, old.boundaries != 0, old.cuts != 0);
+                    self.directory.mark(segment.leaf, old.any_marks());
                 }
                 Saved::Part { values, cuts } => {
                     let values = change.undo.values.get(*values..).unwrap_or(&[]);
@@ -50,7 +51,7 @@ impl TceTable {
     fn restore_absent(&mut self, number: u32) {
         self.remove(number);
         let ends = Entries::is_mapped(self.before(number));
-        self.directory.mark(number, ends, ends);
+        self.directory.mark(number, (ends, ends));
     }
 
     fn restore_part(&mut self, segment: &Segment, values: &[u64], cuts: &[u64]) {
@@ -60,7 +61,7 @@ impl TceTable {
         let end = self.geometry.entries;
         let first_before = self.before(number);
         let Some(leaf) = self.directory.leaf_or_new(number) else { return };
-        let runs_before = leaf.runs();
+        let runs_before = leaf.count_runs(Marks::Boundary);
         let mut before = lo.checked_sub(1).map_or(first_before, |at| leaf.get(at));
         let top = if hi < LEAF_MASK && base + hi + 1 < end { hi + 1 } else { hi };
         let mut values = values.iter();
@@ -80,11 +81,11 @@ impl TceTable {
             leaf.set_marks(at, begins, begins || word >> (at & 63) & 1 != 0);
             before = value;
         }
-        self.runs = self.runs + leaf.runs() - runs_before;
-        let marks = (leaf.boundaries != 0, leaf.cuts != 0);
+        self.runs = self.runs + leaf.count_runs(Marks::Boundary) - runs_before;
+        let marks = leaf.any_marks();
         if leaf.stored == 0 {
             self.remove(number);
         }
-        self.directory.mark(number, marks.0, marks.1);
+        self.directory.mark(number, marks);
     }
 }

@@ -91,7 +91,7 @@ impl<T> First<T> {
     /// How many are kept.
     pub const SHOWN: usize = 10;
 
-    pub(super) fn push(&mut self, value: T) {
+    pub(crate) fn push(&mut self, value: T) {
         self.count += 1;
         if self.shown.len() < Self::SHOWN {
             self.shown.push(value);

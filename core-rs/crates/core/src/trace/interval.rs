@@ -10,6 +10,32 @@ use std::collections::BTreeMap;
 pub(super) struct IntervalSet<T> {
     runs: BTreeMap<u32, Run<T>>,
     entries: u64,
+    /// The sum of the weights of all entries.
+    weight: u64,
+}
+
+/// What is kept of each entry.
+pub(super) trait Tag: Copy + PartialEq {
+    /// What the entry adds to the weight of its set.
+    fn weight(self) -> u64;
+}
+
+impl Tag for () {
+    fn weight(self) -> u64 {
+        0
+    }
+}
+
+impl Tag for bool {
+    fn weight(self) -> u64 {
+        u64::from(self)
+    }
+}
+
+impl Tag for u32 {
+    fn weight(self) -> u64 {
+        0
+    }
 }
 
 /// One run; its last entry is its key.
@@ -21,7 +47,7 @@ pub(super) struct Run<T> {
 
 impl<T> Default for IntervalSet<T> {
     fn default() -> Self {
-        Self { runs: BTreeMap::new(), entries: 0 }
+        Self { runs: BTreeMap::new(), entries: 0, weight: 0 }
     }
 }
 
@@ -30,7 +56,7 @@ fn length(first: u32, last: u32) -> u64 {
     u64::from(last) - u64::from(first) + 1
 }
 
-impl<T: Copy + PartialEq> IntervalSet<T> {
+impl<T: Tag> IntervalSet<T> {
     /// How many entries are in the set.
     pub(super) fn entries(&self) -> u64 {
         self.entries
@@ -46,9 +72,10 @@ impl<T: Copy + PartialEq> IntervalSet<T> {
         self.entries == 0
     }
 
-    pub(super) fn clear(&mut self) {
-        self.runs.clear();
-        self.entries = 0;
+    /// The sum of the weights of all entries.
+    #[inline]
+    pub(super) fn weight(&self) -> u64 {
+        self.weight
     }
 
     /// The tag of an entry; `None` if it is not in the set.
@@ -89,7 +116,9 @@ impl<T: Copy + PartialEq> IntervalSet<T> {
             if start > last {
                 return;
             }
-            self.entries -= length(start.max(first), last.min(end));
+            let removed = length(start.max(first), last.min(end));
+            self.entries -= removed;
+            self.weight -= removed * tag.weight();
             if end > last {
                 run.first = last + 1;
             } else {
@@ -108,6 +137,7 @@ impl<T: Copy + PartialEq> IntervalSet<T> {
         }
         self.remove(first, last);
         self.entries += length(first, last);
+        self.weight += length(first, last) * tag.weight();
         let (mut start, mut end) = (first, last);
         if let Some(before) = first.checked_sub(1)
             && let Some(run) = self.runs.get(&before).copied()
@@ -136,13 +166,14 @@ mod tests {
 
     const SPACE: u32 = 40;
 
-    fn same(set: &IntervalSet<u8>, plain: &[Option<u8>]) {
+    fn same(set: &IntervalSet<bool>, plain: &[Option<bool>]) {
         for (index, tag) in (0..).zip(plain) {
             assert_eq!(set.get(index), *tag, "entry {index}");
         }
         let expected = plain.iter().flatten().count() as u64;
         assert_eq!(set.entries(), expected);
         assert_eq!(set.count(0, SPACE), expected);
+        assert_eq!(set.weight(), plain.iter().filter(|tag| **tag == Some(true)).count() as u64);
         assert_eq!(set.count(3, 17), plain[3..=17].iter().flatten().count() as u64);
         // Neighbours with equal tags are one run.
         let runs = (0..plain.len()).filter(|at| plain[*at].is_some() && (*at == 0 || plain[at - 1] != plain[*at]));
@@ -154,7 +185,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_set_holds_what_a_plain_array_holds(
-            steps in prop::collection::vec((0..SPACE, 0..12u32, prop::option::of(0..2u8)), 1..40)
+            steps in prop::collection::vec((0..SPACE, 0..12u32, prop::option::of(any::<bool>())), 1..40)
         ) {
             let (mut set, mut plain) = (IntervalSet::default(), [None; SPACE as usize]);
             for (first, more, tag) in steps {

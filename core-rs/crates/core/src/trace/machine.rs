@@ -3,6 +3,7 @@
 mod answer;
 mod call;
 mod hotplugs;
+mod slots;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use super::rebuilt::RebuiltTable;
 use crate::tce_table::{Change, Geometry};
 
 pub use store::Peak;
+use slots::{Place, Slot, Slots};
 
 /// The most tables that one log may have.
 const TABLES_MAX: usize = 1024;
@@ -45,14 +47,6 @@ pub enum Stop {
     Topology,
 }
 
-/// What stands for a LIOBN now.
-#[derive(Debug)]
-enum Place {
-    Table(RebuiltTable),
-    /// The window is gone. Where only a reset was guessed, a line that uses it proves the guess wrong.
-    Gone { guessed: Option<Geometry> },
-}
-
 /// Reasons to stop that [`LogMachine::run`] has not returned yet.
 #[derive(Clone, Copy, Debug, Default)]
 struct Stops {
@@ -66,15 +60,6 @@ impl Stops {
     fn any(&self) -> bool {
         self.hotplug || self.unplug || self.topology || self.changed.is_some()
     }
-}
-
-#[derive(Debug)]
-struct Slot {
-    place: Place,
-    /// Pages of it that are counted in its owner's [`Peak`].
-    counted: u32,
-    /// The geometry that it has where the guest did not ask for another, if the input says so.
-    home: Option<Geometry>,
 }
 
 /// A `new_table` line whose meaning the next lines show.
@@ -95,7 +80,7 @@ pub struct LogMachine {
     parser: Parser,
     limits: Limits,
     given: Vec<Geometry>,
-    slots: BTreeMap<u32, Slot>,
+    slots: Slots,
     peaks: BTreeMap<u32, Peak>,
     serial: u32,
     tracker: Tracker,
@@ -135,7 +120,7 @@ impl LogMachine {
             parser: Parser::default(),
             limits: Limits::NONE,
             given: given.to_vec(),
-            slots: BTreeMap::new(),
+            slots: Slots::default(),
             peaks: BTreeMap::new(),
             serial: 0,
             tracker: Tracker::new(),
@@ -212,26 +197,23 @@ impl LogMachine {
 
     /// The tables that exist, in the order of their LIOBNs.
     pub fn tables(&self) -> impl Iterator<Item = &RebuiltTable> {
-        self.slots.values().filter_map(|slot| match &slot.place {
-            Place::Table(table) => Some(table),
-            Place::Gone { .. } => None,
-        })
+        self.slots.iter().filter_map(|slot| slot.table())
     }
 
     /// The table of a LIOBN, if there is one.
     #[must_use]
     pub fn table(&self, liobn: u32) -> Option<&RebuiltTable> {
-        match &self.slots.get(&liobn)?.place {
-            Place::Table(table) => Some(table),
-            Place::Gone { .. } => None,
-        }
+        self.slots.get(liobn)?.table()
+    }
+
+    /// Whether the log shows that the window of a LIOBN was removed.
+    #[must_use]
+    pub fn is_gone(&self, liobn: u32) -> bool {
+        matches!(self.slots.get(liobn), Some(Slot { place: Place::Gone { guessed: None }, .. }))
     }
 
     fn table_mut(&mut self, liobn: u32) -> Option<&mut RebuiltTable> {
-        match &mut self.slots.get_mut(&liobn)?.place {
-            Place::Table(table) => Some(table),
-            Place::Gone { .. } => None,
-        }
+        self.slots.get_mut(liobn)?.table_mut()
     }
 
     /// Reads on in `input` from `at`, which it moves, up to the next reason to stop.

@@ -41,8 +41,8 @@ pub struct RebuiltTable {
     table: SharedTable,
     geometry: Geometry,
     source: GeometrySource,
-    /// Entries whose content is not known.
-    unknown: IntervalSet<()>,
+    /// Entries whose content is not known. The tag says whether they are in use all the same.
+    unknown: IntervalSet<bool>,
     /// Entries that one logged call stored whose values the log does not show, by a number of the call. An entry that
     /// becomes known later gets its place in its call from here.
     calls: IntervalSet<u32>,
@@ -52,8 +52,6 @@ pub struct RebuiltTable {
     page_only: IntervalSet<()>,
     /// Another party changes the table and does not log it.
     unlogged: bool,
-    /// Whether a logged call or answer used the table as its geometry says.
-    used: bool,
 }
 
 impl RebuiltTable {
@@ -82,7 +80,6 @@ impl RebuiltTable {
             scratch: Change::quiet(),
             page_only: IntervalSet::default(),
             unlogged: false,
-            used: false,
         }
     }
 
@@ -124,6 +121,14 @@ impl RebuiltTable {
         self.table.borrow_mut()
     }
 
+    /// How many entries are in use: those that are mapped, and those that a call stored whose last one is mapped and
+    /// whose values are not known.
+    #[must_use]
+    #[inline]
+    pub fn in_use(&self) -> u64 {
+        u64::from(self.table().mapped()) + self.unknown.weight()
+    }
+
     /// How many entries are not known.
     #[must_use]
     pub fn unknown(&self) -> u64 {
@@ -153,14 +158,6 @@ impl RebuiltTable {
 
     pub(super) fn set_unlogged(&mut self, unlogged: bool) {
         self.unlogged = unlogged;
-    }
-
-    pub(super) fn is_used(&self) -> bool {
-        self.used
-    }
-
-    pub(super) fn set_used(&mut self) {
-        self.used = true;
     }
 
     /// What one guest call stored, every value of which is known.
@@ -204,7 +201,7 @@ impl RebuiltTable {
         self.page_only.remove(first, last);
         self.calls.remove(first, last);
         if let Some(before) = last.checked_sub(1).filter(|before| first <= *before) {
-            self.unknown.insert(first, before, ());
+            self.unknown.insert(first, before, value & 3 != 0);
             self.newest_call = self.newest_call.wrapping_add(1);
             self.calls.insert(first, last, self.newest_call);
         }
@@ -214,7 +211,7 @@ impl RebuiltTable {
     /// Entries `first..=last` are no longer known.
     pub(super) fn forget(&mut self, first: u32, last: u32, change: &mut Change) {
         self.zero(first, last, change);
-        self.unknown.insert(first, last, ());
+        self.unknown.insert(first, last, false);
         self.page_only.remove(first, last);
         self.calls.remove(first, last);
     }
@@ -234,7 +231,7 @@ impl RebuiltTable {
         });
         self.zero(0, last, change);
         for (first, last) in held {
-            self.unknown.insert(first, last, ());
+            self.unknown.insert(first, last, false);
             self.page_only.remove(first, last);
             self.calls.remove(first, last);
         }
@@ -266,13 +263,11 @@ impl RebuiltTable {
             return false;
         }
         // The table takes the next entry for the beginning of another call unless it is told.
-        let next = index.checked_add(1);
-        if joins(next)
-            && let Some(next) = next
-            && self.unknown.get(next).is_none()
-        {
-            let value = table.get(next);
-            table.learn(next, value, false, &mut self.scratch);
+        let mut next = index.checked_add(1);
+        while let Some(other) = next.filter(|other| joins(Some(*other)) && self.unknown.get(*other).is_none()) {
+            let value = table.get(other);
+            table.learn(other, value, false, &mut self.scratch);
+            next = other.checked_add(1);
         }
         true
     }
@@ -319,11 +314,10 @@ impl RebuiltTable {
             geometry.bus_offset == self.geometry.bus_offset && geometry.page_shift == self.geometry.page_shift;
         let old = self.table();
         if !same_place || old.stored() != old.mapped() {
-            next.unknown.insert(0, last, ());
+            next.unknown.insert(0, last, false);
             return Ok(next);
         }
         next.unlogged = self.unlogged;
-        next.used = self.used;
         let mut change = Change::quiet();
         old.each_extent(0, last.min(self.geometry.entries - 1), Runs::Page, |index, _| {
             next.table.borrow_mut().learn(index, old.get(index), true, &mut change);
@@ -331,7 +325,7 @@ impl RebuiltTable {
         });
         let mut from = Some(0);
         while let Some((run, end)) = from.and_then(|from| self.unknown.next(from)) {
-            next.unknown.insert(run.first, end.min(last), ());
+            next.unknown.insert(run.first, end.min(last), run.tag);
             from = end.checked_add(1).filter(|next| *next <= last);
         }
         from = Some(0);
@@ -340,7 +334,7 @@ impl RebuiltTable {
             from = end.checked_add(1).filter(|next| *next <= last);
         }
         if unknown {
-            next.unknown.insert(self.geometry.entries, last, ());
+            next.unknown.insert(self.geometry.entries, last, false);
         }
         drop(old);
         Ok(next)

@@ -152,7 +152,7 @@ fn word_at<const N: usize>(text: &[u8; N], at: usize) -> u64 {
 
 /// Where the first `needle` stands.
 #[inline]
-pub(super) fn find(text: &[u8], needle: u8) -> Option<usize> {
+pub(crate) fn find(text: &[u8], needle: u8) -> Option<usize> {
     let pattern = LOW * u64::from(needle);
     let (words, rest) = text.as_chunks::<8>();
     for (at, bytes) in words.iter().enumerate() {

@@ -65,7 +65,17 @@ fn one_entry_may_cover_all_of_the_space() {
     let all = Entry { range: IovaRange::ALL, ..entry(0, 0, 5, 64) };
     let (runs, probes) = walk(Walker::new(IovaRange::ALL, 1).unwrap(), |_| Some(all), unknown);
     assert_eq!(probes, 1);
-    assert_eq!(runs, [Run { range: IovaRange::ALL, target: Gpa(5), perm: Perm::READ_WRITE, page_shift: 64, space: 0, pages_minus_1: 0 }]);
+    assert_eq!(
+        runs,
+        [Run {
+            range: IovaRange::ALL,
+            target: Gpa(5),
+            perm: Perm::READ_WRITE,
+            page_shift: 64,
+            space: 0,
+            pages_minus_1: 0
+        }]
+    );
 }
 
 #[test]
@@ -120,11 +130,8 @@ fn an_entry_that_straddles_the_range_is_cropped_and_its_target_advanced() {
 #[test]
 fn an_entry_that_begins_between_two_probes_is_told_as_a_whole() {
     let odd = entry(0x1800, 0x27ff, 0x9000, 12);
-    let (runs, probes) = walk(
-        Walker::new(range(0, 0x3fff), 0x1000).unwrap(),
-        |probe| odd.range.contains(probe).then_some(odd),
-        unknown,
-    );
+    let (runs, probes) =
+        walk(Walker::new(range(0, 0x3fff), 0x1000).unwrap(), |probe| odd.range.contains(probe).then_some(odd), unknown);
     assert_eq!(probes, 5);
     assert_eq!(runs.iter().map(|run| (run.range, run.target)).collect::<Vec<_>>(), [(odd.range, Gpa(0x9000))]);
 }
@@ -195,7 +202,7 @@ fn bad_answers_are_refused_and_leave_the_walk_where_it_is() {
 fn the_position_is_the_start_of_the_open_run() {
     let mut walker = Walker::new(range(0, 0x3fff), 0x1000).unwrap();
     walker.answer_hole(NextMapped::Unknown).unwrap();
-    assert_eq!((walker.position(), walker.probe()), (Some(Iova(1)), Some(Iova(0x1000))));
+    assert_eq!((walker.position(), walker.probe()), (Some(Iova(0)), Some(Iova(0x1000))));
     walker.answer_mapped(entry(0x1000, 0x1fff, 0, 12)).unwrap();
     walker.answer_mapped(entry(0x2000, 0x2fff, 0x1000, 12)).unwrap();
     assert_eq!((walker.position(), walker.probe()), (Some(Iova(0x1000)), Some(Iova(0x3000))));
@@ -334,9 +341,10 @@ proptest! {
                 None => walker.answer_hole(model.next(probe)),
             };
             runs.extend(answer.unwrap());
+            // Behind an unknown hole a stop would crop an entry that begins in it; here none does.
             if *stop.next().unwrap() {
                 runs.extend(walker.finish());
-                prop_assert!(walker.position() <= walker.probe());
+                prop_assert_eq!(walker.position(), walker.probe());
             }
         }
         runs.extend(walker.finish());
@@ -345,7 +353,7 @@ proptest! {
 
     #[test]
     fn pages_are_counted_in_the_page_size_of_the_entries(
-        pages in prop::collection::vec(any::<bool>(), 1..40), shift in 0..20u32,
+        pages in prop::collection::vec(any::<bool>(), 1..40), shift in 0..20u8,
     ) {
         let size = 1u64 << shift;
         let walked = range(0, (pages.len() as u64) * size - 1);
@@ -354,7 +362,7 @@ proptest! {
             |probe| {
                 let index = probe.0 >> shift;
                 let start = index << shift;
-                pages[index as usize].then(|| entry(start, start + (size - 1), start, shift as u8))
+                pages[usize::try_from(index).unwrap()].then(|| entry(start, start + (size - 1), start, shift))
             },
             unknown,
         );

@@ -1,6 +1,7 @@
 //! Takes lines that show what a table holds: QEMU's translations, and what guests read.
 
-use super::{LogMachine, Place};
+use super::LogMachine;
+use super::slots::Place;
 use crate::tce_table::Geometry;
 use crate::trace::findings::{Agreement, Answer, Disagreement, Trouble};
 use crate::trace::kind::Kind;
@@ -57,7 +58,7 @@ impl LogMachine {
     #[inline]
     fn answer(&mut self, liobn: u64, offset: u64, theirs: Answer, value: Option<u64>) -> Option<Outcome> {
         if let Some(Place::Gone { guessed: None }) =
-            u32::try_from(liobn).ok().and_then(|liobn| self.slots.get(&liobn)).map(|slot| &slot.place)
+            u32::try_from(liobn).ok().and_then(|liobn| self.slots.get(liobn)).map(|slot| &slot.place)
             && theirs == OUTSIDE
         {
             return Some(Outcome::Agreed);

@@ -1,6 +1,7 @@
 //! Takes the guest's calls that change a table.
 
-use super::{LogMachine, Place};
+use super::LogMachine;
+use super::slots::Place;
 use crate::address::{Iova, IovaRange};
 use crate::tce_table::{Geometry, TableError, Values};
 use crate::trace::findings::Trouble;
@@ -115,11 +116,8 @@ impl LogMachine {
             self.trouble(Trouble::NoTable, liobn, address);
             return None;
         };
-        let (geometry, source) = match self.slots.get_mut(&number).map(|slot| &mut slot.place) {
-            Some(Place::Table(table)) => {
-                table.set_used();
-                return Some((number, table.geometry()));
-            }
+        let (geometry, source) = match self.slots.get_mut(number).map(|slot| &mut slot.place) {
+            Some(Place::Table(table)) => return Some((number, table.geometry())),
             Some(Place::Gone { guessed: Some(geometry) }) => (*geometry, GeometrySource::Assumed),
             Some(Place::Gone { guessed: None }) => {
                 self.trouble(Trouble::NoTable, liobn, address);

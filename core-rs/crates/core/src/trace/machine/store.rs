@@ -1,21 +1,24 @@
 //! Keeps the tables of a machine: which there are, how full they are, who is told of changes.
 
-use super::{ENTRY_LIMIT, LogMachine, MEMORY_LIMIT, Place, Slot, Stop, TABLES_MAX};
+use super::slots::Place;
+use super::{ENTRY_LIMIT, LogMachine, MEMORY_LIMIT, Stop, TABLES_MAX};
 use crate::tce_table::{Change, Geometry, SharedTable, TableError, Values};
 use crate::trace::findings::Trouble;
 use crate::trace::rebuilt::{GeometrySource, RebuiltTable};
 use crate::trace::window::{is_pci, owner};
 
-/// The highest number of mapped pages that the tables of a PCI host bridge had together.
+/// The most pages that the tables of a PCI host bridge had in use together.
+///
+/// A page is in use if it is mapped, or if a call that mapped its last page stored it and the log does not say what.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Peak {
     /// The LIOBN of the bridge's window 0.
     pub owner: u32,
-    /// Pages mapped now.
-    pub mapped: u64,
+    /// Pages in use now.
+    pub in_use: u64,
     /// The most.
     pub peak: u64,
-    /// The first line after which there were so many.
+    /// The last line that made them so many.
     pub line: u64,
 }
 
@@ -94,12 +97,11 @@ impl LogMachine {
             self.trouble(Trouble::BadGeometry, u64::from(liobn), 0);
             return false;
         };
-        if !self.slots.contains_key(&liobn) && self.slots.len() >= TABLES_MAX {
+        if self.slots.get(liobn).is_none() && self.slots.len() >= TABLES_MAX {
             self.trouble(Trouble::TooMuch, u64::from(liobn), 0);
             return false;
         }
-        let slot = self.slots.entry(liobn).or_insert(Slot { place: Place::Gone { guessed: None }, counted: 0, home: None });
-        slot.place = Place::Table(table);
+        self.slots.put(liobn, Place::Table(table));
         self.count(liobn);
         self.stops.topology |= self.is_watched(owner(liobn));
         true
@@ -128,8 +130,7 @@ impl LogMachine {
 
     /// A table goes. `guessed` is its geometry if only a reset was guessed.
     pub(super) fn drop_table(&mut self, liobn: u32, guessed: Option<Geometry>) {
-        let Some(slot) = self.slots.get_mut(&liobn) else { return };
-        slot.place = Place::Gone { guessed };
+        self.slots.put(liobn, Place::Gone { guessed });
         self.count(liobn);
         self.stops.topology |= self.is_watched(owner(liobn));
     }
@@ -144,13 +145,15 @@ impl LogMachine {
         act: impl FnOnce(&mut RebuiltTable, &mut Change, &mut Vec<u64>) -> Result<(), TableError>,
     ) {
         let watched = !self.watched.is_empty() && self.is_watched(owner(liobn));
-        let Some(Slot { place: Place::Table(table), counted, .. }) = self.slots.get_mut(&liobn) else { return };
+        let Some(slot) = self.slots.get_mut(liobn) else { return };
+        let counted = slot.counted;
+        let Some(table) = slot.table_mut() else { return };
         self.change.set_quiet(!watched);
         let done = act(table, &mut self.change, &mut self.zeros);
         if table.is_crowded() {
             self.crowded = Some(liobn);
         }
-        if *counted != table.table().mapped() {
+        if counted != table.in_use() {
             self.count(liobn);
         }
         if watched && !self.change.is_empty() {
@@ -188,20 +191,17 @@ impl LogMachine {
 
     /// Counts the mapped pages of a table's owner anew.
     fn count(&mut self, liobn: u32) {
-        let Some(slot) = self.slots.get_mut(&liobn) else { return };
-        let mapped = match &slot.place {
-            Place::Table(table) => table.table().mapped(),
-            Place::Gone { .. } => 0,
-        };
-        let before = core::mem::replace(&mut slot.counted, mapped);
+        let Some(slot) = self.slots.get_mut(liobn) else { return };
+        let in_use = slot.table().map_or(0, RebuiltTable::in_use);
+        let before = core::mem::replace(&mut slot.counted, in_use);
         if !is_pci(liobn) {
             return;
         }
         let owner = owner(liobn);
-        let peak = self.peaks.entry(owner).or_insert(Peak { owner, mapped: 0, peak: 0, line: 0 });
-        peak.mapped = peak.mapped + u64::from(mapped) - u64::from(before);
-        if peak.mapped > peak.peak {
-            peak.peak = peak.mapped;
+        let peak = self.peaks.entry(owner).or_insert(Peak { owner, in_use: 0, peak: 0, line: 0 });
+        peak.in_use = peak.in_use + in_use - before;
+        if peak.in_use != 0 && peak.in_use >= peak.peak {
+            peak.peak = peak.in_use;
             peak.line = self.line;
         }
     }

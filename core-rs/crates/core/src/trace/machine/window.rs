@@ -1,6 +1,7 @@
 //! Takes lines that make, move, remove or describe tables.
 
-use super::{ENTRY_LIMIT, LogMachine, Pending, Place};
+use super::slots::Place;
+use super::{ENTRY_LIMIT, LogMachine, Pending};
 use crate::tce_table::{Change, Geometry};
 use crate::trace::findings::Trouble;
 use crate::trace::kind::Kind;
@@ -65,7 +66,7 @@ impl LogMachine {
         let Pending { liobn, unlogged, region, line } = pending;
         let now = core::mem::replace(&mut self.line, line);
         let home = self.home(liobn);
-        match self.slots.get(&liobn).map(|slot| &slot.place) {
+        match self.slots.get(liobn).map(|slot| &slot.place) {
             None => {
                 let (geometry, source) = home;
                 self.place_new(geometry, source, true, unlogged);
@@ -88,7 +89,7 @@ impl LogMachine {
 
     /// The geometry that a table has when QEMU makes it without being asked by the guest.
     fn home(&self, liobn: u32) -> (Geometry, GeometrySource) {
-        if let Some(home) = self.slots.get(&liobn).and_then(|slot| slot.home) {
+        if let Some(home) = self.slots.get(liobn).and_then(|slot| slot.home) {
             return (home, GeometrySource::Default);
         }
         let (geometry, source) = self.assumed(liobn);
@@ -102,7 +103,7 @@ impl LogMachine {
         let (geometry, source) = self.home(owned);
         self.place_new(geometry, source, false, unlogged);
         // A reset of the machine empties the tables of VIO devices and does not log it.
-        let vio: Vec<u32> = self.slots.keys().copied().filter(|liobn| !is_pci(*liobn)).collect();
+        let vio: Vec<u32> = self.tables().map(|table| table.geometry().liobn).filter(|liobn| !is_pci(*liobn)).collect();
         for liobn in vio {
             self.serial += 1;
             let serial = self.serial;
@@ -264,7 +265,7 @@ impl LogMachine {
         self.serial = serial;
         self.place(liobn, next);
         if source == GeometrySource::Default
-            && let Some(slot) = self.slots.get_mut(&liobn)
+            && let Some(slot) = self.slots.get_mut(liobn)
         {
             slot.home = Some(geometry);
         }

@@ -1,0 +1,353 @@
+//! Stores what a guest call wrote, and keeps marks, counts, events and the undo log in step with it.
+
+use super::change::{Change, One, Saved, Segment};
+use super::directory::Marks;
+use super::entry::Entries;
+use super::leaf::{LEAF_ENTRIES, LEAF_FULL, LEAF_MASK, LEAF_SHIFT, Leaf, MarkWord};
+use super::{TceTable, Values, leaves};
+
+impl TceTable {
+    /// Stores one entry; `starts` says whether a call begins at it. One begins at the entry after it.
+    #[inline]
+    pub(super) fn write_one(&mut self, index: u32, value: u64, starts: bool, change: &mut Change) {
+        if self.store_one(index, value, starts, true, change) {
+            return;
+        }
+        self.store(index >> LEAF_SHIFT, index & LEAF_MASK, index & LEAF_MASK, starts, Values::Same(value, 1), change);
+        self.end_write(index, change);
+    }
+
+    /// Stores 0, at the price of what is there, not of what could be.
+    pub(super) fn write_zeros(&mut self, first: u32, last: u32, change: &mut Change) {
+        let mut next = self.directory.next_present(first >> LEAF_SHIFT);
+        while let Some(leaf) = next.filter(|leaf| *leaf <= last >> LEAF_SHIFT) {
+            let base = leaf << LEAF_SHIFT;
+            let (lo, hi) = (first.max(base) - base, last.min(base | LEAF_MASK) - base);
+            if hi - lo == LEAF_MASK {
+                self.empty_leaf(leaf, change);
+            } else {
+                self.store(leaf, lo, hi, base | lo == first, Values::Same(0, hi - lo + 1), change);
+            }
+            self.end_absent(leaf, hi);
+            next = self.directory.next_present(leaf + 1);
+        }
+        self.end_write(last, change);
+    }
+
+    /// Stores one value that is not 0 in several entries.
+    pub(super) fn write_same(&mut self, first: u32, last: u32, value: u64, change: &mut Change) {
+        for (leaf, lo, hi) in leaves(first, last) {
+            let starts = leaf << LEAF_SHIFT | lo == first;
+            let whole = hi - lo == LEAF_MASK;
+            if whole && (change.is_quiet() || self.directory.leaf(leaf).is_none_or(|old| old.mapped == 0)) {
+                self.fill_leaf(leaf, value, starts, change);
+            } else {
+                self.store(leaf, lo, hi, starts, Values::Same(value, hi - lo + 1), change);
+            }
+        }
+        self.end_write(last, change);
+    }
+
+    pub(super) fn write_list(&mut self, first: u32, last: u32, list: &[u64], change: &mut Change) {
+        let mut rest = list;
+        for (leaf, lo, hi) in leaves(first, last) {
+            let Some((part, more)) = rest.split_at_checked((hi - lo + 1) as usize) else { break };
+            self.store(leaf, lo, hi, leaf << LEAF_SHIFT | lo == first, Values::List(part), change);
+            rest = more;
+        }
+        self.end_write(last, change);
+    }
+
+    /// The value of the entry before the first of a leaf.
+    pub(super) fn before(&self, leaf: u32) -> u64 {
+        (leaf << LEAF_SHIFT).checked_sub(1).map_or(0, |index| self.directory.get(index))
+    }
+
+    /// Stores one entry where that is simple: in the middle of a leaf that is there and stays. Otherwise does nothing.
+    ///
+    /// `cut` and `next_cut` say whether a call begins at the entry and at the one after it.
+    #[inline]
+    pub(super) fn store_one(&mut self, index: u32, new: u64, cut: bool, next_cut: bool, change: &mut Change) -> bool {
+        let at = index & LEAF_MASK;
+        // The marks of the entry and of the one after it are in one word, and the entry before is in the leaf.
+        let shift = at & 63;
+        if at == 0 || shift == 63 || index + 1 >= self.geometry.entries {
+            return false;
+        }
+        let Some(leaf) = self.directory.leaf_mut(index >> LEAF_SHIFT) else { return false };
+        let (before, old, after) = (leaf.get(at - 1), leaf.get(at), leaf.get(at + 1));
+        if (new == 0) != (old == 0) {
+            if new == 0 && leaf.stored == 1 {
+                return false;
+            }
+            leaf.stored = leaf.stored + u16::from(new != 0) - u16::from(old != 0);
+            self.stored = self.stored + u32::from(new != 0) - u32::from(old != 0);
+        }
+        let (was, is) = (Entries::is_mapped(old), Entries::is_mapped(new));
+        if was != is {
+            leaf.mapped = leaf.mapped + u16::from(is) - u16::from(was);
+            self.mapped = self.mapped + u32::from(is) - u32::from(was);
+        }
+        *leaf.entry_mut(at) = new;
+        let read = self.read;
+        let after_is = Entries::is_mapped(after);
+        // Bit 0 is about the entry, bit 1 about the one after it.
+        let begins = u64::from(!read.continues(before, new)) | u64::from(!read.continues(new, after)) << 1;
+        let cuts = begins | u64::from(is && cut) | u64::from(after_is && next_cut) << 1;
+        let word = leaf.marks_mut(at);
+        let had = *word;
+        let has = had.with(3 << shift, begins << shift, cuts << shift);
+        *word = has;
+        let mapped_next = u64::from(after_is) << 1;
+        let runs = begins & (u64::from(is) | mapped_next);
+        let runs_before = had.boundary >> shift & (u64::from(was) | mapped_next);
+        self.runs = self.runs + runs.count_ones() - (runs_before & 3).count_ones();
+        let one = had.cut >> shift;
+        change.undo.one = Some(One { index, value: old, cut: one & 1 != 0, next_cut: one & 2 != 0 });
+        change.only_entry(read, index, old, new);
+        if (had.boundary == 0, had.cut == 0) != (has.boundary == 0, has.cut == 0) {
+            let marks = leaf.any_marks();
+            self.directory.mark(index >> LEAF_SHIFT, marks);
+        }
+        true
+    }
+
+    /// Stores values in entries `lo` to `hi` of a leaf, and says anew where runs begin among them.
+    ///
+    /// `starts` says whether a call begins at `lo`; the entry after `hi` is seen to as well if it is in the same leaf.
+    pub(super) fn store(
+        &mut self,
+        number: u32,
+        lo: u32,
+        hi: u32,
+        starts: bool,
+        values: Values<'_>,
+        change: &mut Change,
+    ) {
+        let nothing = match values {
+            Values::Same(value, _) => value == 0,
+            Values::List(list) => list.iter().all(|value| *value == 0),
+        };
+        let first_before = if lo == 0 { self.before(number) } else { 0 };
+        let absent = self.directory.leaf(number).is_none();
+        let (saved_values, saved_cuts) = (change.undo.values.len(), change.undo.cuts.len());
+        let saved = if absent { Saved::Absent } else { Saved::Part { values: saved_values, cuts: saved_cuts } };
+        change.undo.segments.push(Segment { leaf: number, lo, hi, saved });
+        if absent && nothing {
+            if lo == 0 {
+                let ends = Entries::is_mapped(first_before);
+                self.directory.mark(number, (ends, ends));
+            }
+            return;
+        }
+        let end = self.geometry.entries;
+        let read = self.read;
+        let Some(leaf) = self.directory.leaf_or_new(number) else { return };
+        let had = leaf.any_marks();
+        let before = lo.checked_sub(1).map_or(first_before, |at| leaf.get(at));
+        // Old values go to the undo log, new ones into the leaf; then both are looked at side by side.
+        let part = leaf.part_mut(lo, hi);
+        change.undo.values.extend_from_slice(part);
+        match values {
+            Values::Same(value, _) => part.fill(value),
+            Values::List(list) => part.iter_mut().zip(list).for_each(|(entry, value)| *entry = *value),
+        }
+        let base = number << LEAF_SHIFT;
+        change.entries(read, base + lo, saved_values, part);
+        let after = hi < LEAF_MASK && base + hi + 1 < end;
+        let place = Place { lo, hi, after, before, starts };
+        let olds = change.undo.values.get(saved_values..).unwrap_or(&[]);
+        let counts = mark(leaf, read, place, olds, &mut change.undo.cuts);
+        leaf.stored = leaf.stored + counts.new.stored - counts.old.stored;
+        leaf.mapped = leaf.mapped + counts.new.mapped - counts.old.mapped;
+        self.stored = self.stored + u32::from(counts.new.stored) - u32::from(counts.old.stored);
+        self.mapped = self.mapped + u32::from(counts.new.mapped) - u32::from(counts.old.mapped);
+        self.runs = self.runs + counts.new.runs - counts.old.runs;
+        let has = leaf.any_marks();
+        if leaf.stored == 0
+            && let Some(empty) = self.directory.take(number)
+        {
+            self.directory.keep(empty);
+            self.directory.mark(number, has);
+        } else if has != had {
+            self.directory.mark(number, has);
+        }
+    }
+
+    /// Makes all entries of a leaf 0.
+    fn empty_leaf(&mut self, number: u32, change: &mut Change) {
+        let Some(old) = self.directory.take(number) else { return };
+        if !change.is_quiet() && old.mapped != 0 {
+            let mut at = 0;
+            while at < LEAF_ENTRIES {
+                let tce = old.get(at);
+                let next = old.next(Marks::Boundary, at + 1).unwrap_or(LEAF_ENTRIES);
+                if Entries::is_mapped(tce) {
+                    change.unmapped(self.read, number << LEAF_SHIFT | at, next - at, tce);
+                }
+                at = next;
+            }
+        }
+        self.forget(&old);
+        change.undo.segments.push(Segment { leaf: number, lo: 0, hi: LEAF_MASK, saved: Saved::Whole(old) });
+        let ends = Entries::is_mapped(self.before(number));
+        self.directory.mark(number, (ends, ends));
+    }
+
+    /// Makes all entries of a leaf one value that is not 0; whoever calls has made sure that no old mapping is told.
+    fn fill_leaf(&mut self, number: u32, value: u64, starts: bool, change: &mut Change) {
+        let saved = match self.directory.take(number) {
+            Some(old) => {
+                self.forget(&old);
+                Saved::Whole(old)
+            }
+            None => Saved::Absent,
+        };
+        change.undo.segments.push(Segment { leaf: number, lo: 0, hi: LEAF_MASK, saved });
+        let mut leaf = Leaf::new();
+        leaf.stored = LEAF_FULL;
+        let is = Entries::is_mapped(value);
+        if is {
+            // Equal targets do not adjoin: every entry is a run.
+            leaf.fill(value, MarkWord { boundary: u64::MAX, cut: u64::MAX });
+            leaf.mapped = LEAF_FULL;
+            change.mapped_each(self.read, number << LEAF_SHIFT, LEAF_ENTRIES, value);
+        } else {
+            leaf.fill(value, MarkWord::NONE);
+        }
+        let begins = !self.read.continues(self.before(number), value);
+        leaf.set_marks(0, begins, begins || (is && starts));
+        self.remember(&leaf);
+        let marks = leaf.any_marks();
+        self.directory.insert(number, leaf);
+        self.directory.mark(number, marks);
+    }
+
+    /// Takes a leaf out of the table's counts.
+    pub(super) fn forget(&mut self, leaf: &Leaf) {
+        self.stored -= u32::from(leaf.stored);
+        self.mapped -= u32::from(leaf.mapped);
+        self.runs -= leaf.count_runs(Marks::Boundary);
+    }
+
+    /// Takes a leaf into the table's counts.
+    pub(super) fn remember(&mut self, leaf: &Leaf) {
+        self.stored += u32::from(leaf.stored);
+        self.mapped += u32::from(leaf.mapped);
+        self.runs += leaf.count_runs(Marks::Boundary);
+    }
+
+    /// Lets the entry after a write begin a call of its own, where it is the first of another leaf.
+    fn end_write(&mut self, last: u32, change: &mut Change) {
+        if last & LEAF_MASK != LEAF_MASK || last >= self.geometry.entries - 1 {
+            return;
+        }
+        let cut = self.mark_first((last + 1) >> LEAF_SHIFT, true);
+        change.undo.after = Some((last + 1, cut));
+    }
+
+    /// Says anew whether a leaf's last entry ends a run, where the leaf after it is absent and nobody else says it.
+    pub(super) fn end_absent(&mut self, leaf: u32, hi: u32) {
+        if hi == LEAF_MASK
+            && leaf < (self.geometry.entries - 1) >> LEAF_SHIFT
+            && self.directory.leaf(leaf + 1).is_none()
+        {
+            self.mark_first(leaf + 1, false);
+        }
+    }
+
+    /// Says anew whether the first entry of a leaf begins a run or a call; returns whether it began one.
+    pub(super) fn mark_first(&mut self, number: u32, calls: bool) -> bool {
+        let before = self.before(number);
+        let read = self.read;
+        let Some(leaf) = self.directory.leaf_mut(number) else {
+            let ends = Entries::is_mapped(before);
+            self.directory.mark(number, (ends, ends));
+            return false;
+        };
+        let value = leaf.get(0);
+        let is = Entries::is_mapped(value);
+        let begins = !read.continues(before, value);
+        let (began, was_cut) = leaf.set_marks(0, begins, begins || (is && calls));
+        self.runs = self.runs + u32::from(is && begins) - u32::from(is && began);
+        let marks = leaf.any_marks();
+        self.directory.mark(number, marks);
+        was_cut
+    }
+}
+
+/// Where in a leaf a write happens.
+#[derive(Clone, Copy)]
+struct Place {
+    lo: u32,
+    hi: u32,
+    /// Whether the entry after `hi` is in the leaf and in the table. A call begins there from now on.
+    after: bool,
+    /// The entry before `lo`.
+    before: u64,
+    /// Whether a call begins at `lo`.
+    starts: bool,
+}
+
+/// What a part of a leaf counts.
+#[derive(Clone, Copy, Default)]
+struct Count {
+    stored: u16,
+    mapped: u16,
+    runs: u32,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    old: Count,
+    new: Count,
+}
+
+/// Says anew which entries of a part begin runs and calls, and counts it before and after. The leaf has its new values
+/// already; `olds` are the old ones. Old words of cuts are appended to `cuts`.
+fn mark(leaf: &mut Leaf, read: Entries, place: Place, olds: &[u64], cuts: &mut Vec<u64>) -> Counts {
+    let mut counts = Counts::default();
+    let mut before = place.before;
+    let top = if place.after { place.hi + 1 } else { place.hi };
+    let mut olds = olds.iter();
+    let mut at = place.lo;
+    while at <= top {
+        let last = top.min(at | 63);
+        let (mut mask, mut boundary, mut was_mapped, mut is_mapped) = (0u64, 0u64, 0u64, 0u64);
+        for index in at..=last {
+            let tce = leaf.get(index);
+            // The entry after the write is as it was, and counts as it did.
+            let old = olds.next().copied().unwrap_or(tce);
+            let bit = 1 << (index & 63);
+            mask |= bit;
+            boundary |= u64::from(!read.continues(before, tce)) << (index & 63);
+            was_mapped |= u64::from(Entries::is_mapped(old)) << (index & 63);
+            is_mapped |= u64::from(Entries::is_mapped(tce)) << (index & 63);
+            counts.old.stored += u16::from(old != 0);
+            counts.new.stored += u16::from(tce != 0);
+            before = tce;
+        }
+        let mut calls = 0;
+        if at == place.lo && place.starts {
+            calls |= 1 << (at & 63);
+        }
+        if place.after && last == top {
+            calls |= 1 << (top & 63);
+        }
+        let word = leaf.marks_mut(at);
+        let had = *word;
+        cuts.push(had.cut);
+        *word = had.with(mask, boundary, boundary | (calls & is_mapped));
+        counts.old.mapped += ones(was_mapped);
+        counts.new.mapped += ones(is_mapped);
+        counts.old.runs += (had.boundary & mask & was_mapped).count_ones();
+        counts.new.runs += (boundary & is_mapped).count_ones();
+        at = last + 1;
+    }
+    counts
+}
+
+/// How many bits are set.
+fn ones(word: u64) -> u16 {
+    u16::try_from(word.count_ones()).unwrap_or(0)
+}

@@ -1,0 +1,226 @@
+import { formatRange, hex } from "@giommu/core";
+import { type PictureRun, windowPicture } from "./picture.ts";
+import type {
+  CheckReport,
+  DifferenceReport,
+  DisagreementReport,
+  InputReport,
+  QemuReport,
+  ReplayReport,
+  StateReport,
+  TableReport,
+} from "./report.ts";
+import { binarySize, count, counted, duration, fileSize, type Style } from "./terminal.ts";
+
+/** What a picture of a table needs beside its report. */
+export interface TablePicture {
+  /** Runs of mapped pages. */
+  readonly mapped: readonly PictureRun[];
+  /** Runs of pages whose content is not known. */
+  readonly unknown: readonly PictureRun[];
+}
+
+/** The pictures of the tables, by LIOBN. */
+export type Pictures = ReadonlyMap<bigint, TablePicture>;
+
+const PERMISSIONS = ["none", "r", "w", "rw"];
+const LABEL = 10;
+
+/** One line of a report: what it is about, then what is to be said. */
+function line(label: string, ...text: string[]): string {
+  return `${label.padEnd(LABEL)}${text.join("")}\n`;
+}
+
+/**
+ * Writes what was read.
+ *
+ * @param name The input's name.
+ * @param input The counts.
+ * @param style How to mark what matters.
+ * @returns Lines of text.
+ */
+export function renderInput(name: string, input: InputReport, style: Style): string {
+  const unparsed = input.unparsed === 0 ? "" : style.bad(`, ${count(input.unparsed)} unparsed`);
+  return line(
+    "Input",
+    style.bold(name),
+    `: ${fileSize(input.bytes)}, ${counted(input.lines, "line")}, ${counted(input.events, "event")}${unparsed}`,
+  );
+}
+
+/**
+ * Writes the tables with their pictures.
+ *
+ * @param tables The tables.
+ * @param pictures Where they are mapped and where not.
+ * @param style How to mark what matters.
+ * @returns Lines of text.
+ */
+export function renderTables(tables: readonly TableReport[], pictures: Pictures, style: Style): string {
+  let text = "";
+  for (const table of tables) {
+    const pageSize = 1n << BigInt(table.pageShift);
+    const size = BigInt(table.entries) * pageSize;
+    const last = table.busOffset + size - 1n;
+    const unknown = table.unknown === 0 ? "" : style.dim(`, ${count(table.unknown)} unknown`);
+    text += line(
+      "Table",
+      style.bold(hex(table.liobn)),
+      `  ${binarySize(size)} of ${binarySize(pageSize)} pages, ${count(table.mapped)} of ${
+        count(table.entries)
+      } mapped${unknown}`,
+    );
+    const picture = pictures.get(table.liobn);
+    if (picture !== undefined) {
+      text += line("", windowPicture(table.entries, picture.mapped, picture.unknown));
+      text += line("", style.dim(ends(hex(table.busOffset), hex(last), Math.min(64, table.entries))));
+    }
+  }
+  return text;
+}
+
+/** The first and the last address under a picture. */
+function ends(first: string, last: string, width: number): string {
+  return `${first}${last.padStart(Math.max(first.length + 1 + last.length, width) - first.length)}`;
+}
+
+/**
+ * Writes the report of `giommu replay`.
+ *
+ * @param name The input's name.
+ * @param report The report.
+ * @param pictures Where the tables were mapped at the hotplug.
+ * @param policy The policy as asked for and as used, for example `auto = full`.
+ * @param notes What else a person should know, a line each.
+ * @param style How to mark what matters.
+ * @returns Lines of text.
+ */
+export function renderReplay(
+  name: string,
+  report: ReplayReport,
+  pictures: Pictures,
+  policy: string,
+  notes: readonly string[],
+  style: Style,
+): string {
+  const { hotplug, after, verify, qemu } = report;
+  let text = renderInput(name, report.input, style);
+  for (const [at, { line: begin, liobns }] of report.hotplugs.entries()) {
+    const here = begin === hotplug.line ? style.bold("  <- replayed here") : "";
+    text += line(at === 0 ? "Hotplugs" : "", `${at + 1}. line ${count(begin)}, ${liobns.map(hex).join(" and ")}${here}`);
+  }
+  text += renderTables(report.tables, pictures, style);
+  for (const note of notes) text += line("Note", note);
+  if (report.error !== undefined) {
+    const { code, range, message, remedy } = report.error;
+    text += line("Refused", style.bad(message));
+    text += line("", `code ${code}${range === null ? "" : `, at ${formatRange(range)}`}`);
+    if (remedy !== undefined) text += line("", `what helps: ${remedy}`);
+  } else {
+    text += line(
+      "Replay",
+      `${counted(hotplug.pages, "page")} in ${counted(hotplug.extents, "extent")}: `,
+      `${counted(hotplug.hostMaps, "host map")} in ${duration(hotplug.nanoseconds)} (${policy})`,
+    );
+    const { none, call, full } = hotplug.maps;
+    text += line("", style.dim(`host maps by policy: none ${count(none)}, call ${count(call)}, full ${count(full)}`));
+    if (hotplug.unknownPages > 0) {
+      text += line("", `${counted(hotplug.unknownPages, "page")} more that QEMU mapped, with targets that the log does not tell`);
+    }
+    const holes = after.holes === 0 ? "" : style.bad(`, ${counted(after.holes, "hole")}`);
+    text += line(
+      "Then",
+      `${counted(after.events, "change")}: ${counted(after.hostMaps, "host map")}, `,
+      `${counted(after.hostUnmaps, "host unmap")}${holes}`,
+    );
+  }
+  if (qemu !== null) text += renderQemu(qemu, style);
+  text += renderTranslations(report.translations, report.disagreements, style);
+  if (report.error === undefined) {
+    const wrong = verify.missing + verify.stale + verify.differing;
+    const pages = `${counted(verify.guestPages, "guest page")}, ${counted(verify.hostPages, "host page")}`;
+    text += line(
+      "Verified",
+      pages,
+      wrong === 0
+        ? style.good(": nothing missing, stale or different")
+        : style.bad(`: ${count(verify.missing)} missing, ${count(verify.stale)} stale, ${count(verify.differing)} different`),
+    );
+    for (const difference of verify.differences) text += line("", style.bad(renderDifference(difference)));
+  }
+  return text;
+}
+
+function renderQemu(qemu: QemuReport, style: Style): string {
+  const { replayed, agreed, missing, extra, unknown } = qemu;
+  const wrong = missing + extra > 0 ? style.bad : style.good;
+  const rest = unknown === 0 ? "" : style.dim(`, ${count(unknown)} unknown`);
+  return line(
+    "QEMU",
+    `replayed ${counted(replayed, "page")}: ${count(agreed)} agreed, `,
+    wrong(`${count(missing)} missing here, ${count(extra)} extra here`),
+    rest,
+  );
+}
+
+function renderDifference({ kind, range, guest, host }: DifferenceReport): string {
+  const where = formatRange(range);
+  if (kind === "missing") return `${where} missing: the guest points to ${hex(guest ?? 0n)}, the host has nothing`;
+  if (kind === "stale") return `${where} stale: the host points to ${hex(host ?? 0n)}, the guest has nothing`;
+  return `${where} different: the guest points to ${hex(guest ?? 0n)}, the host to ${hex(host ?? 0n)}`;
+}
+
+function renderTranslations(
+  translations: ReplayReport["translations"],
+  disagreements: readonly DisagreementReport[],
+  style: Style,
+): string {
+  const { agreed, disagreed, learned } = translations;
+  if (agreed + disagreed + learned === 0) return line("Answers", style.dim("no translation is logged"));
+  let text = line(
+    "Answers",
+    `${counted(agreed + disagreed + learned, "logged translation")}: ${count(agreed)} agreed, ${count(learned)} learned, `,
+    (disagreed === 0 ? style.good : style.bad)(`${count(disagreed)} disagreed`),
+  );
+  for (const { line: at, liobn, iova, logged, rebuilt } of disagreements) {
+    const show = ({ target, perm }: { target: bigint; perm: number }) => `${hex(target)} ${PERMISSIONS[perm] ?? perm}`;
+    text += line(
+      "",
+      style.bad(`line ${count(at)}: ${hex(liobn)} at ${hex(iova)}: the log says ${show(logged)}, the calls before it made ${show(rebuilt)}`),
+    );
+  }
+  return text;
+}
+
+/**
+ * Writes the report of `giommu check`.
+ *
+ * @param name The input's name.
+ * @param report The report.
+ * @param pictures Where the tables are mapped at the end.
+ * @param notes What else a person should know, a line each.
+ * @param style How to mark what matters.
+ * @returns Lines of text.
+ */
+export function renderCheck(
+  name: string,
+  report: CheckReport,
+  pictures: Pictures,
+  notes: readonly string[],
+  style: Style,
+): string {
+  let text = renderInput(name, report.input, style) + renderTables(report.tables, pictures, style);
+  for (const note of notes) text += line("Note", note);
+  text += renderTranslations(report.translations, report.disagreements, style);
+  for (const state of report.state ?? []) text += renderState(state, style);
+  return text;
+}
+
+function renderState({ liobn, entries, agreed, differing, unknown }: StateReport, style: Style): string {
+  return line(
+    "State",
+    `${hex(liobn)}  ${counted(entries, "entry", "entries")}: ${count(agreed)} agreed, `,
+    (differing === 0 ? style.good : style.bad)(`${count(differing)} different`),
+    unknown === 0 ? "" : style.dim(`, ${count(unknown)} unknown`),
+  );
+}

@@ -1,0 +1,294 @@
+import type { AddressRange, IommuErrorCode } from "@giommu/core";
+import { formatRange, hex, intersect, IommuError } from "@giommu/core";
+import type { AddressSpace } from "@giommu/memory-api";
+import type { IommuPerm, IotlbEvent, TargetSpace } from "@giommu/notifiers";
+import { IommuNotifierFlag, IommuPerm as Perm } from "@giommu/notifiers";
+import { fromPairs, joinRanges, log2 } from "./_arithmetic.ts";
+import type { Driver } from "./_driver.ts";
+import { Problems } from "./_problems.ts";
+import { refusal, Refused } from "./_refusal.ts";
+import { targetPieces } from "./_targets.ts";
+import type { HostIommuInfo } from "./host_iommu.ts";
+
+/** What a mapping mirrors; the numbers are those of the façade. */
+export const MapKind = { RAM: 0, IOMMU: 1, STATIC: 2 } as const;
+
+/** A run of guest entries at bus addresses. */
+export interface GuestRun {
+  readonly range: AddressRange;
+  readonly target: bigint;
+  readonly perm: IommuPerm;
+  /** The page size of the entries, as a power of two. */
+  readonly pageShift: number;
+  /** Where entries begin: the bus address of any of them, modulo the page size. */
+  readonly phase: bigint;
+  readonly targetSpace?: TargetSpace;
+}
+
+/** The kinds of failure that the façade tells, and what they are called. */
+const FAILURES: readonly (readonly [IommuErrorCode, string])[] = [
+  ["container-failed", "Cannot go on"],
+  ["unmap-failed", "Cannot unmap"],
+  ["mapping-lost", "Cannot map again after a part of its mapping was removed"],
+  ["unmap-failed", "Cannot stop the device to unmap"],
+  ["rollback-failed", "Cannot put back"],
+];
+
+/**
+ * Guest mappings on a host, kept in step: between the notifiers, who tell what the guest changed, and the core, which
+ * decides what the host is asked.
+ */
+export class Mirror {
+  readonly driver: Driver;
+  readonly info: HostIommuInfo;
+  readonly problems: Problems = new Problems();
+  /** System memory, where targets lie; `undefined`: every address is RAM. */
+  memory: AddressSpace | undefined;
+  /** Whether what is told comes from a replay, which its caller brackets. */
+  replaying = false;
+  readonly #statics: readonly AddressRange[];
+  readonly #onFailure: (error: IommuError) => void;
+  readonly #onClosed: () => void;
+  #failure: IommuError | undefined;
+  #open = 0;
+  #undone = false;
+  #undoFailed = false;
+  #lost: readonly AddressRange[] = [];
+  #touched: AddressRange[] = [];
+
+  constructor(
+    driver: Driver,
+    info: HostIommuInfo,
+    statics: readonly AddressRange[],
+    onFailure: (error: IommuError) => void,
+    onClosed: () => void,
+  ) {
+    this.driver = driver;
+    this.info = info;
+    this.#statics = statics;
+    this.#onFailure = onFailure;
+    this.#onClosed = onClosed;
+  }
+
+  /** Why the container failed. */
+  get failure(): IommuError | undefined {
+    return this.#failure;
+  }
+
+  /** Whether a change is being told. */
+  get isOpen(): boolean {
+    return this.#open > 0;
+  }
+
+  /** Takes one event in; `delta` is what bus addresses lie above region addresses. */
+  take(event: IotlbEvent, delta: bigint): void {
+    if (this.#failure !== undefined && this.#open === 0) return;
+    if (this.#open > 0 || this.replaying) return this.#apply(event, delta);
+    // An event on its own, outside of any change: all or nothing as well.
+    this.begin();
+    try {
+      this.#apply(event, delta);
+    } catch (error) {
+      try {
+        this.rollback(this.#touched[0] ?? event.iova);
+      } catch (undo) {
+        throw undo;
+      }
+      throw error;
+    }
+    this.commit();
+  }
+
+  /** A change begins. Several notifiers of one container may each say so. */
+  begin(): void {
+    if (this.#open === 0 && this.#failure === undefined) {
+      const code = this.driver.raw.begin();
+      if (code !== 0) throw refusal(code, this.driver.raw, this.info);
+      this.#undone = false;
+      this.#undoFailed = false;
+      this.#lost = [];
+      this.#touched = [];
+      this.problems.begin();
+    }
+    this.#open++;
+  }
+
+  /** The change is complete. */
+  commit(): void {
+    if (this.#open > 0 && --this.#open === 0) this.#close();
+  }
+
+  /**
+   * Undoes the change, all of it at the first call.
+   *
+   * @param range The caller's part of the bus.
+   * @returns What in it could not be put back and is mapped no more.
+   */
+  rollback(range: AddressRange): AddressRange[] {
+    if (!this.#undone && this.#failure === undefined) {
+      this.#undone = true;
+      this.driver.raw.rollback();
+      this.driver.drain();
+      this.#lost = fromPairs(this.driver.raw.lost());
+      this.problems.rollback();
+      if (this.driver.raw.failureKind !== 0) {
+        this.#undoFailed = true;
+        // Whoever asked for the rollback now takes every entry of the change for nothing: what the host holds there differs.
+        const held = this.#touched.flatMap((touched) => this.#heldIn(touched));
+        this.settle(joinRanges(held));
+      }
+    }
+    if (this.#open > 0 && --this.#open === 0) this.#close();
+    if (this.#undoFailed && this.#failure !== undefined) throw this.#failure;
+    return this.#lost.map((lost) => intersect(lost, range)).filter((lost) => lost !== undefined);
+  }
+
+  /** Maps a run, cut at the borders of RAM. Throws if it is refused; parts of it may be mapped then. */
+  map(run: GuestRun): void {
+    if (this.#failure !== undefined) return;
+    const { range, target, perm, pageShift, phase, targetSpace } = run;
+    if (targetSpace !== undefined && targetSpace !== this.memory) {
+      this.problems.add(notRam(range, target, `the address space ${targetSpace.name}, which is not system memory`));
+      return;
+    }
+    const { raw } = this.driver;
+    const kind = this.#statics.some((window) => window.start <= range.start && range.last <= window.last)
+      ? MapKind.STATIC
+      : MapKind.IOMMU;
+    for (const piece of targetPieces(this.memory, target, range.last - range.start, perm)) {
+      const start = range.start + piece.offset;
+      const last = start + piece.length1;
+      const meta = perm | kind << 8 | pageShift << 16;
+      if (piece.perm === Perm.NONE) {
+        this.driver.check(raw.noteAbsent(start, last, piece.gpa, phase, meta));
+        const what = piece.ram === undefined ? "not RAM" : "read-only memory";
+        this.problems.add(notRam({ start, last }, piece.gpa, what));
+        continue;
+      }
+      const backing = piece.ram === undefined ? 0 : this.driver.backings.number(piece.ram, piece.delta);
+      const readonly = piece.perm === perm ? 0 : 1 << 24;
+      this.request(raw.map(start, last, piece.gpa, phase, backing, meta | readonly));
+    }
+  }
+
+  /** Unmaps a range. Returns why, if that would need a hole that is not allowed; nothing was done then. */
+  unmap(range: AddressRange): IommuError | undefined {
+    const { raw } = this.driver;
+    const code = raw.unmap(range.start, range.last);
+    if (code === Refused.HOLES_FORBIDDEN) return refusal(code, raw, this.info);
+    this.#mustSucceed(code);
+    return undefined;
+  }
+
+  /** Unmaps every IOMMU entry whose target lies in a range of guest memory; as {@linkcode unmap}. */
+  unmapTargets(range: AddressRange): IommuError | undefined {
+    const { raw } = this.driver;
+    const code = raw.unmapTargets(range.start, range.last);
+    if (code === Refused.HOLES_FORBIDDEN) return refusal(code, raw, this.info);
+    this.#mustSucceed(code);
+    return undefined;
+  }
+
+  /** Makes the host calls of a request to the core; throws if it was refused, by the core or by the host. */
+  request(code: number): void {
+    if (code === 0) this.driver.drain();
+    this.settle();
+    this.driver.check(code);
+  }
+
+  /** Unmaps everything and forgets all changes under way. What is left on the host makes the failure. */
+  clear(): void {
+    this.#open = 0;
+    this.problems.rollback();
+    this.driver.raw.clear();
+    this.driver.drain();
+    const left = fromPairs(this.driver.raw.failureRanges());
+    if (this.#failure === undefined) this.settle();
+    else this.#failure = renamed(this.#failure, left);
+    if (this.driver.raw.size === 0) this.driver.backings.clear();
+  }
+
+  /** If the core says so, the container is failed from now on. `ranges`: where host and guest differ, if not where the core says. */
+  settle(ranges?: readonly AddressRange[]): void {
+    const { raw } = this.driver;
+    const kind = raw.failureKind;
+    if (kind === 0 || this.#failure !== undefined) return;
+    const [code, what] = FAILURES[kind] ?? ["container-failed", "Cannot go on"];
+    const where = ranges ?? fromPairs(raw.failureRanges());
+    const cause = this.driver.failure;
+    const why = cause instanceof Error ? cause.message : String(cause ?? "the host cannot");
+    const text = where.slice(0, 3).map(formatRange).join(", ") + (where.length > 3 ? ", …" : "");
+    this.#failure = new IommuError(code, `${what} ${text}: ${why}; the container of ${this.info.name} is failed`, {
+      ranges: where,
+      remedy: "cut the device off, detach it, and attach it to a new container",
+      ...(cause !== undefined && { cause }),
+    });
+    this.#onFailure(this.#failure);
+    if (this.#open === 0) this.#onClosed();
+  }
+
+  #apply(event: IotlbEvent, delta: bigint): void {
+    const range = { start: event.iova.start + delta, last: event.iova.last + delta };
+    if (!this.replaying) this.#touched.push(range);
+    if (event.type !== IommuNotifierFlag.MAP) return this.#unmapEvent(range);
+    const { target, perm, pageSize, targetSpace } = event;
+    const phase = BigInt.asUintN(64, delta) % pageSize;
+    this.map({ range, target, perm, pageShift: log2(pageSize), phase, ...(targetSpace !== undefined && { targetSpace }) });
+  }
+
+  #unmapEvent(range: AddressRange): void {
+    const refused = this.unmap(range);
+    if (refused === undefined) return;
+    // A guest cannot be told that its UNMAP was refused.
+    this.driver.raw.fail(1, range.start, range.last);
+    this.driver.blame(refused);
+    this.settle();
+    throw this.#failure;
+  }
+
+  /** An UNMAP that the core accepted must be done by the host. */
+  #mustSucceed(code: number): void {
+    const before = this.driver.raw.failureRanges().length;
+    if (code === 0) this.driver.drain();
+    this.settle();
+    if (this.#failure !== undefined && (code !== 0 || this.driver.raw.failureRanges().length !== before)) throw this.#failure;
+    this.driver.check(code);
+  }
+
+  #close(): void {
+    if (!this.#undone) {
+      this.driver.raw.commit();
+      this.problems.commit();
+    }
+    this.#touched = [];
+    if (this.#failure === undefined) return;
+    if (!this.#undoFailed) this.#failure = renamed(this.#failure, fromPairs(this.driver.raw.failureRanges()));
+    this.#onClosed();
+  }
+
+  /** The parts of a range that are mapped. */
+  #heldIn(range: AddressRange): AddressRange[] {
+    const held: AddressRange[] = [];
+    for (const { iova } of this.driver.maps(range)) {
+      const part = intersect(iova, range);
+      if (part !== undefined) held.push(part);
+    }
+    return held;
+  }
+}
+
+/** The same failure about other ranges. */
+function renamed(failure: IommuError, ranges: readonly AddressRange[]): IommuError {
+  return new IommuError(failure.code, failure.message, {
+    ranges,
+    ...(failure.remedy !== undefined && { remedy: failure.remedy }),
+    cause: failure.cause,
+  });
+}
+
+function notRam(range: AddressRange, target: bigint, what: string): IommuError {
+  return new IommuError("not-ram", `Cannot map ${formatRange(range)}: its target ${hex(target)} is ${what}`, {
+    range,
+    remedy: "nothing, if the guest does this on purpose: it reads and writes no memory there",
+  });
+}
