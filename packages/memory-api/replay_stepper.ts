@@ -246,7 +246,7 @@ export class ReplayStepper implements Disposable {
  * const iommu = new IommuMemoryRegion({ name: "empty", size: 0x4000n, translate: () => undefined });
  * const notifier = new IommuNotifier({ flags: IommuNotifierFlag.MAP, notify: () => {} });
  * using stepper = startReplay(iommu, notifier);
- * assertEquals(stepper.step(3).position, 0x2000n); // pages 0 and 1 are passed, page 2 was probed
+ * assertEquals(stepper.step(3).position, 0x3000n); // pages 0 to 2 are not mapped
  * assertEquals(stepper.step(3).done, true);
  * ```
  */

@@ -34,6 +34,11 @@ export class Driver {
     return this.#failure;
   }
 
+  /** Says why the container failed, where that was no answer of the host. */
+  blame(cause: unknown): void {
+    this.#failure ??= cause;
+  }
+
   /** Makes every pending call. */
   drain(): void {
     const { raw } = this;

@@ -89,11 +89,7 @@ export class Mirror {
     try {
       this.#apply(event, delta);
     } catch (error) {
-      try {
-        this.rollback(this.#touched[0] ?? event.iova);
-      } catch (undo) {
-        throw undo;
-      }
+      this.rollback(event.iova);
       throw error;
     }
     this.commit();

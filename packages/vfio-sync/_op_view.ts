@@ -43,6 +43,16 @@ export class OpView {
     return this.#view.getBigUint64(this.#at + 24, true) || 1n << 64n;
   }
 
+  /** Of a map: where the guest's entries begin, modulo their page size. */
+  get phase(): bigint {
+    return this.#view.getBigUint64(this.#at + 24, true);
+  }
+
+  /** Of a map: the page size of the guest's entries, as a power of two. */
+  get pageShift(): number {
+    return this.#view.getUint32(this.#at + 44, true);
+  }
+
   /** One of {@linkcode OpKind}. */
   get kind(): number {
     return this.#view.getUint32(this.#at + 32, true);

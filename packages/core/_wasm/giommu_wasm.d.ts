@@ -116,6 +116,206 @@ export class RawContainer {
 }
 
 /**
+ * Rebuilds tables from a log. JavaScript owns it; the tables it hands out share theirs with it.
+ */
+export class RawLogMachine {
+    /** Frees what this owns in the core; using it afterwards is an error. */
+    free(): void;
+    /** The same as `free`. */
+    [Symbol.dispose](): void;
+    /**
+     * Agreed, disagreed and learned: of QEMU's translations, then of what guests read.
+     */
+    agreement(): BigUint64Array;
+    /**
+     * Makes the entries 0 that the newest change was about: the host failed to unmap them.
+     */
+    clearChanged(): void;
+    /**
+     * Compares the tables with those of a stream: how many numbers each has beside this one; LIOBN, entries, agreed,
+     * differing, unknown; three for each of the first differences: address, what the log tells, what the stream holds.
+     */
+    compareState(stream: RawMigrationReader): BigUint64Array;
+    /**
+     * Lines, events, lines that do not parse, bytes.
+     */
+    counts(): BigUint64Array;
+    /**
+     * Ten numbers for each of the first lines that contradict the tables: line, LIOBN, address, whether a guest read;
+     * then ours and theirs: target, permission, mask.
+     */
+    disagreements(): BigUint64Array;
+    /**
+     * Reads on with the bytes that were put there; returns why it stopped.
+     */
+    feed(length: number, last: boolean): number;
+    /**
+     * Says the geometry of a table that the log may not tell. Returns whether it is one that a table can have.
+     */
+    give(liobn: number, bus_offset: bigint, page_shift: number, size: bigint): boolean;
+    /**
+     * For each hotplug: how many numbers it has beside this one; line, events before the unplug and its line (0: none),
+     * whether it was compared, replayed, agreed, missing, extra, unknown; the LIOBNs.
+     */
+    hotplugs(): BigUint64Array;
+    /**
+     * 0: the entry is unknown; 1: page and permission are known; 2: all of it is.
+     */
+    knowledge(liobn: number, index: number): number;
+    /**
+     * Takes the tables of a migration stream.
+     */
+    load(stream: RawMigrationReader): void;
+    /**
+     * A machine that has read nothing.
+     */
+    constructor();
+    /**
+     * Four numbers for each host bridge: LIOBN of window 0, pages in use, the most, the line that made them.
+     */
+    peaks(): BigUint64Array;
+    /**
+     * How many lines could not be taken as they stand; then four numbers for each of the first: why, line, LIOBN, address.
+     */
+    problems(): BigUint64Array;
+    /**
+     * Reads on with the bytes that are there; returns why it stopped.
+     */
+    resume(): number;
+    /**
+     * Makes room for bytes; returns where JavaScript puts them.
+     */
+    room(length: number): number;
+    /**
+     * Stops after a line, before a line that ends beyond an offset, before an event later than a time (microseconds).
+     * The highest number of 64 bits says nowhere.
+     */
+    setLimits(line: bigint, offset: bigint, time: bigint): void;
+    /**
+     * A handle on a table, which shares it.
+     */
+    table(liobn: number): RawTceTable | undefined;
+    /**
+     * Nine numbers for each table: LIOBN, serial, bus offset, page shift, entries, mapped, unknown, in use, where its
+     * geometry is known from.
+     */
+    tables(): BigUint64Array;
+    /**
+     * Takes the newest change back: the host refused it.
+     */
+    undoChange(): void;
+    /**
+     * First entry and number of entries of up to `most` runs of unknown entries from entry `from` on.
+     */
+    unknownRuns(liobn: number, from: number, most: number): Uint32Array;
+    /**
+     * Tells of changes and of topology of the tables of a LIOBN's owner, or ends that.
+     */
+    watch(liobn: number, on: boolean): void;
+    /**
+     * The table that the newest change is of.
+     */
+    readonly changedLiobn: number;
+    /**
+     * How many they are.
+     */
+    readonly mapsLength: number;
+    /**
+     * Where the mappings lie that it made.
+     */
+    readonly mapsPointer: number;
+    /**
+     * Whether any event had a timestamp.
+     */
+    readonly timed: boolean;
+    /**
+     * How many they are.
+     */
+    readonly unmapsLength: number;
+    /**
+     * Where the mappings lie that the newest change removed.
+     */
+    readonly unmapsPointer: number;
+}
+
+/**
+ * Reads the events of a log in batches.
+ */
+export class RawLogReader {
+    /** Frees what this owns in the core; using it afterwards is an error. */
+    free(): void;
+    /** The same as `free`. */
+    [Symbol.dispose](): void;
+    /**
+     * Lines, events, lines that do not parse, bytes.
+     */
+    counts(): BigUint64Array;
+    /**
+     * Takes the bytes that were put there.
+     */
+    fill(length: number, last: boolean): void;
+    /**
+     * The name of a kind of event in QEMU's source; nothing if there is no such kind.
+     */
+    static kindName(kind: number): string | undefined;
+    /**
+     * A reader that has read nothing.
+     */
+    constructor();
+    /**
+     * Reads the next batch of events; returns how many are in it, none if all bytes are read.
+     */
+    read(): number;
+    /**
+     * Makes room for bytes; returns where JavaScript puts them. The newest batch is gone then.
+     */
+    room(length: number): number;
+    /**
+     * Where the newest batch lies.
+     */
+    readonly pointer: number;
+}
+
+/**
+ * Finds tables in a migration stream.
+ */
+export class RawMigrationReader {
+    /** Frees what this owns in the core; using it afterwards is an error. */
+    free(): void;
+    /** The same as `free`. */
+    [Symbol.dispose](): void;
+    /**
+     * Bytes read; sections that began like a table's and were none; sections that the end cut.
+     */
+    counts(): BigUint64Array;
+    /**
+     * The LIOBNs of the sections that the end cut.
+     */
+    cut(): Uint32Array;
+    /**
+     * Reads on with the bytes that were put there.
+     */
+    feed(length: number, last: boolean): void;
+    /**
+     * A reader that has read nothing.
+     */
+    constructor();
+    /**
+     * Makes room for bytes; returns where JavaScript puts them.
+     */
+    room(length: number): number;
+    /**
+     * A handle on a table, which shares it.
+     */
+    table(liobn: number): RawTceTable | undefined;
+    /**
+     * Eight numbers for each table: LIOBN, entries (0: a window that is not in use), bus offset, page shift, mapped,
+     * stored, whether bypassed, whether a default window (2: the stream does not say).
+     */
+    tables(): BigUint64Array;
+}
+
+/**
  * A TCE table. JavaScript owns it; a machine in the core may share the table inside.
  */
 export class RawTceTable {

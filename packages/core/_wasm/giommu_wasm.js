@@ -271,9 +271,450 @@ export class RawContainer {
 if (Symbol.dispose) RawContainer.prototype[Symbol.dispose] = RawContainer.prototype.free;
 
 /**
+ * Rebuilds tables from a log. JavaScript owns it; the tables it hands out share theirs with it.
+ */
+export class RawLogMachine {
+    __destroy_into_raw() {
+        const ptr = this.__wbg_ptr;
+        this.__wbg_ptr = 0;
+        RawLogMachineFinalization.unregister(this);
+        return ptr;
+    }
+    free() {
+        const ptr = this.__destroy_into_raw();
+        wasm.__wbg_rawlogmachine_free(ptr, 0);
+    }
+    /**
+     * Agreed, disagreed and learned: of QEMU's translations, then of what guests read.
+     * @returns {BigUint64Array}
+     */
+    agreement() {
+        const ret = wasm.rawlogmachine_agreement(this.__wbg_ptr);
+        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+        return v1;
+    }
+    /**
+     * The table that the newest change is of.
+     * @returns {number}
+     */
+    get changedLiobn() {
+        const ret = wasm.rawlogmachine_changedLiobn(this.__wbg_ptr);
+        return ret >>> 0;
+    }
+    /**
+     * Makes the entries 0 that the newest change was about: the host failed to unmap them.
+     */
+    clearChanged() {
+        wasm.rawlogmachine_clearChanged(this.__wbg_ptr);
+    }
+    /**
+     * Compares the tables with those of a stream: how many numbers each has beside this one; LIOBN, entries, agreed,
+     * differing, unknown; three for each of the first differences: address, what the log tells, what the stream holds.
+     * @param {RawMigrationReader} stream
+     * @returns {BigUint64Array}
+     */
+    compareState(stream) {
+        _assertClass(stream, RawMigrationReader);
+        const ret = wasm.rawlogmachine_compareState(this.__wbg_ptr, stream.__wbg_ptr);
+        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+        return v1;
+    }
+    /**
+     * Lines, events, lines that do not parse, bytes.
+     * @returns {BigUint64Array}
+     */
+    counts() {
+        const ret = wasm.rawlogmachine_counts(this.__wbg_ptr);
+        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+        return v1;
+    }
+    /**
+     * Ten numbers for each of the first lines that contradict the tables: line, LIOBN, address, whether a guest read;
+     * then ours and theirs: target, permission, mask.
+     * @returns {BigUint64Array}
+     */
+    disagreements() {
+        const ret = wasm.rawlogmachine_disagreements(this.__wbg_ptr);
+        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+        return v1;
+    }
+    /**
+     * Reads on with the bytes that were put there; returns why it stopped.
+     * @param {number} length
+     * @param {boolean} last
+     * @returns {number}
+     */
+    feed(length, last) {
+        const ret = wasm.rawlogmachine_feed(this.__wbg_ptr, length, last);
+        return ret >>> 0;
+    }
+    /**
+     * Says the geometry of a table that the log may not tell. Returns whether it is one that a table can have.
+     * @param {number} liobn
+     * @param {bigint} bus_offset
+     * @param {number} page_shift
+     * @param {bigint} size
+     * @returns {boolean}
+     */
+    give(liobn, bus_offset, page_shift, size) {
+        const ret = wasm.rawlogmachine_give(this.__wbg_ptr, liobn, bus_offset, page_shift, size);
+        return ret !== 0;
+    }
+    /**
+     * For each hotplug: how many numbers it has beside this one; line, events before the unplug and its line (0: none),
+     * whether it was compared, replayed, agreed, missing, extra, unknown; the LIOBNs.
+     * @returns {BigUint64Array}
+     */
+    hotplugs() {
+        const ret = wasm.rawlogmachine_hotplugs(this.__wbg_ptr);
+        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+        return v1;
+    }
+    /**
+     * 0: the entry is unknown; 1: page and permission are known; 2: all of it is.
+     * @param {number} liobn
+     * @param {number} index
+     * @returns {number}
+     */
+    knowledge(liobn, index) {
+        const ret = wasm.rawlogmachine_knowledge(this.__wbg_ptr, liobn, index);
+        return ret >>> 0;
+    }
+    /**
+     * Takes the tables of a migration stream.
+     * @param {RawMigrationReader} stream
+     */
+    load(stream) {
+        _assertClass(stream, RawMigrationReader);
+        wasm.rawlogmachine_load(this.__wbg_ptr, stream.__wbg_ptr);
+    }
+    /**
+     * How many they are.
+     * @returns {number}
+     */
+    get mapsLength() {
+        const ret = wasm.rawlogmachine_mapsLength(this.__wbg_ptr);
+        return ret >>> 0;
+    }
+    /**
+     * Where the mappings lie that it made.
+     * @returns {number}
+     */
+    get mapsPointer() {
+        const ret = wasm.rawlogmachine_mapsPointer(this.__wbg_ptr);
+        return ret >>> 0;
+    }
+    /**
+     * A machine that has read nothing.
+     */
+    constructor() {
+        const ret = wasm.rawlogmachine_new();
+        this.__wbg_ptr = ret;
+        RawLogMachineFinalization.register(this, this.__wbg_ptr, this);
+        return this;
+    }
+    /**
+     * Four numbers for each host bridge: LIOBN of window 0, pages in use, the most, the line that made them.
+     * @returns {BigUint64Array}
+     */
+    peaks() {
+        const ret = wasm.rawlogmachine_peaks(this.__wbg_ptr);
+        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+        return v1;
+    }
+    /**
+     * How many lines could not be taken as they stand; then four numbers for each of the first: why, line, LIOBN, address.
+     * @returns {BigUint64Array}
+     */
+    problems() {
+        const ret = wasm.rawlogmachine_problems(this.__wbg_ptr);
+        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+        return v1;
+    }
+    /**
+     * Reads on with the bytes that are there; returns why it stopped.
+     * @returns {number}
+     */
+    resume() {
+        const ret = wasm.rawlogmachine_resume(this.__wbg_ptr);
+        return ret >>> 0;
+    }
+    /**
+     * Makes room for bytes; returns where JavaScript puts them.
+     * @param {number} length
+     * @returns {number}
+     */
+    room(length) {
+        const ret = wasm.rawlogmachine_room(this.__wbg_ptr, length);
+        return ret >>> 0;
+    }
+    /**
+     * Stops after a line, before a line that ends beyond an offset, before an event later than a time (microseconds).
+     * The highest number of 64 bits says nowhere.
+     * @param {bigint} line
+     * @param {bigint} offset
+     * @param {bigint} time
+     */
+    setLimits(line, offset, time) {
+        wasm.rawlogmachine_setLimits(this.__wbg_ptr, line, offset, time);
+    }
+    /**
+     * A handle on a table, which shares it.
+     * @param {number} liobn
+     * @returns {RawTceTable | undefined}
+     */
+    table(liobn) {
+        const ret = wasm.rawlogmachine_table(this.__wbg_ptr, liobn);
+        return ret === 0 ? undefined : RawTceTable.__wrap(ret);
+    }
+    /**
+     * Nine numbers for each table: LIOBN, serial, bus offset, page shift, entries, mapped, unknown, in use, where its
+     * geometry is known from.
+     * @returns {BigUint64Array}
+     */
+    tables() {
+        const ret = wasm.rawlogmachine_tables(this.__wbg_ptr);
+        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+        return v1;
+    }
+    /**
+     * Whether any event had a timestamp.
+     * @returns {boolean}
+     */
+    get timed() {
+        const ret = wasm.rawlogmachine_timed(this.__wbg_ptr);
+        return ret !== 0;
+    }
+    /**
+     * Takes the newest change back: the host refused it.
+     */
+    undoChange() {
+        wasm.rawlogmachine_undoChange(this.__wbg_ptr);
+    }
+    /**
+     * First entry and number of entries of up to `most` runs of unknown entries from entry `from` on.
+     * @param {number} liobn
+     * @param {number} from
+     * @param {number} most
+     * @returns {Uint32Array}
+     */
+    unknownRuns(liobn, from, most) {
+        const ret = wasm.rawlogmachine_unknownRuns(this.__wbg_ptr, liobn, from, most);
+        var v1 = getArrayU32FromWasm0(ret[0], ret[1]).slice();
+        wasm.__wbindgen_free(ret[0], ret[1] * 4, 4);
+        return v1;
+    }
+    /**
+     * How many they are.
+     * @returns {number}
+     */
+    get unmapsLength() {
+        const ret = wasm.rawlogmachine_unmapsLength(this.__wbg_ptr);
+        return ret >>> 0;
+    }
+    /**
+     * Where the mappings lie that the newest change removed.
+     * @returns {number}
+     */
+    get unmapsPointer() {
+        const ret = wasm.rawlogmachine_unmapsPointer(this.__wbg_ptr);
+        return ret >>> 0;
+    }
+    /**
+     * Tells of changes and of topology of the tables of a LIOBN's owner, or ends that.
+     * @param {number} liobn
+     * @param {boolean} on
+     */
+    watch(liobn, on) {
+        wasm.rawlogmachine_watch(this.__wbg_ptr, liobn, on);
+    }
+}
+if (Symbol.dispose) RawLogMachine.prototype[Symbol.dispose] = RawLogMachine.prototype.free;
+
+/**
+ * Reads the events of a log in batches.
+ */
+export class RawLogReader {
+    __destroy_into_raw() {
+        const ptr = this.__wbg_ptr;
+        this.__wbg_ptr = 0;
+        RawLogReaderFinalization.unregister(this);
+        return ptr;
+    }
+    free() {
+        const ptr = this.__destroy_into_raw();
+        wasm.__wbg_rawlogreader_free(ptr, 0);
+    }
+    /**
+     * Lines, events, lines that do not parse, bytes.
+     * @returns {BigUint64Array}
+     */
+    counts() {
+        const ret = wasm.rawlogreader_counts(this.__wbg_ptr);
+        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+        return v1;
+    }
+    /**
+     * Takes the bytes that were put there.
+     * @param {number} length
+     * @param {boolean} last
+     */
+    fill(length, last) {
+        wasm.rawlogreader_fill(this.__wbg_ptr, length, last);
+    }
+    /**
+     * The name of a kind of event in QEMU's source; nothing if there is no such kind.
+     * @param {number} kind
+     * @returns {string | undefined}
+     */
+    static kindName(kind) {
+        const ret = wasm.rawlogreader_kindName(kind);
+        let v1;
+        if (ret[0] !== 0) {
+            v1 = getStringFromWasm0(ret[0], ret[1]);
+            wasm.__wbindgen_free(ret[0], ret[1] * 1, 1);
+        }
+        return v1;
+    }
+    /**
+     * A reader that has read nothing.
+     */
+    constructor() {
+        const ret = wasm.rawlogreader_new();
+        this.__wbg_ptr = ret;
+        RawLogReaderFinalization.register(this, this.__wbg_ptr, this);
+        return this;
+    }
+    /**
+     * Where the newest batch lies.
+     * @returns {number}
+     */
+    get pointer() {
+        const ret = wasm.rawlogreader_pointer(this.__wbg_ptr);
+        return ret >>> 0;
+    }
+    /**
+     * Reads the next batch of events; returns how many are in it, none if all bytes are read.
+     * @returns {number}
+     */
+    read() {
+        const ret = wasm.rawlogreader_read(this.__wbg_ptr);
+        return ret >>> 0;
+    }
+    /**
+     * Makes room for bytes; returns where JavaScript puts them. The newest batch is gone then.
+     * @param {number} length
+     * @returns {number}
+     */
+    room(length) {
+        const ret = wasm.rawlogreader_room(this.__wbg_ptr, length);
+        return ret >>> 0;
+    }
+}
+if (Symbol.dispose) RawLogReader.prototype[Symbol.dispose] = RawLogReader.prototype.free;
+
+/**
+ * Finds tables in a migration stream.
+ */
+export class RawMigrationReader {
+    __destroy_into_raw() {
+        const ptr = this.__wbg_ptr;
+        this.__wbg_ptr = 0;
+        RawMigrationReaderFinalization.unregister(this);
+        return ptr;
+    }
+    free() {
+        const ptr = this.__destroy_into_raw();
+        wasm.__wbg_rawmigrationreader_free(ptr, 0);
+    }
+    /**
+     * Bytes read; sections that began like a table's and were none; sections that the end cut.
+     * @returns {BigUint64Array}
+     */
+    counts() {
+        const ret = wasm.rawmigrationreader_counts(this.__wbg_ptr);
+        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+        return v1;
+    }
+    /**
+     * The LIOBNs of the sections that the end cut.
+     * @returns {Uint32Array}
+     */
+    cut() {
+        const ret = wasm.rawmigrationreader_cut(this.__wbg_ptr);
+        var v1 = getArrayU32FromWasm0(ret[0], ret[1]).slice();
+        wasm.__wbindgen_free(ret[0], ret[1] * 4, 4);
+        return v1;
+    }
+    /**
+     * Reads on with the bytes that were put there.
+     * @param {number} length
+     * @param {boolean} last
+     */
+    feed(length, last) {
+        wasm.rawmigrationreader_feed(this.__wbg_ptr, length, last);
+    }
+    /**
+     * A reader that has read nothing.
+     */
+    constructor() {
+        const ret = wasm.rawmigrationreader_new();
+        this.__wbg_ptr = ret;
+        RawMigrationReaderFinalization.register(this, this.__wbg_ptr, this);
+        return this;
+    }
+    /**
+     * Makes room for bytes; returns where JavaScript puts them.
+     * @param {number} length
+     * @returns {number}
+     */
+    room(length) {
+        const ret = wasm.rawmigrationreader_room(this.__wbg_ptr, length);
+        return ret >>> 0;
+    }
+    /**
+     * A handle on a table, which shares it.
+     * @param {number} liobn
+     * @returns {RawTceTable | undefined}
+     */
+    table(liobn) {
+        const ret = wasm.rawmigrationreader_table(this.__wbg_ptr, liobn);
+        return ret === 0 ? undefined : RawTceTable.__wrap(ret);
+    }
+    /**
+     * Eight numbers for each table: LIOBN, entries (0: a window that is not in use), bus offset, page shift, mapped,
+     * stored, whether bypassed, whether a default window (2: the stream does not say).
+     * @returns {BigUint64Array}
+     */
+    tables() {
+        const ret = wasm.rawmigrationreader_tables(this.__wbg_ptr);
+        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+        return v1;
+    }
+}
+if (Symbol.dispose) RawMigrationReader.prototype[Symbol.dispose] = RawMigrationReader.prototype.free;
+
+/**
  * A TCE table. JavaScript owns it; a machine in the core may share the table inside.
  */
 export class RawTceTable {
+    static __wrap(ptr) {
+        const obj = Object.create(RawTceTable.prototype);
+        obj.__wbg_ptr = ptr;
+        RawTceTableFinalization.register(obj, obj.__wbg_ptr, obj);
+        return obj;
+    }
     __destroy_into_raw() {
         const ptr = this.__wbg_ptr;
         this.__wbg_ptr = 0;
@@ -726,12 +1167,32 @@ function __wbindgen_init_externref_table() {
 const RawContainerFinalization = (typeof FinalizationRegistry === 'undefined')
     ? { register: () => {}, unregister: () => {} }
     : new FinalizationRegistry(ptr => wasm.__wbg_rawcontainer_free(ptr, 1));
+const RawLogMachineFinalization = (typeof FinalizationRegistry === 'undefined')
+    ? { register: () => {}, unregister: () => {} }
+    : new FinalizationRegistry(ptr => wasm.__wbg_rawlogmachine_free(ptr, 1));
+const RawLogReaderFinalization = (typeof FinalizationRegistry === 'undefined')
+    ? { register: () => {}, unregister: () => {} }
+    : new FinalizationRegistry(ptr => wasm.__wbg_rawlogreader_free(ptr, 1));
+const RawMigrationReaderFinalization = (typeof FinalizationRegistry === 'undefined')
+    ? { register: () => {}, unregister: () => {} }
+    : new FinalizationRegistry(ptr => wasm.__wbg_rawmigrationreader_free(ptr, 1));
 const RawTceTableFinalization = (typeof FinalizationRegistry === 'undefined')
     ? { register: () => {}, unregister: () => {} }
     : new FinalizationRegistry(ptr => wasm.__wbg_rawtcetable_free(ptr, 1));
 const RawWalkerFinalization = (typeof FinalizationRegistry === 'undefined')
     ? { register: () => {}, unregister: () => {} }
     : new FinalizationRegistry(ptr => wasm.__wbg_rawwalker_free(ptr, 1));
+
+function _assertClass(instance, klass) {
+    if (!(instance instanceof klass)) {
+        throw new Error(`expected instance of ${klass.name}`);
+    }
+}
+
+function getArrayU32FromWasm0(ptr, len) {
+    ptr = ptr >>> 0;
+    return getUint32ArrayMemory0().subarray(ptr / 4, ptr / 4 + len);
+}
 
 function getArrayU64FromWasm0(ptr, len) {
     ptr = ptr >>> 0;
@@ -749,6 +1210,14 @@ function getBigUint64ArrayMemory0() {
 function getStringFromWasm0(ptr, len) {
     ptr = ptr >>> 0;
     return decodeText(getUint8ArrayMemory0().subarray(ptr, ptr + len));
+}
+
+let cachedUint32ArrayMemory0 = null;
+function getUint32ArrayMemory0() {
+    if (cachedUint32ArrayMemory0 === null || cachedUint32ArrayMemory0.byteLength === 0) {
+        cachedUint32ArrayMemory0 = new Uint32Array(wasm.memory.buffer);
+    }
+    return cachedUint32ArrayMemory0;
 }
 
 let cachedUint8ArrayMemory0 = null;

@@ -35,8 +35,16 @@ impl Written {
 }
 
 /// H_PUT_TCE: stores one entry.
+#[inline]
 pub fn h_put_tce(table: &mut TceTable, ioba: u64, tce: u64, change: &mut Change) -> Written {
-    write(table, ioba, Values::Same(tce, 1), 1, change)
+    let Some(index) = table.index_of(page_of(table, ioba)) else {
+        change.clear();
+        return Written::refused(H_PARAMETER);
+    };
+    if table.put(index, tce, change) {
+        return Written { ret: H_SUCCESS, stored: 1 };
+    }
+    Written::refused(H_NOT_ENOUGH_RESOURCES)
 }
 
 /// H_GET_TCE: the raw entry, or [`H_PARAMETER`] outside the window.
@@ -84,6 +92,7 @@ pub fn h_stuff_tce(table: &mut TceTable, ioba: u64, tce: u64, npages: u64, chang
 }
 
 /// The address rounded down to the table's page, as QEMU does before it looks where the window begins.
+#[inline]
 fn page_of(table: &TceTable, ioba: u64) -> u64 {
     let page = 1u64 << table.geometry().page_shift.min(63);
     ioba & !(page - 1)

@@ -37,15 +37,24 @@ pub struct StateDifference {
 /// Compares every table of a stream with the log's, in the order of LIOBNs.
 #[must_use]
 pub fn compare(machine: &LogMachine, stream: &StreamReader) -> Vec<StateComparison> {
-    let mut list: Vec<StateComparison> =
-        stream.tables().iter().map(|table| compare_one(machine.table(table.liobn), machine.is_gone(table.liobn), table)).collect();
+    let mut list: Vec<StateComparison> = stream
+        .tables()
+        .iter()
+        .map(|table| compare_one(machine.table(table.liobn), machine.is_gone(table.liobn), table))
+        .collect();
     list.sort_unstable_by_key(|comparison| comparison.liobn);
     list
 }
 
 fn compare_one(ours: Option<&RebuiltTable>, gone: bool, theirs: &StreamTable) -> StateComparison {
-    let mut comparison =
-        StateComparison { liobn: theirs.liobn, entries: 0, agreed: 0, differing: 0, unknown: 0, differences: First::default() };
+    let mut comparison = StateComparison {
+        liobn: theirs.liobn,
+        entries: 0,
+        agreed: 0,
+        differing: 0,
+        unknown: 0,
+        differences: First::default(),
+    };
     let Some(table) = &theirs.table else {
         // A window that is not in use holds nothing.
         if let Some(ours) = ours {

@@ -21,7 +21,7 @@ impl Written {
         bytes.extend(self.liobn.to_be_bytes());
         bytes.extend(3u32.to_be_bytes());
         bytes.extend(self.liobn.to_be_bytes());
-        bytes.extend((self.values.len() as u32).to_be_bytes());
+        bytes.extend(u32::try_from(self.values.len()).unwrap().to_be_bytes());
         bytes.push(0);
         self.values.iter().for_each(|value| bytes.extend(value.to_be_bytes()));
         bytes.push(1);
@@ -40,7 +40,9 @@ impl Written {
 }
 
 fn sample() -> Vec<Written> {
-    let values = |seed: u64, count: u64| (0..count).map(|at| if (at + seed).is_multiple_of(3) { 0 } else { at << 12 | 3 }).collect();
+    let values = |seed: u64, count: u64| {
+        (0..count).map(|at| if (at + seed).is_multiple_of(3) { 0 } else { at << 12 | 3 }).collect()
+    };
     vec![
         Written { liobn: 0x8000_0000, values: values(0, 64), place: None, number: 7 },
         Written { liobn: 0x8000_0001, values: values(1, 16), place: Some((1 << 59, 24)), number: 8 },
@@ -88,7 +90,8 @@ fn plain(reader: &StreamReader) -> Vec<Plain> {
 fn expected(sections: &[Written]) -> Vec<Plain> {
     let plain = |section: &Written| {
         let (bus_offset, shift) = section.place.unwrap_or((0, 12));
-        let contents = (!section.values.is_empty()).then(|| (bus_offset, shift as u8, section.values.clone()));
+        let contents =
+            (!section.values.is_empty()).then(|| (bus_offset, u8::try_from(shift).unwrap(), section.values.clone()));
         (section.liobn, contents)
     };
     sections.iter().map(plain).collect()
@@ -169,10 +172,16 @@ fn a_table_is_compared_as_far_as_the_log_tells_it() {
 fn tables_of_which_the_log_says_nothing_are_unknown() {
     let reader = read(&stream(&sample(), b""), &[]);
     let found = compare(&LogMachine::default(), &reader);
-    let counts: Vec<_> = found.iter().map(|one| (one.liobn, one.entries, one.agreed, one.differing, one.unknown)).collect();
+    let counts: Vec<_> =
+        found.iter().map(|one| (one.liobn, one.entries, one.agreed, one.differing, one.unknown)).collect();
     assert_eq!(
         counts,
-        [(0x7100_0003, 5, 0, 0, 5), (0x8000_0000, 64, 0, 0, 64), (0x8000_0001, 16, 0, 0, 16), (0x8000_0101, 0, 0, 0, 0)]
+        [
+            (0x7100_0003, 5, 0, 0, 5),
+            (0x8000_0000, 64, 0, 0, 64),
+            (0x8000_0001, 16, 0, 0, 16),
+            (0x8000_0101, 0, 0, 0, 0)
+        ]
     );
 }
 

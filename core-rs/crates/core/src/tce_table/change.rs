@@ -95,6 +95,7 @@ impl Change {
     }
 
     /// Forgets everything; the memory is kept for the next write unless it is large.
+    #[inline]
     pub fn clear(&mut self) {
         self.unmaps.clear();
         self.maps.clear();

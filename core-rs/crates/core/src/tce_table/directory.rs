@@ -46,6 +46,7 @@ impl Block {
         self.leaves[(leaf & BLOCK_MASK) as usize].as_deref()
     }
 
+    #[inline]
     fn slot(&mut self, leaf: u32) -> &mut Option<Box<Leaf>> {
         &mut self.leaves[(leaf & BLOCK_MASK) as usize]
     }
@@ -117,10 +118,12 @@ impl Directory {
         self.blocks.get((leaf >> BLOCK_SHIFT) as usize)?.as_deref()
     }
 
+    #[inline]
     pub(super) fn leaf(&self, leaf: u32) -> Option<&Leaf> {
         self.block(leaf)?.leaf(leaf)
     }
 
+    #[inline]
     pub(super) fn leaf_mut(&mut self, leaf: u32) -> Option<&mut Leaf> {
         self.blocks.get_mut((leaf >> BLOCK_SHIFT) as usize)?.as_mut()?.slot(leaf).as_deref_mut()
     }

@@ -1,7 +1,5 @@
 //! One leaf of a table: 512 entries, and where their runs begin.
 
-use core::ops::RangeInclusive;
-
 use super::directory::Marks;
 
 /// Entries in a leaf, as a power of two: 512 entries of 8 bytes are 4 KiB.
@@ -35,11 +33,6 @@ impl MarkWord {
             Marks::Boundary => self.boundary,
             Marks::Cut => self.cut,
         }
-    }
-
-    /// The same word with other bits where `mask` is set.
-    pub(super) fn with(self, mask: u64, boundary: u64, cut: u64) -> Self {
-        Self { boundary: self.boundary & !mask | boundary, cut: self.cut & !mask | cut }
     }
 }
 
@@ -86,9 +79,13 @@ impl Leaf {
 
 impl Leaf {
     /// Entries `lo` to `hi`.
+    pub(super) fn part(&self, lo: u32, hi: u32) -> &[u64] {
+        self.entries.get(lo as usize..=hi as usize).unwrap_or(&[])
+    }
+
+    /// Entries `lo` to `hi`.
     pub(super) fn part_mut(&mut self, lo: u32, hi: u32) -> &mut [u64] {
-        let part: RangeInclusive<usize> = lo as usize..=hi as usize;
-        self.entries.get_mut(part).unwrap_or(&mut [])
+        self.entries.get_mut(lo as usize..=hi as usize).unwrap_or(&mut [])
     }
 
     /// Makes all entries `value`, and all marks what they say; counts are the caller's.
@@ -105,10 +102,27 @@ impl Leaf {
 
     /// Says whether entry `at` begins a run, and a run or a call; returns what was said before.
     pub(super) fn set_marks(&mut self, at: u32, boundary: bool, cut: bool) -> (bool, bool) {
-        let (word, shift) = (self.marks_mut(at), at & 63);
-        let before = *word;
-        *word = before.with(1 << shift, u64::from(boundary) << shift, u64::from(cut) << shift);
-        (before.boundary >> shift & 1 != 0, before.cut >> shift & 1 != 0)
+        let (began, was_cut, _) = self.swap_marks(at, boundary, cut);
+        (began, was_cut)
+    }
+
+    /// The same, and whether one of the words that hold the marks was 0 and is not, or the reverse.
+    #[inline]
+    pub(super) fn swap_marks(&mut self, at: u32, boundary: bool, cut: bool) -> (bool, bool, bool) {
+        let shift = at & 63;
+        let had = self.replace_marks(at, 1 << shift, u64::from(boundary) << shift, u64::from(cut) << shift);
+        let has = self.marks(at);
+        let flips = ((had.boundary == 0) != (has.boundary == 0)) | ((had.cut == 0) != (has.cut == 0));
+        (had.boundary >> shift & 1 != 0, had.cut >> shift & 1 != 0, flips)
+    }
+
+    /// Replaces the marks that `mask` has in the word of entry `at`; returns the word as it was.
+    #[inline]
+    pub(super) fn replace_marks(&mut self, at: u32, mask: u64, boundary: u64, cut: u64) -> MarkWord {
+        let word = self.marks_mut(at);
+        let had = *word;
+        *word = MarkWord { boundary: had.boundary & !mask | boundary, cut: had.cut & !mask | cut };
+        had
     }
 
     /// Whether any entry begins a run, and whether any begins a run or a call.

@@ -125,6 +125,7 @@ impl TceTable {
 
     /// Where the table lies and how large it is.
     #[must_use]
+    #[inline]
     pub fn geometry(&self) -> Geometry {
         self.geometry
     }
@@ -137,17 +138,20 @@ impl TceTable {
 
     /// The raw entry; 0 beyond the end.
     #[must_use]
+    #[inline]
     pub fn get(&self, index: u32) -> u64 {
         self.directory.get(index)
     }
 
     /// The entry for a bus address; `None` outside the window.
     #[must_use]
+    #[inline]
     pub fn index_of(&self, ioba: u64) -> Option<u32> {
         let offset = ioba.checked_sub(self.geometry.bus_offset.0)?;
         self.index_at(offset)
     }
 
+    #[inline]
     fn index_at(&self, offset: u64) -> Option<u32> {
         let index = u32::try_from(offset >> self.geometry.page_shift).ok()?;
         (index < self.geometry.entries).then_some(index)
@@ -173,6 +177,7 @@ impl TceTable {
 
     /// What the table says about an address, given relative to the window's start; `None` outside the window.
     #[must_use]
+    #[inline]
     pub fn translate(&self, offset: u64) -> Option<Translation> {
         let tce = self.get(self.index_at(offset)?);
         Some(Translation {
@@ -207,11 +212,20 @@ impl TceTable {
         Ok(())
     }
 
+    /// Stores one entry, as [`TceTable::write`] does: the call that guests make most.
+    ///
+    /// Returns whether it was stored: not beyond the end or the entry limit. `change` is empty then.
+    #[inline]
+    pub fn put(&mut self, index: u32, value: u64, change: &mut Change) -> bool {
+        self.learn(index, value, true, change)
+    }
+
     /// Stores a value that is known from elsewhere (a log that shows the past), and records what that changed.
     ///
     /// `call_start` says whether the entry begins a guest call of its own, which is also right where its history is
     /// unknown; without it the entry belongs to the call that stored the entry before. The entry after it begins
     /// another call, unless it is learned next. Returns whether it was stored: not beyond the end or the entry limit.
+    #[inline]
     pub fn learn(&mut self, index: u32, value: u64, call_start: bool, change: &mut Change) -> bool {
         change.clear();
         let full = self.stored >= self.limit && value != 0 && self.get(index) == 0;

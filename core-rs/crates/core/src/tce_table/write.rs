@@ -13,6 +13,12 @@ impl TceTable {
         if self.store_one(index, value, starts, true, change) {
             return;
         }
+        self.write_edge(index, value, starts, change);
+    }
+
+    /// Stores one entry at the edge of a leaf or of 64 entries, in an absent leaf, or the last of one.
+    #[cold]
+    fn write_edge(&mut self, index: u32, value: u64, starts: bool, change: &mut Change) {
         self.store(index >> LEAF_SHIFT, index & LEAF_MASK, index & LEAF_MASK, starts, Values::Same(value, 1), change);
         self.end_write(index, change);
     }
@@ -63,15 +69,13 @@ impl TceTable {
         (leaf << LEAF_SHIFT).checked_sub(1).map_or(0, |index| self.directory.get(index))
     }
 
-    /// Stores one entry where that is simple: in the middle of a leaf that is there and stays. Otherwise does nothing.
+    /// Stores one entry where that is simple: inside a leaf that is there and stays. Otherwise does nothing.
     ///
     /// `cut` and `next_cut` say whether a call begins at the entry and at the one after it.
     #[inline]
     pub(super) fn store_one(&mut self, index: u32, new: u64, cut: bool, next_cut: bool, change: &mut Change) -> bool {
         let at = index & LEAF_MASK;
-        // The marks of the entry and of the one after it are in one word, and the entry before is in the leaf.
-        let shift = at & 63;
-        if at == 0 || shift == 63 || index + 1 >= self.geometry.entries {
+        if at == 0 || at == LEAF_MASK || index + 1 >= self.geometry.entries {
             return false;
         }
         let Some(leaf) = self.directory.leaf_mut(index >> LEAF_SHIFT) else { return false };
@@ -91,21 +95,16 @@ impl TceTable {
         *leaf.entry_mut(at) = new;
         let read = self.read;
         let after_is = Entries::is_mapped(after);
-        // Bit 0 is about the entry, bit 1 about the one after it.
-        let begins = u64::from(!read.continues(before, new)) | u64::from(!read.continues(new, after)) << 1;
-        let cuts = begins | u64::from(is && cut) | u64::from(after_is && next_cut) << 1;
-        let word = leaf.marks_mut(at);
-        let had = *word;
-        let has = had.with(3 << shift, begins << shift, cuts << shift);
-        *word = has;
-        let mapped_next = u64::from(after_is) << 1;
-        let runs = begins & (u64::from(is) | mapped_next);
-        let runs_before = had.boundary >> shift & (u64::from(was) | mapped_next);
-        self.runs = self.runs + runs.count_ones() - (runs_before & 3).count_ones();
-        let one = had.cut >> shift;
-        change.undo.one = Some(One { index, value: old, cut: one & 1 != 0, next_cut: one & 2 != 0 });
+        let begins = !read.continues(before, new);
+        let next_begins = !read.continues(new, after);
+        let (began, was_cut, flips) = leaf.swap_marks(at, begins, begins | (is & cut));
+        let (next_began, was_next_cut, next_flips) =
+            leaf.swap_marks(at + 1, next_begins, next_begins | (after_is & next_cut));
+        let runs = u32::from(begins & is) + u32::from(next_begins & after_is);
+        self.runs = self.runs + runs - u32::from(began & was) - u32::from(next_began & after_is);
+        change.undo.one = Some(One { index, value: old, cut: was_cut, next_cut: was_next_cut });
         change.only_entry(read, index, old, new);
-        if (had.boundary == 0, had.cut == 0) != (has.boundary == 0, has.cut == 0) {
+        if flips | next_flips {
             let marks = leaf.any_marks();
             self.directory.mark(index >> LEAF_SHIFT, marks);
         }
@@ -308,41 +307,43 @@ struct Counts {
 fn mark(leaf: &mut Leaf, read: Entries, place: Place, olds: &[u64], cuts: &mut Vec<u64>) -> Counts {
     let mut counts = Counts::default();
     let mut before = place.before;
-    let top = if place.after { place.hi + 1 } else { place.hi };
     let mut olds = olds.iter();
     let mut at = place.lo;
-    while at <= top {
-        let last = top.min(at | 63);
-        let (mut mask, mut boundary, mut was_mapped, mut is_mapped) = (0u64, 0u64, 0u64, 0u64);
-        for index in at..=last {
-            let tce = leaf.get(index);
-            // The entry after the write is as it was, and counts as it did.
-            let old = olds.next().copied().unwrap_or(tce);
-            let bit = 1 << (index & 63);
-            mask |= bit;
-            boundary |= u64::from(!read.continues(before, tce)) << (index & 63);
-            was_mapped |= u64::from(Entries::is_mapped(old)) << (index & 63);
-            is_mapped |= u64::from(Entries::is_mapped(tce)) << (index & 63);
-            counts.old.stored += u16::from(old != 0);
-            counts.new.stored += u16::from(tce != 0);
-            before = tce;
+    while at <= place.hi {
+        let last = place.hi.min(at | 63);
+        let (mut boundary, mut was_mapped, mut is_mapped) = (0u64, 0u64, 0u64);
+        let mut bit = 1u64 << (at & 63);
+        let first = bit;
+        for (new, old) in leaf.part(at, last).iter().zip(&mut olds) {
+            let one = |is: bool| if is { bit } else { 0 };
+            boundary |= one(!read.continues(before, *new));
+            was_mapped |= one(Entries::is_mapped(*old));
+            is_mapped |= one(Entries::is_mapped(*new));
+            counts.old.stored += u16::from(*old != 0);
+            counts.new.stored += u16::from(*new != 0);
+            before = *new;
+            bit = bit.wrapping_shl(1);
         }
-        let mut calls = 0;
-        if at == place.lo && place.starts {
-            calls |= 1 << (at & 63);
-        }
-        if place.after && last == top {
-            calls |= 1 << (top & 63);
-        }
-        let word = leaf.marks_mut(at);
-        let had = *word;
+        let mask = (u64::MAX >> (63 - (last & 63))) & (u64::MAX << (at & 63));
+        let calls = if at == place.lo && place.starts { first & is_mapped } else { 0 };
+        let had = leaf.replace_marks(at, mask, boundary, boundary | calls);
         cuts.push(had.cut);
-        *word = had.with(mask, boundary, boundary | (calls & is_mapped));
         counts.old.mapped += ones(was_mapped);
         counts.new.mapped += ones(is_mapped);
         counts.old.runs += (had.boundary & mask & was_mapped).count_ones();
         counts.new.runs += (boundary & is_mapped).count_ones();
         at = last + 1;
+    }
+    if place.after {
+        let value = leaf.get(at);
+        let is = Entries::is_mapped(value);
+        let begins = !read.continues(before, value);
+        if at & 63 == 0 {
+            cuts.push(leaf.marks(at).cut);
+        }
+        let (began, _, _) = leaf.swap_marks(at, begins, begins | is);
+        counts.old.runs += u32::from(began & is);
+        counts.new.runs += u32::from(begins & is);
     }
     counts
 }

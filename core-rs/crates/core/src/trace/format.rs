@@ -10,7 +10,7 @@ pub(super) const FIELDS: usize = 8;
 pub(super) type Fields = [u64; FIELDS];
 
 /// Reads the fields of an event by its format: all of `text`, which is what follows the name and a space.
-pub(super) fn fields<'a>(kind: Kind, text: &'a [u8]) -> Option<(Fields, &'a [u8])> {
+pub(super) fn fields(kind: Kind, text: &[u8]) -> Option<(Fields, &[u8])> {
     let mut reader = Reader { fields: [0; FIELDS], count: 0, text: &[] };
     reader.read(kind.format(), text)?;
     valid(kind, &reader.fields, reader.text).then_some((reader.fields, reader.text))
@@ -206,9 +206,13 @@ mod tests {
     /// One line of each kind, as QEMU prints it, and its numbers.
     const LINES: &[(&str, &[u64], &str)] = &[
         ("spapr_iommu_put liobn=0x71000003 ioba=0x1000 tce=0x4407003 ret=0", &[0x7100_0003, 0x1000, 0x440_7003, 0], ""),
-        ("spapr_iommu_pci_put liobn=0x80000000 ioba=0x0 tce=0x0 ret=-4", &[0x8000_0000, 0, 0, -4i64 as u64], ""),
+        (
+            "spapr_iommu_pci_put liobn=0x80000000 ioba=0x0 tce=0x0 ret=-4",
+            &[0x8000_0000, 0, 0, (-4i64).cast_unsigned()],
+            "",
+        ),
         ("spapr_iommu_get liobn=0x1 ioba=0x2 ret=0 tce=0x3", &[1, 2, 0, 3], ""),
-        ("spapr_iommu_pci_get liobn=0x1 ioba=0x2 ret=-4 tce=0x0", &[1, 2, -4i64 as u64, 0], ""),
+        ("spapr_iommu_pci_get liobn=0x1 ioba=0x2 ret=-4 tce=0x0", &[1, 2, (-4i64).cast_unsigned(), 0], ""),
         (
             "spapr_iommu_indirect liobn=0x71000003 ioba=0x30000000 tcelist=0x21f0000 iobaN=0xf tceN=0x222f003 ret=0",
             &[0x7100_0003, 0x3000_0000, 0x21f_0000, 0xf, 0x222_f003, 0],
@@ -224,13 +228,21 @@ mod tests {
             &[0x7100_0003, 0x20_0000, 0, 512, 0],
             "",
         ),
-        ("spapr_iommu_pci_stuff liobn=0x1 ioba=0x2 tcevalue=0x3 npages=-1 ret=-4", &[1, 2, 3, u64::MAX, -4i64 as u64], ""),
+        (
+            "spapr_iommu_pci_stuff liobn=0x1 ioba=0x2 tcevalue=0x3 npages=-1 ret=-4",
+            &[1, 2, 3, u64::MAX, (-4i64).cast_unsigned()],
+            "",
+        ),
         (
             "spapr_iommu_xlate liobn=0x80000000 0x3000f000 -> 0x222f000 perm=3 mask=0xfff",
             &[0x8000_0000, 0x3000_f000, 0x222_f000, 3, 0xfff],
             "",
         ),
-        ("spapr_iommu_new_table liobn=0x80000000 table=0x7f7bbc6ab010 fd=-1", &[0x8000_0000, 0x7f7b_bc6a_b010, u64::MAX], ""),
+        (
+            "spapr_iommu_new_table liobn=0x80000000 table=0x7f7bbc6ab010 fd=-1",
+            &[0x8000_0000, 0x7f7b_bc6a_b010, u64::MAX],
+            "",
+        ),
         ("spapr_iommu_new_table liobn=0x80000000 table=(nil) fd=12", &[0x8000_0000, 0, 12], ""),
         ("spapr_iommu_pre_save liobn=80000000 40000 bus_offset=0x0 ps=12", &[0x8000_0000, 0x40000, 0, 12], ""),
         (
@@ -294,11 +306,7 @@ mod tests {
             "",
         ),
         ("vfio_reset_handler ", &[], ""),
-        (
-            "vfio_device_dirty_tracking_update section 0x0 - 0xfff -> update [0x0 - 0x1fff]",
-            &[0, 0xfff, 0, 0x1fff],
-            "",
-        ),
+        ("vfio_device_dirty_tracking_update section 0x0 - 0xfff -> update [0x0 - 0x1fff]", &[0, 0xfff, 0, 0x1fff], ""),
         (
             "vfio_device_dirty_tracking_start nr_ranges 1 32:[0x0 - 0xfff], 64:[0xffffffffffffffff - 0x0], pci64:[0x1 - 0x2]",
             &[1, 0, 0xfff, u64::MAX, 0, 1, 2],
@@ -306,27 +314,19 @@ mod tests {
         ),
         ("vfio_prereg_listener_region_add_skip 0x1 - 0x2", &[1, 2], ""),
         ("vfio_prereg_listener_region_del_skip 0x1 - 0x2", &[1, 2], ""),
-        ("vfio_prereg_register va=0x1 size=0x2 ret=-12", &[1, 2, -12i64 as u64], ""),
+        ("vfio_prereg_register va=0x1 size=0x2 ret=-12", &[1, 2, (-12i64).cast_unsigned()], ""),
         ("vfio_prereg_unregister va=0x1 size=0x2 ret=0", &[1, 2, 0], ""),
-        (
-            "vfio_spapr_create_window pageshift=0xc levels=1 winsize=0x40000000 offset=0x0",
-            &[12, 1, 0x4000_0000, 0],
-            "",
-        ),
+        ("vfio_spapr_create_window pageshift=0xc levels=1 winsize=0x40000000 offset=0x0", &[12, 1, 0x4000_0000, 0], ""),
         ("vfio_spapr_remove_window offset=0x800000000000000", &[1 << 59], ""),
         (
             "iommufd_backend_map_dma  iommufd=10 ioas=2 iova=0x0 size=0x1000 addr=0x7f64 readonly=0 (-17)",
-            &[10, 2, 0, 0x1000, 0x7f64, 0, -17i64 as u64],
+            &[10, 2, 0, 0x1000, 0x7f64, 0, (-17i64).cast_unsigned()],
             "",
         ),
-        (
-            "iommufd_backend_unmap_dma  iommufd=10 ioas=2 iova=0x0 size=0x1000 (0)",
-            &[10, 2, 0, 0x1000, 0],
-            "",
-        ),
+        ("iommufd_backend_unmap_dma  iommufd=10 ioas=2 iova=0x0 size=0x1000 (0)", &[10, 2, 0, 0x1000, 0], ""),
         (
             "iommufd_backend_unmap_dma_non_exist  Unmap nonexistent mapping: iommufd=10 ioas=2 iova=0x0 size=0x1000 (-2)",
-            &[10, 2, 0, 0x1000, -2i64 as u64],
+            &[10, 2, 0, 0x1000, (-2i64).cast_unsigned()],
             "",
         ),
         (

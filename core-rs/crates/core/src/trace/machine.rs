@@ -18,8 +18,8 @@ use super::parser::{Found, Limits, Parser, Record};
 use super::rebuilt::RebuiltTable;
 use crate::tce_table::{Change, Geometry};
 
-pub use store::Peak;
 use slots::{Place, Slot, Slots};
+pub use store::Peak;
 
 /// The most tables that one log may have.
 const TABLES_MAX: usize = 1024;
@@ -141,6 +141,11 @@ impl LogMachine {
             line: 0,
             timed: false,
         }
+    }
+
+    /// One more geometry that the caller knows; see [`Self::new`].
+    pub fn give(&mut self, geometry: Geometry) {
+        self.given.push(geometry);
     }
 
     /// Where reading stops before the end. A limit that was passed already stops at once.

@@ -117,6 +117,16 @@ impl RebuiltTable {
         self.table.borrow()
     }
 
+    /// Puts back what the newest change to the table changed. What is known of the entries stays as it is.
+    pub(super) fn undo(&self, change: &Change) {
+        self.table_mut().undo(change);
+    }
+
+    /// Makes the entries 0 that it was about.
+    pub(super) fn clear_changed(&self, change: &Change) {
+        self.table_mut().clear_changed(change);
+    }
+
     fn table_mut(&self) -> RefMut<'_, TceTable> {
         self.table.borrow_mut()
     }
@@ -139,6 +149,16 @@ impl RebuiltTable {
     #[must_use]
     pub fn unknown_in(&self, first: u32, last: u32) -> u64 {
         self.unknown.count(first, last)
+    }
+
+    /// First and last entry of each run of entries that are not known, from the one on that holds `from` or follows it.
+    pub fn unknown_runs(&self, from: u32) -> impl Iterator<Item = (u32, u32)> {
+        let mut from = Some(from);
+        core::iter::from_fn(move || {
+            let (run, last) = self.unknown.next(from?)?;
+            from = last.checked_add(1);
+            Some((run.first, last))
+        })
     }
 
     /// What is known of one entry of the table.

@@ -41,9 +41,11 @@ pub fn default_geometry(liobn: u32) -> Geometry {
 }
 
 /// The geometry of a window of `size` bytes; `None` if it is not one that a table can have.
-pub(super) fn sized(liobn: u32, bus_offset: u64, page_shift: u32, size: u64) -> Option<Geometry> {
+#[must_use]
+pub fn sized(liobn: u32, bus_offset: u64, page_shift: u32, size: u64) -> Option<Geometry> {
     let entries = u32::try_from(size.checked_shr(page_shift)?).ok()?;
-    let geometry = Geometry { liobn, bus_offset: Iova(bus_offset), page_shift: u8::try_from(page_shift).ok()?, entries };
+    let geometry =
+        Geometry { liobn, bus_offset: Iova(bus_offset), page_shift: u8::try_from(page_shift).ok()?, entries };
     geometry.size_minus_1().is_ok().then_some(geometry)
 }
 

@@ -44,7 +44,8 @@ impl LogMachine {
         let Some(offset) = ioba.checked_sub(geometry.bus_offset.0).filter(|_| self.holds(number, ioba)) else {
             return self.trouble(Trouble::OutsideWindow, liobn, ioba);
         };
-        let theirs = Answer { target: tce & !page_mask(&geometry), perm: (tce & 3) as u8, mask: printed_mask(&geometry) };
+        let theirs =
+            Answer { target: tce & !page_mask(&geometry), perm: (tce & 3) as u8, mask: printed_mask(&geometry) };
         if let Some(agreement) = self.answer(liobn, offset, theirs, Some(tce)) {
             count(&mut self.reads, agreement);
         }
@@ -174,8 +175,7 @@ impl LogMachine {
             Kind::PreSave => fourth < 12,
             Kind::PostLoad => fifth < 12,
             Kind::DdwCreate => {
-                crate::trace::window::owner_of_buid(first)
-                    .is_some_and(|owner| u64::from(owner) != sixth & !0xff)
+                crate::trace::window::owner_of_buid(first).is_some_and(|owner| u64::from(owner) != sixth & !0xff)
             }
             Kind::DdwRemove => table(first).is_none(),
             _ => false,

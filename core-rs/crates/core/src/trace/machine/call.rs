@@ -46,7 +46,8 @@ impl LogMachine {
         }
         let Some((liobn, geometry)) = self.called(liobn, end) else { return };
         let start = pages.checked_shl(u32::from(geometry.page_shift)).map(|bytes| end.wrapping_sub(bytes));
-        let entries = start.filter(|_| pages <= u64::from(geometry.entries)).and_then(|start| entries(&geometry, start, pages));
+        let entries =
+            start.filter(|_| pages <= u64::from(geometry.entries)).and_then(|start| entries(&geometry, start, pages));
         match entries {
             Some(Entries { first, last }) => self.store(liobn, first, Values::Same(tce, last - first + 1)),
             None => self.trouble(Trouble::OutsideWindow, u64::from(liobn), end),
@@ -145,9 +146,7 @@ impl LogMachine {
         let (pages, start) = match record.kind {
             Kind::Put | Kind::PciPut => (1, ioba),
             Kind::Indirect | Kind::PciIndirect => (third.checked_add(1)?, ioba),
-            Kind::Stuff | Kind::PciStuff if fourth == 0 => {
-                (third, ioba.wrapping_sub(third.checked_shl(shift)?))
-            }
+            Kind::Stuff | Kind::PciStuff if fourth == 0 => (third, ioba.wrapping_sub(third.checked_shl(shift)?)),
             // One that failed stopped at the address; it may have begun this far before.
             Kind::Stuff | Kind::PciStuff => (third, ioba.saturating_sub(third.checked_shl(shift)?)),
             _ => return None,
@@ -177,8 +176,6 @@ fn clipped(geometry: &Geometry, ioba: u64, pages: u64) -> Option<Entries> {
     let last = start.saturating_add(pages.checked_sub(1)?);
     let end = offset + u64::from(geometry.entries - 1);
     let (first, last) = (start.max(offset), last.min(end));
-    (first <= last).then_some(Entries {
-        first: u32::try_from(first - offset).ok()?,
-        last: u32::try_from(last - offset).ok()?,
-    })
+    (first <= last)
+        .then_some(Entries { first: u32::try_from(first - offset).ok()?, last: u32::try_from(last - offset).ok()? })
 }

@@ -38,7 +38,10 @@ impl LogMachine {
         for range in replayed {
             let mut at = Some(range.start().0);
             while let Some(start) = at.filter(|start| *start <= range.last().0) {
-                let found = tables.iter().zip(&mut told).find(|(table, _)| window(&table.geometry()).is_some_and(|window| window.contains(Iova(start))));
+                let found = tables
+                    .iter()
+                    .zip(&mut told)
+                    .find(|(table, _)| window(&table.geometry()).is_some_and(|window| window.contains(Iova(start))));
                 let end = next_edge(&tables, start).min(range.last().0);
                 if let Some((table, told)) = found {
                     let table = table.table();

@@ -7,6 +7,7 @@ use crate::trace::rebuilt::RebuiltTable;
 
 /// What stands for a LIOBN now.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a gone table is rare, and a box would be one step more for every line")]
 pub(super) enum Place {
     /// A table.
     Table(RebuiltTable),

@@ -52,6 +52,24 @@ impl LogMachine {
         self.changed_liobn
     }
 
+    /// Puts back what the newest change changed: the host refused it.
+    pub fn undo_change(&mut self) {
+        if let Some(table) = self.table(self.changed_liobn) {
+            table.undo(&self.change);
+        }
+        self.change.clear();
+        self.count(self.changed_liobn);
+    }
+
+    /// Makes the entries 0 that the newest change was about: the host failed to unmap them.
+    pub fn clear_changed(&mut self) {
+        if let Some(table) = self.table(self.changed_liobn) {
+            table.clear_changed(&self.change);
+        }
+        self.change.clear();
+        self.count(self.changed_liobn);
+    }
+
     fn is_watched(&self, owner: u32) -> bool {
         self.watched.contains(&owner)
     }
@@ -108,7 +126,13 @@ impl LogMachine {
     }
 
     /// A new table that is empty, or all of whose entries are unknown.
-    pub(super) fn place_new(&mut self, geometry: Geometry, source: GeometrySource, known: bool, unlogged: bool) -> bool {
+    pub(super) fn place_new(
+        &mut self,
+        geometry: Geometry,
+        source: GeometrySource,
+        known: bool,
+        unlogged: bool,
+    ) -> bool {
         self.serial += 1;
         let table = RebuiltTable::new(self.serial, geometry, source, ENTRY_LIMIT).map(|mut table| {
             if !known || unlogged {

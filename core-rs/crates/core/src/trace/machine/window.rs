@@ -137,10 +137,8 @@ impl LogMachine {
             Some(pending) => pending.unlogged,
             None => self.table(number).is_some_and(|table| table.is_unlogged()),
         };
-        let geometry = page_size
-            .is_power_of_two()
-            .then(|| sized(number, start, page_size.trailing_zeros(), size))
-            .flatten();
+        let geometry =
+            page_size.is_power_of_two().then(|| sized(number, start, page_size.trailing_zeros(), size)).flatten();
         match geometry {
             Some(geometry) => {
                 self.place_new(geometry, GeometrySource::Told, true, unlogged);
@@ -219,10 +217,8 @@ impl LogMachine {
     /// VFIO lost a region of a table.
     pub(super) fn region_del(&mut self, record: &Record<'_>) {
         if let Some(liobn) = crate::trace::window::named_table(record.text) {
-            let since = crate::trace::hotplug::Unplug {
-                line: record.line,
-                events: self.parser.events().saturating_sub(1),
-            };
+            let since =
+                crate::trace::hotplug::Unplug { line: record.line, events: self.parser.events().saturating_sub(1) };
             self.tracker.region_del(liobn, since);
         }
     }

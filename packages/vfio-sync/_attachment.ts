@@ -1,0 +1,191 @@
+import { IommuError } from "@giommu/core";
+import type { AddressSpace } from "@giommu/memory-api";
+import { fromPairs } from "./_arithmetic.ts";
+import { MemoryFollower } from "./_memory_follower.ts";
+import type { Mirror } from "./_mirror.ts";
+import { Sections } from "./_sections.ts";
+import type { AttachReport, ContainerPolicy } from "./attach_report.ts";
+import { countMaps } from "./count_maps.ts";
+
+/** A container's tie to one address space, from the first attach to the last detach. */
+export class Attachment {
+  readonly space: AddressSpace;
+  /** How many devices share it. */
+  devices = 1;
+  readonly #mirror: Mirror;
+  readonly #policy: ContainerPolicy;
+  readonly #sections: Sections;
+  readonly #follower: MemoryFollower;
+  readonly #counts: boolean;
+  readonly #onGone: () => void;
+  readonly #before: BigUint64Array;
+  readonly #problemsBefore: number;
+  #nanoseconds = 0;
+  #isOpening = true;
+
+  constructor(
+    mirror: Mirror,
+    space: AddressSpace,
+    memory: AddressSpace | undefined,
+    policy: ContainerPolicy,
+    counts: boolean,
+    onGone: () => void,
+  ) {
+    this.#mirror = mirror;
+    this.space = space;
+    mirror.memory = memory;
+    this.#policy = policy;
+    this.#counts = counts;
+    this.#onGone = onGone;
+    this.#sections = new Sections(mirror, policy.coalesce === "call" ? "call" : "full");
+    this.#follower = new MemoryFollower(mirror);
+    this.#before = mirror.driver.raw.counters();
+    this.#problemsBefore = mirror.problems.total;
+  }
+
+  /** Whether it was given up, or failed. */
+  get isOver(): boolean {
+    return this.#sections.deaf;
+  }
+
+  /** How far the replays are. */
+  get told(): { readonly pages: bigint; readonly extents: number } {
+    return this.#sections.told;
+  }
+
+  /** Begins: maps RAM, registers with IOMMUs, and replays unless somebody is going to step the replays. */
+  open(deferred: boolean): void {
+    this.#sections.deferred = deferred;
+    this.#timed(() => {
+      this.space.addListener(this.#sections);
+      this.#mirror.memory?.addListener(this.#follower);
+      this.#follower.deaf = false;
+      this.#check();
+    });
+  }
+
+  /** Goes on with the replays; returns whether they are over. */
+  step(budget: number): boolean {
+    let done = false;
+    this.#timed(() => {
+      done = this.#sections.step(budget);
+      this.#check();
+    });
+    if (done) this.#sections.deferred = false;
+    return done;
+  }
+
+  /** All is mapped. */
+  finish(): AttachReport {
+    this.#isOpening = false;
+    const { memory } = this.#mirror;
+    return {
+      ...this.#report(false),
+      ...(this.#counts && { maps: countMaps(this.space, memory === undefined ? {} : { memory }) }),
+    };
+  }
+
+  /** Gives an attach up that is not finished: nothing is left. */
+  abort(): void {
+    this.close();
+    this.#mirror.clear();
+    this.#onGone();
+  }
+
+  /** One more device. */
+  join(space: AddressSpace): AttachReport {
+    this.refuse(this.#isOpening || this.#mirror.failure !== undefined || space !== this.space ? space : undefined);
+    this.devices++;
+    return this.#report(true);
+  }
+
+  /** One device less; returns how many are left. */
+  leave(): number {
+    return --this.devices;
+  }
+
+  /** Throws that there is no room for another attach. */
+  refuse(space: AddressSpace | undefined): void {
+    if (space === undefined) return;
+    const what = `Cannot attach ${this.#mirror.info.name} to ${space.name}`;
+    const { failure } = this.#mirror;
+    if (failure !== undefined) throw new IommuError("container-failed", `${what}: it failed earlier`, { cause: failure });
+    const how = this.#isOpening ? "is being attached" : "is attached";
+    throw new IommuError("already-attached", `${what}: it ${how} to ${this.space.name}`, {
+      remedy: "detach it first, or make another container",
+    });
+  }
+
+  /** Listens to nothing more; what is mapped stays. */
+  stop(): void {
+    this.#sections.deaf = true;
+    this.#follower.deaf = true;
+    this.#sections.stop();
+  }
+
+  /** Leaves the address spaces; what is mapped stays. */
+  close(): void {
+    this.stop();
+    this.space.removeListener(this.#sections);
+    this.#mirror.memory?.removeListener(this.#follower);
+  }
+
+  #check(): void {
+    if (this.#mirror.failure !== undefined) throw this.#mirror.failure;
+  }
+
+  /** Does a part of the attach; if it fails, all of it is undone. */
+  #timed(act: () => void): void {
+    const start = performance.now();
+    try {
+      act();
+    } catch (error) {
+      throw this.#undo(error);
+    } finally {
+      this.#nanoseconds += Math.round((performance.now() - start) * 1e6);
+    }
+  }
+
+  #undo(error: unknown): unknown {
+    const { info } = this.#mirror;
+    this.abort();
+    const what = `Cannot attach ${info.name} to ${this.space.name}`;
+    const why = error instanceof Error ? error.message : String(error);
+    const { failure } = this.#mirror;
+    if (failure !== undefined) {
+      const ranges = fromPairs(this.#mirror.driver.raw.failureRanges());
+      return new IommuError("rollback-failed", `${what}, and cannot undo what was done: ${why}`, {
+        ranges,
+        remedy: "close the host",
+        cause: new AggregateError([error, failure], why),
+      });
+    }
+    if (!(error instanceof IommuError)) return error;
+    return new IommuError(error.code, `${what}: ${why}`, {
+      ranges: error.ranges,
+      ...(error.remedy !== undefined && { remedy: error.remedy }),
+      cause: error,
+    });
+  }
+
+  #report(joined: boolean): AttachReport {
+    const now = this.#mirror.driver.raw.counters();
+    const since = (index: number) => joined ? 0 : Number((now[index] ?? 0n) - (this.#before[index] ?? 0n));
+    const { pages, extents, ram } = this.#sections.told;
+    return {
+      space: this.space.name,
+      host: this.#mirror.info.name,
+      joined,
+      devices: this.devices,
+      policy: this.#policy,
+      pages: joined ? 0n : pages,
+      extents: joined ? 0 : extents,
+      ramSections: joined ? 0 : ram,
+      hostMaps: since(0),
+      hostUnmaps: since(1),
+      widenedPages: since(6),
+      problems: joined ? 0 : this.#mirror.problems.total - this.#problemsBefore,
+      nanoseconds: joined ? 0 : this.#nanoseconds,
+    };
+  }
+}

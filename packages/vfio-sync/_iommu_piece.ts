@@ -1,0 +1,103 @@
+import type { AddressRange } from "@giommu/core";
+import { intersect } from "@giommu/core";
+import type { IommuMemoryRegion } from "@giommu/memory-api";
+import { ReplayStepper } from "@giommu/memory-api";
+import { IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
+import type { Mirror } from "./_mirror.ts";
+
+/** A stretch of the bus in which one IOMMU region is seen, with the notifier that listens there. */
+export class IommuPiece {
+  readonly region: IommuMemoryRegion;
+  /** The bus addresses. */
+  readonly range: AddressRange;
+  /** What bus addresses lie above region addresses; may be negative. */
+  readonly delta: bigint;
+  readonly #mirror: Mirror;
+  readonly #runs: "full" | "call";
+  readonly #notifier: IommuNotifier;
+  #stepper: ReplayStepper | undefined;
+
+  /** A piece that listens to nothing yet. */
+  constructor(mirror: Mirror, region: IommuMemoryRegion, range: AddressRange, delta: bigint, runs: "full" | "call") {
+    this.region = region;
+    this.range = range;
+    this.delta = delta;
+    this.#mirror = mirror;
+    this.#runs = runs;
+    this.#notifier = new IommuNotifier({
+      flags: IommuNotifierFlag.IOTLB_EVENTS,
+      range: this.#within(range),
+      runs,
+      notify: (event) => mirror.take(event, delta),
+      begin: () => mirror.begin(),
+      commit: () => mirror.commit(),
+      rollback: () => mirror.rollback(range).map((lost) => this.#within(lost)),
+    });
+  }
+
+  /** Its replay, while that is under way. */
+  get stepper(): ReplayStepper | undefined {
+    return this.#stepper;
+  }
+
+  /** Registers the notifier and begins the replay of what is mapped already; nothing is told yet. */
+  start(ahead?: AddressRange): void {
+    this.#stepper = new ReplayStepper(this.region, this.#notifier, {
+      register: true,
+      ...(ahead !== undefined && { range: this.#within(ahead) }),
+    });
+  }
+
+  /** Goes on with the replay. Returns what of it was done in all; `done` if it is over. If it throws, the notifier is unregistered. */
+  step(budget: number): { readonly done: boolean; readonly pages: bigint; readonly extents: number } {
+    const stepper = this.#stepper;
+    if (stepper === undefined) return { done: true, pages: 0n, extents: 0 };
+    const mirror = this.#mirror;
+    mirror.replaying = true;
+    try {
+      const progress = stepper.step(budget);
+      if (progress.done) this.#stepper = undefined;
+      return progress;
+    } catch (error) {
+      this.#stepper = undefined;
+      throw error;
+    } finally {
+      mirror.replaying = false;
+    }
+  }
+
+  /** Hears nothing more. */
+  stop(): void {
+    this.#stepper?.abort();
+    this.#stepper = undefined;
+    this.region.notifiers.unregister(this.#notifier);
+  }
+
+  /**
+   * Goes on as the parts that are left when a stretch of the bus is taken away: each with a notifier of its own, and
+   * with its part of a replay that is under way. Nothing that is mapped is touched.
+   */
+  without(gone: AddressRange): IommuPiece[] {
+    const { start, last } = this.range;
+    const rests: AddressRange[] = [];
+    if (start < gone.start) rests.push({ start, last: gone.start - 1n });
+    if (gone.last < last) rests.push({ start: gone.last + 1n, last });
+    const position = this.#stepper?.progress.position;
+    const ahead = position === undefined ? undefined : { start: position + this.delta, last };
+    const pieces: IommuPiece[] = [];
+    for (const rest of rests) {
+      const piece = new IommuPiece(this.#mirror, this.region, rest, this.delta, this.#runs);
+      const toWalk = ahead && intersect(rest, ahead);
+      // The new one joins before the old one leaves: the union of flags, which an IOMMU may watch, stays as it is.
+      if (toWalk !== undefined) piece.start(toWalk);
+      else this.region.notifiers.register(piece.#notifier);
+      pieces.push(piece);
+    }
+    this.stop();
+    return pieces;
+  }
+
+  #within({ start, last }: AddressRange): AddressRange {
+    return { start: start - this.delta, last: last - this.delta };
+  }
+}

@@ -1,0 +1,77 @@
+import type { AddressRange, IommuError } from "@giommu/core";
+import type { MemoryListener, MemorySection } from "@giommu/memory-api";
+import type { GuestRun, Mirror } from "./_mirror.ts";
+import { OpView } from "./_op_view.ts";
+
+/** Follows system memory: RAM that comes or goes under entries of guest IOMMUs. */
+export class MemoryFollower implements MemoryListener {
+  readonly #mirror: Mirror;
+  readonly #view = new OpView();
+  readonly #kept = new Map<MemorySection, IommuError>();
+  /** Whether what is told is of no interest: it was there when the container joined, or the container is on its way out. */
+  deaf = true;
+
+  constructor(mirror: Mirror) {
+    this.#mirror = mirror;
+  }
+
+  /** RAM appears: entries that point there are mapped. */
+  regionAdd(section: MemorySection): void {
+    if (this.deaf || section.region.kind !== "ram") return;
+    if (this.#kept.delete(section)) return; // told back: it never went
+    for (const error of this.#kept.values()) throw error;
+    const runs = this.#take(section.range);
+    for (const [index, run] of runs.entries()) {
+      try {
+        this.#map(run);
+      } catch (error) {
+        for (const rest of runs.slice(index)) this.#note(rest);
+        if (this.#mirror.failure === undefined) this.#mirror.unmapTargets(section.range);
+        throw error;
+      }
+    }
+  }
+
+  /** RAM disappears: entries that point there are unmapped, and remembered. */
+  regionDel(section: MemorySection): void {
+    if (this.deaf || section.region.kind !== "ram") return;
+    const refused = this.#mirror.unmapTargets(section.range);
+    if (refused !== undefined) this.#kept.set(section, refused);
+  }
+
+  /** The transaction is complete; here a deletion can still be refused. */
+  commit(): void {
+    for (const error of this.#kept.values()) throw error;
+  }
+
+  /** Maps one run, all or nothing. */
+  #map(run: GuestRun): void {
+    this.#mirror.begin();
+    try {
+      this.#mirror.map(run);
+    } catch (error) {
+      this.#mirror.rollback(run.range);
+      throw error;
+    }
+    this.#mirror.commit();
+  }
+
+  /** Takes the remembered entries that point into a range of memory. */
+  #take(range: AddressRange): GuestRun[] {
+    const { raw } = this.#mirror.driver;
+    const runs: GuestRun[] = [];
+    for (let count = raw.takeAbsent(range.start, range.last); count > 0;) {
+      const batch = raw.batch();
+      for (let i = 0; i < count; i++) {
+        const { start, last, target, perm, phase, pageShift } = this.#view.at(batch, i);
+        runs.push({ range: { start, last }, target, perm, phase, pageShift });
+      }
+      count = raw.takeAbsent(range.start, range.last);
+    }
+    return runs;
+  }
+
+  #note({ range, target, perm, phase, pageShift }: GuestRun): void {
+    this.#mirror.driver.raw.noteAbsent(range.start, range.last, target, phase, perm | 1 << 8 | pageShift << 16);
+  }
+}

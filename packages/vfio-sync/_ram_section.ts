@@ -1,0 +1,54 @@
+import { ADDRESS_MAX } from "@giommu/core";
+import type { AddressSpace, MemorySection, RamRegion } from "@giommu/memory-api";
+import { IommuPerm } from "@giommu/notifiers";
+import type { HostMapping } from "./host_iommu.ts";
+
+/** How a section of RAM is mapped. */
+export interface RamMapping {
+  /** The mapping: whole pages of the host. `undefined` if there is none, or if they do not fall on pages of the RAM. */
+  readonly mapping: (HostMapping & { readonly ram: RamRegion; readonly ramOffset: bigint }) | undefined;
+  /** Bytes at the ends that are in no whole page. */
+  readonly trimmed: bigint;
+}
+
+/**
+ * How a section of RAM, which devices reach without an IOMMU, is mapped: as one mapping of whole pages.
+ *
+ * As in QEMU (hw/vfio/common.c), the ends are rounded inwards to the host's page, and a section whose addresses and RAM do not agree modulo the page cannot be mapped.
+ *
+ * @param section The section; its region is RAM.
+ * @param page The host's smallest page, in bytes.
+ * @param memory System memory, which tells the guest-physical address; else the bus address is taken for it.
+ */
+export function ramMapping(section: MemorySection, page: bigint, memory: AddressSpace | undefined): RamMapping {
+  const { region, range, offsetWithinRegion } = section;
+  const length = range.last - range.start + 1n;
+  if (region.kind !== "ram" || ((range.start ^ offsetWithinRegion) & (page - 1n)) !== 0n) {
+    return { mapping: undefined, trimmed: length };
+  }
+  const mask = page - 1n;
+  const start = (range.start + mask) & ~mask;
+  const end = (range.last + 1n) & ~mask;
+  if (start > ADDRESS_MAX || end <= start) return { mapping: undefined, trimmed: length };
+  const ramOffset = offsetWithinRegion + (start - range.start);
+  return {
+    mapping: {
+      iova: { start, last: end - 1n },
+      gpa: physicalAddress(region, ramOffset, memory) ?? start,
+      perm: region.readonly ? IommuPerm.READ : IommuPerm.READ_WRITE,
+      ram: region,
+      ramOffset,
+    },
+    trimmed: length - (end - start),
+  };
+}
+
+/** Where the CPU sees a byte of RAM, if it does. */
+function physicalAddress(ram: RamRegion, offset: bigint, memory: AddressSpace | undefined): bigint | undefined {
+  for (const { region, offsetWithinRegion: first, range } of memory?.sections ?? []) {
+    if (region === ram && offset >= first && offset - first <= range.last - range.start) {
+      return range.start + (offset - first);
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,51 @@
+import type { MapCounts } from "./count_maps.ts";
+
+/** How neighbouring guest pages share host mappings; see `VfioContainerOptions.coalesce`. */
+export type CoalescePolicy = "auto" | "none" | "call" | "static" | "full";
+
+/** What a container does, by what it was asked and what its host can. */
+export interface ContainerPolicy {
+  /** What was asked for. */
+  readonly asked: CoalescePolicy;
+  /** What that means on this host: `"auto"` is `"full"` where it splits atomically, else `"none"`. */
+  readonly coalesce: "none" | "call" | "full";
+  /** Whether the host can unmap a part of a mapping. */
+  readonly split: "atomic" | "none";
+  /**
+   * What happens if it cannot and a part must go: it is refused (`"forbidden"`), done and counted (`"allowed"`), or done
+   * with the device stopped (`"quiesced"`). `"none"`: the host splits, there are no holes.
+   */
+  readonly holes: "none" | "forbidden" | "allowed" | "quiesced";
+}
+
+/** What an attach did. */
+export interface AttachReport {
+  /** The address space. */
+  readonly space: string;
+  /** The host. */
+  readonly host: string;
+  /** Whether the container was attached to the space before: nothing was replayed, nothing mapped. */
+  readonly joined: boolean;
+  /** How many devices share the mappings now. */
+  readonly devices: number;
+  /** How neighbouring pages share mappings, and what that may cost; anything but the safe default is named here. */
+  readonly policy: ContainerPolicy;
+  /** Pages of guest IOMMUs that were replayed, in the entries' own size. */
+  readonly pages: bigint;
+  /** Runs that they came in. */
+  readonly extents: number;
+  /** Sections of RAM that were mapped whole. */
+  readonly ramSections: number;
+  /** MAP calls that the host took. */
+  readonly hostMaps: number;
+  /** UNMAP calls that the host took; 0 unless the guest was running in between. */
+  readonly hostUnmaps: number;
+  /** Pages that were mapped read-write because the host has no write-only. */
+  readonly widenedPages: number;
+  /** What could not be mapped and refused nothing, such as entries that point to no RAM; see `VfioContainer.problems`. */
+  readonly problems: number;
+  /** How many host mappings each policy would need; there if it was asked for. */
+  readonly maps?: MapCounts;
+  /** How long it took. */
+  readonly nanoseconds: number;
+}

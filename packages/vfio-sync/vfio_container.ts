@@ -1,0 +1,392 @@
+import type { AddressRange } from "@giommu/core";
+import { checkRange, IommuError } from "@giommu/core";
+import { RawContainer } from "@giommu/core/wasm";
+import type { AddressSpace } from "@giommu/memory-api";
+import { Attachment } from "./_attachment.ts";
+import { Driver } from "./_driver.ts";
+import { Mirror } from "./_mirror.ts";
+import { HOLES_REMEDY } from "./_refusal.ts";
+import type { AttachReport, CoalescePolicy, ContainerPolicy } from "./attach_report.ts";
+import type { AttachStepper } from "./attach_stepper.ts";
+import { stepperOf } from "./attach_stepper.ts";
+import type { HostIommu, HostMapping } from "./host_iommu.ts";
+
+/** How a {@linkcode VfioContainer} is made. */
+export interface VfioContainerOptions {
+  /** Where its mappings go. Borrowed; nobody else may map there. */
+  readonly host: HostIommu;
+  /**
+   * How neighbouring guest pages share host mappings.
+   *
+   * - `"auto"` (default): `"full"` where the host splits atomically, else `"none"`.
+   * - `"none"`: one host mapping per guest IOMMU page. Always safe.
+   * - `"call"`: one per run that one guest call stored.
+   * - `"full"`: one per maximal run.
+   * - `"static"`: as `"auto"`, and the windows in `staticWindows` as `"full"`.
+   *
+   * `"call"` and `"full"` on a host that does not split need `quiesce` or `allowDmaHoles`: a guest that unmaps a part of
+   * a mapping then makes all of it go for a moment.
+   */
+  readonly coalesce?: CoalescePolicy;
+  /** With `"static"`: bus addresses of which the guest never unmaps a part while a device runs. */
+  readonly staticWindows?: readonly AddressRange[];
+  /**
+   * System memory, in which the targets of IOMMU entries lie: RAM is mapped, all else is reported in `problems`. The
+   * attached space's own `memory` unless given; if it has none, every target is RAM.
+   */
+  readonly memory?: AddressSpace;
+  /** Whether live neighbours may be without their translation for a moment, where the host cannot split. Each page is counted. */
+  readonly allowDmaHoles?: boolean;
+  /** Stops the device before such a moment; returns what lets it go on. To throw says that it does not stop. */
+  quiesce?(): void | (() => void);
+  /**
+   * The container failed: the host may hold what the guest removed. Cuts the device off (bus mastering, power, or
+   * `detach`, which unmaps what it can).
+   */
+  cutOff?(error: IommuError): void;
+}
+
+/** How one attach is done. */
+export interface AttachOptions {
+  /** Whether the report tells how many mappings each policy would need, which takes two more walks; false unless given. */
+  readonly countMaps?: boolean;
+}
+
+/** What a container did since it was made. Undoing counts as well: each call is one that the host saw. */
+export interface ContainerCounters {
+  /** MAP calls that the host took. */
+  readonly maps: number;
+  /** UNMAP calls that the host took. */
+  readonly unmaps: number;
+  /** Calls that it refused. */
+  readonly failedCalls: number;
+  /** Mappings that went as a whole although only a part had to. */
+  readonly holes: number;
+  /** Guest pages that were without translation meanwhile, while a device may have used them. */
+  readonly exposedPages: number;
+  /** Times that the device was stopped for that. */
+  readonly quiesced: number;
+  /** Guest pages that were mapped read-write because the host has no write-only. */
+  readonly widenedPages: number;
+  /** What could not be mapped and refused nothing. */
+  readonly problems: number;
+}
+
+/**
+ * One host address space that mirrors what devices on a guest's bus reach.
+ *
+ * Attached to an address space, it maps RAM sections whole, and for each IOMMU section registers a notifier, replays the mappings that
+ * are there already, and then follows the guest. It remembers exactly what it mapped.
+ *
+ * *A host call made for one guest entry never removes, even for an instant, the translation of an entry that the guest
+ * did not change*, unless holes were allowed explicitly.
+ *
+ * An attach is a transaction: what can be checked is checked before the first host call, and any failure undoes
+ * everything. A live MAP that the host refuses is refused to the guest, both sides are as before. An UNMAP that fails
+ * cannot be: the container is {@linkcode failed} then, its device is cut off, and it does nothing more.
+ *
+ * @example A device is plugged onto a bus whose guest has mapped pages already
+ * ```ts
+ * import { AddressSpace, IommuMemoryRegion } from "@giommu/memory-api";
+ * import { SimulatedHost, verify, VfioContainer } from "@giommu/vfio-sync";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const page = (iova: bigint) => ({
+ *   iova: { start: iova & ~0xfffn, last: iova | 0xfffn }, target: 0x80000n + (iova & ~0xfffn), perm: 3, pageSize: 0x1000n,
+ * } as const);
+ * const mapped = new Set([1n, 2n, 7n]);
+ * const iommu = new IommuMemoryRegion({
+ *   name: "iommu",
+ *   size: 0x10000n,
+ *   translate: (iova) => mapped.has(iova >> 12n) ? page(iova) : undefined,
+ * });
+ * using bus = new AddressSpace("bus", iommu);
+ *
+ * const host = new SimulatedHost({ rules: "type1" });
+ * using container = new VfioContainer({ host });
+ * const report = container.attach(bus);
+ * assertEquals([report.pages, report.extents, report.hostMaps], [3n, 2, 3]);
+ *
+ * // The guest goes on: page 2 goes, page 3 comes.
+ * mapped.delete(2n);
+ * mapped.add(3n);
+ * assertEquals(iommu.change({ unmaps: [page(0x2000n)], maps: [page(0x3000n)] }).status, "done");
+ * assertEquals(host.translate(0x3010n), { gpa: 0x83010n, perm: 3 });
+ * assertEquals(verify(container).agrees, true);
+ * ```
+ */
+export class VfioContainer implements Disposable {
+  /** Where its mappings go. */
+  readonly host: HostIommu;
+  /** How neighbouring pages share mappings here. */
+  readonly policy: ContainerPolicy;
+  readonly #options: VfioContainerOptions;
+  readonly #mirror: Mirror;
+  #raw: RawContainer | undefined;
+  #attachment: Attachment | undefined;
+
+  /**
+   * Creates a container that is attached to nothing.
+   *
+   * @param options The host and the policy.
+   * @throws {TypeError} If a field has the wrong type.
+   * @throws {RangeError} If the policy is unknown, the host has no page size, or a range is empty.
+   * @throws {IommuError} `"dma-holes-not-allowed"` if mappings are to be coalesced on a host that does not split, without
+   * `quiesce` or `allowDmaHoles`.
+   */
+  constructor(options: VfioContainerOptions) {
+    const { host, staticWindows = [] } = options;
+    this.host = host;
+    this.#options = options;
+    this.policy = policyOf(options);
+    for (const window of staticWindows) checkRange("staticWindows", window);
+    this.#raw = newRaw(host, this.policy);
+    const driver = new Driver(this.#raw, host, options.quiesce && (() => options.quiesce?.()));
+    const statics = this.policy.asked === "static" ? staticWindows : [];
+    this.#mirror = new Mirror(driver, host.info, statics, (error) => this.#cutOff(error), () => this.#attachment?.stop());
+  }
+
+  /** The address space that it is attached to. */
+  get space(): AddressSpace | undefined {
+    return this.#attachment?.space;
+  }
+
+  /** System memory, in which targets lie; `undefined` where every target is RAM. */
+  get memory(): AddressSpace | undefined {
+    return this.#mirror.memory ?? this.#options.memory;
+  }
+
+  /** How many devices share its mappings. */
+  get devices(): number {
+    return this.#attachment?.devices ?? 0;
+  }
+
+  /**
+   * Why it failed; `undefined` while it lives. `ranges` are the bus addresses where host and guest differ. A failed container
+   * makes no more host calls but those of `detach`.
+   */
+  get failed(): IommuError | undefined {
+    return this.#mirror.failure;
+  }
+
+  /** The newest of what could not be mapped and refused nothing (`not-ram`), at most 100; `counters.problems` has how many. */
+  get problems(): readonly IommuError[] {
+    return this.#mirror.problems.kept;
+  }
+
+  /** How many host mappings it made and did not remove. */
+  get size(): number {
+    return this.#live("look at").size;
+  }
+
+  /** Totals since it was made. */
+  get counters(): ContainerCounters {
+    const [maps = 0n, unmaps = 0n, failed = 0n, holes = 0n, exposed = 0n, quiesced = 0n, widened = 0n] = this.#live(
+      "look at",
+    ).counters();
+    return {
+      maps: Number(maps),
+      unmaps: Number(unmaps),
+      failedCalls: Number(failed),
+      holes: Number(holes),
+      exposedPages: Number(exposed),
+      quiesced: Number(quiesced),
+      widenedPages: Number(widened),
+      problems: this.#mirror.problems.total,
+    };
+  }
+
+  /**
+   * What it mapped and did not unmap: its own memory, not what the host says.
+   *
+   * @param range Bus addresses; all unless given.
+   * @returns The mappings that share an address with the range, ascending.
+   * @throws {IommuError} `"disposed"`.
+   */
+  mappings(range: AddressRange = { start: 0n, last: 0xffff_ffff_ffff_ffffn }): Iterable<HostMapping> {
+    this.#live("look at");
+    return this.#mirror.driver.maps(checkRange("range", range));
+  }
+
+  /**
+   * Attaches a device: mirrors what an address space shows, now and from now on.
+   *
+   * A second attach to the same space is one more device that shares the mappings; nothing is replayed.
+   *
+   * @param space What the device sees.
+   * @param options What to report.
+   * @returns What was done.
+   * @throws {IommuError} `"disposed"`, `"container-failed"`; `"already-attached"` to another space;
+   * `"page-too-fine"`, `"iova-out-of-range"`, `"mapping-limit"`, `"overlap"`, `"host-refused"` if something cannot be
+   * mapped, with the range and a remedy. Nothing is mapped or registered then. `"rollback-failed"` if that could not be
+   * undone; its `ranges` are what the host still holds.
+   */
+  attach(space: AddressSpace, options: AttachOptions = {}): AttachReport {
+    this.#live("attach");
+    const attachment = this.#attachment;
+    if (attachment !== undefined) return attachment.join(space);
+    const mine = this.#newAttachment(space, options);
+    mine.open(false);
+    return mine.finish();
+  }
+
+  /**
+   * Attaches a device step by step, between which the guest may run: what it changes meanwhile is mirrored once, by the
+   * walk or live.
+   *
+   * @param space What the device sees.
+   * @param options What to report.
+   * @returns What is to be stepped until it is done. Dispose it to abort: nothing is left then.
+   * @throws {IommuError} As {@linkcode attach}; and `"already-attached"` also to the same space.
+   *
+   * @example
+   * ```ts
+   * import { AddressSpace, IommuMemoryRegion } from "@giommu/memory-api";
+   * import { SimulatedHost, VfioContainer } from "@giommu/vfio-sync";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const iommu = new IommuMemoryRegion({
+   *   name: "iommu",
+   *   size: 0x10_0000n,
+   *   translate: (iova) => ({
+   *     iova: { start: iova & ~0xfffn, last: iova | 0xfffn }, target: iova & ~0xfffn, perm: 3, pageSize: 0x1000n,
+   *   }),
+   * });
+   * using bus = new AddressSpace("bus", iommu);
+   * using container = new VfioContainer({ host: new SimulatedHost({ rules: "iommufd" }) });
+   * using steps = container.attachSteps(bus);
+   * while (!steps.step(100).done); // let the guest run here
+   * assertEquals(steps.report?.pages, 256n);
+   * ```
+   */
+  attachSteps(space: AddressSpace, options: AttachOptions = {}): AttachStepper {
+    this.#live("attach");
+    this.#attachment?.refuse(space);
+    const attachment = this.#newAttachment(space, options);
+    attachment.open(true);
+    return stepperOf(attachment);
+  }
+
+  /**
+   * Detaches a device. The last one takes everything along: notifiers are unregistered, all is unmapped. Without any
+   * device it does nothing, except on a failed container, where it tries to unmap what is left.
+   *
+   * @throws {IommuError} `"disposed"`; `"unmap-failed"` if the host did not unmap everything: `ranges` are what it still
+   * holds, and {@linkcode failed} is set.
+   */
+  detach(): void {
+    this.#live("detach");
+    const attachment = this.#attachment;
+    if (attachment !== undefined && attachment.leave() > 0) return;
+    this.#tearDown();
+  }
+
+  /**
+   * Detaches all devices and lets go of the core's memory. Twice is fine.
+   *
+   * @throws {IommuError} `"unmap-failed"` if the host did not unmap everything; the container is disposed all the same.
+   */
+  dispose(): void {
+    const raw = this.#raw;
+    if (raw === undefined) return;
+    try {
+      this.#tearDown();
+    } finally {
+      this.#raw = undefined;
+      raw.free();
+    }
+  }
+
+  /** The same as {@linkcode dispose}. */
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #newAttachment(space: AddressSpace, options: AttachOptions): Attachment {
+    if (this.failed !== undefined) {
+      throw new IommuError("container-failed", `Cannot attach ${this.host.info.name} to ${space.name}: it failed earlier`, {
+        remedy: "make a new container",
+        cause: this.failed,
+      });
+    }
+    const memory = this.#options.memory ?? space.memory;
+    const attachment = new Attachment(this.#mirror, space, memory, this.policy, options.countMaps === true, () => {
+      if (this.#attachment === attachment) this.#attachment = undefined;
+    });
+    this.#attachment = attachment;
+    return attachment;
+  }
+
+  #tearDown(): void {
+    const attachment = this.#attachment;
+    this.#attachment = undefined;
+    attachment?.close();
+    this.#mirror.clear();
+    const left = this.failed;
+    if (left !== undefined && this.#mirror.driver.raw.size > 0) {
+      throw new IommuError("unmap-failed", `Cannot detach ${this.host.info.name}: it still holds ${left.ranges.length} ranges`, {
+        ranges: left.ranges,
+        remedy: "detach again, or close the host",
+        cause: left.cause ?? left,
+      });
+    }
+  }
+
+  #cutOff(error: IommuError): void {
+    try {
+      this.#options.cutOff?.(error);
+    } catch (cause) {
+      this.#mirror.problems.add(
+        new IommuError("container-failed", `Cannot cut off the device of ${this.host.info.name}`, { cause }),
+      );
+    }
+  }
+
+  #live(verb: string): RawContainer {
+    if (this.#raw === undefined) {
+      throw new IommuError("disposed", `Cannot ${verb} the container of ${this.host.info.name}: it was disposed`);
+    }
+    return this.#raw;
+  }
+}
+
+const POLICIES: readonly string[] = ["auto", "none", "call", "static", "full"];
+
+function policyOf({ host, coalesce = "auto", allowDmaHoles, quiesce }: VfioContainerOptions): ContainerPolicy {
+  const { split, name } = host.info;
+  if (!POLICIES.includes(coalesce)) {
+    throw new RangeError(`Cannot make a container: coalesce is ${String(coalesce)}, expected ${POLICIES.join(", ")}`);
+  }
+  const auto = split === "atomic" ? "full" : "none";
+  const resolved = coalesce === "auto" || coalesce === "static" ? auto : coalesce;
+  const holes = split === "atomic"
+    ? "none"
+    : quiesce !== undefined
+    ? "quiesced"
+    : allowDmaHoles === true
+    ? "allowed"
+    : "forbidden";
+  if (holes === "forbidden" && resolved !== "none") {
+    throw new IommuError(
+      "dma-holes-not-allowed",
+      `Cannot coalesce mappings (${coalesce}) on ${name}: it cannot unmap a part of one without taking all of it away`,
+      { remedy: `leave coalesce at "auto"; or ${HOLES_REMEDY}` },
+    );
+  }
+  return Object.freeze({ asked: coalesce, coalesce: resolved, split, holes });
+}
+
+function newRaw({ info }: HostIommu, policy: ContainerPolicy): RawContainer {
+  if (typeof info.pageSizes !== "bigint" || BigInt.asUintN(64, info.pageSizes) !== info.pageSizes || info.pageSizes === 0n) {
+    throw new RangeError(`Cannot make a container: the page sizes of ${info.name} are ${String(info.pageSizes)}`);
+  }
+  const ranges = new BigUint64Array(info.iovaRanges.length * 2);
+  for (const [i, range] of info.iovaRanges.entries()) {
+    const { start, last } = checkRange("iovaRanges", range);
+    ranges.set([start, last], i * 2);
+  }
+  const features = (info.split === "atomic" ? 1 : 0) | (info.unmapWide ? 2 : 0) | (info.writeOnly ? 4 : 0);
+  const coalesce = { none: 0, call: 1, full: 2 }[policy.coalesce];
+  const holes = { none: 0, forbidden: 0, allowed: 1, quiesced: 2 }[policy.holes];
+  return new RawContainer(info.pageSizes, ranges, info.maxMappings, features, coalesce, holes);
+}
