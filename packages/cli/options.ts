@@ -184,4 +184,3 @@ export function parseCheckOptions(args: readonly string[]): CheckOptions {
   if (options.input === "-" && state === "-") throw new UsageError("--state: standard input is already the input");
   return options;
 }
-

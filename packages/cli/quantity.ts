@@ -73,7 +73,9 @@ export function parseWhole(option: string, text: string, min = 0, max = 0xffff_f
 export function parseRange(option: string, text: string): AddressRange {
   const [from, to, ...more] = text.split("-");
   if (from === undefined || to === undefined || more.length > 0) {
-    throw new UsageError(`${option}: '${text}' is not a range; give first and last address as A-B, for example 0x0-0xffffffff`);
+    throw new UsageError(
+      `${option}: '${text}' is not a range; give first and last address as A-B, for example 0x0-0xffffffff`,
+    );
   }
   const range = { start: parseAddress(option, from), last: parseAddress(option, to) };
   if (range.last < range.start) throw new UsageError(`${option}: '${text}' ends below its start`);

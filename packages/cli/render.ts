@@ -107,7 +107,10 @@ export function renderReplay(
   let text = renderInput(name, report.input, style);
   for (const [at, { line: begin, liobns }] of report.hotplugs.entries()) {
     const here = begin === hotplug.line ? style.bold("  <- replayed here") : "";
-    text += line(at === 0 ? "Hotplugs" : "", `${at + 1}. line ${count(begin)}, ${liobns.map(hex).join(" and ")}${here}`);
+    text += line(
+      at === 0 ? "Hotplugs" : "",
+      `${at + 1}. line ${count(begin)}, ${liobns.map(hex).join(" and ")}${here}`,
+    );
   }
   text += renderTables(report.tables, pictures, style);
   for (const note of notes) text += line("Note", note);
@@ -125,7 +128,10 @@ export function renderReplay(
     const { none, call, full } = hotplug.maps;
     text += line("", style.dim(`host maps by policy: none ${count(none)}, call ${count(call)}, full ${count(full)}`));
     if (hotplug.unknownPages > 0) {
-      text += line("", `${counted(hotplug.unknownPages, "page")} more that QEMU mapped, with targets that the log does not tell`);
+      text += line(
+        "",
+        `${counted(hotplug.unknownPages, "page")} more that QEMU mapped, with targets that the log does not tell`,
+      );
     }
     const holes = after.holes === 0 ? "" : style.bad(`, ${counted(after.holes, "hole")}`);
     text += line(
@@ -142,9 +148,9 @@ export function renderReplay(
     text += line(
       "Verified",
       pages,
-      wrong === 0
-        ? style.good(": nothing missing, stale or different")
-        : style.bad(`: ${count(verify.missing)} missing, ${count(verify.stale)} stale, ${count(verify.differing)} different`),
+      wrong === 0 ? style.good(": nothing missing, stale or different") : style.bad(
+        `: ${count(verify.missing)} missing, ${count(verify.stale)} stale, ${count(verify.differing)} different`,
+      ),
     );
     for (const difference of verify.differences) text += line("", style.bad(renderDifference(difference)));
   }
@@ -179,14 +185,20 @@ function renderTranslations(
   if (agreed + disagreed + learned === 0) return line("Answers", style.dim("no translation is logged"));
   let text = line(
     "Answers",
-    `${counted(agreed + disagreed + learned, "logged translation")}: ${count(agreed)} agreed, ${count(learned)} learned, `,
+    `${counted(agreed + disagreed + learned, "logged translation")}: ${count(agreed)} agreed, ${
+      count(learned)
+    } learned, `,
     (disagreed === 0 ? style.good : style.bad)(`${count(disagreed)} disagreed`),
   );
   for (const { line: at, liobn, iova, logged, rebuilt } of disagreements) {
     const show = ({ target, perm }: { target: bigint; perm: number }) => `${hex(target)} ${PERMISSIONS[perm] ?? perm}`;
     text += line(
       "",
-      style.bad(`line ${count(at)}: ${hex(liobn)} at ${hex(iova)}: the log says ${show(logged)}, the calls before it made ${show(rebuilt)}`),
+      style.bad(
+        `line ${count(at)}: ${hex(liobn)} at ${hex(iova)}: the log says ${show(logged)}, the calls before it made ${
+          show(rebuilt)
+        }`,
+      ),
     );
   }
   return text;

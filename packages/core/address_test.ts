@@ -1,5 +1,14 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { ADDRESS_MAX, checkInteger, checkRange, checkU64, formatRange, hex, intersect, WHOLE_SPACE } from "./address.ts";
+import {
+  ADDRESS_MAX,
+  checkInteger,
+  checkRange,
+  checkU64,
+  formatRange,
+  hex,
+  intersect,
+  WHOLE_SPACE,
+} from "./address.ts";
 
 Deno.test("checkU64() passes 0 and 2^64 - 1 and refuses their neighbours", () => {
   assertEquals([checkU64("a", 0n), checkU64("a", ADDRESS_MAX)], [0n, ADDRESS_MAX]);

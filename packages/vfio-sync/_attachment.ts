@@ -109,7 +109,9 @@ export class Attachment {
     if (space === undefined) return;
     const what = `Cannot attach ${this.#mirror.info.name} to ${space.name}`;
     const { failure } = this.#mirror;
-    if (failure !== undefined) throw new IommuError("container-failed", `${what}: it failed earlier`, { cause: failure });
+    if (failure !== undefined) {
+      throw new IommuError("container-failed", `${what}: it failed earlier`, { cause: failure });
+    }
     const how = this.#isOpening ? "is being attached" : "is attached";
     throw new IommuError("already-attached", `${what}: it ${how} to ${this.space.name}`, {
       remedy: "detach it first, or make another container",

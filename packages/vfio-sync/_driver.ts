@@ -39,8 +39,12 @@ export class Driver {
     this.#failure ??= cause;
   }
 
-  /** Makes every pending call. */
-  drain(): void {
+  /**
+   * Makes every pending call.
+   *
+   * @param lenient Whether an UNMAP may find less than was mapped: on the way out only what is left matters.
+   */
+  drain(lenient = false): void {
     const { raw } = this;
     const wasAlive = raw.failureKind === 0;
     this.#refusal = undefined;
@@ -51,7 +55,7 @@ export class Driver {
         let failure: { readonly cause: unknown } | undefined;
         while (done < count && failure === undefined) {
           try {
-            this.#make(this.#view.at(batch, done));
+            this.#make(this.#view.at(batch, done), lenient);
             done++;
           } catch (cause) {
             failure = { cause };
@@ -94,17 +98,19 @@ export class Driver {
     }
   }
 
-  #make(op: OpView): void {
+  #make(op: OpView, lenient: boolean): void {
     switch (op.kind) {
       case OpKind.MAP:
         return this.#host.map(this.#mapping(op));
       case OpKind.UNMAP: {
         const { start, last, bytes } = op;
         const unmapped = this.#host.unmap({ start, last });
-        if (unmapped === bytes) return;
+        if (unmapped === bytes || (lenient && unmapped < bytes)) return;
         throw new IommuError(
           "host-refused",
-          `Cannot unmap ${formatRange({ start, last })}: ${this.#host.info.name} unmapped ${unmapped} of ${bytes} bytes`,
+          `Cannot unmap ${
+            formatRange({ start, last })
+          }: ${this.#host.info.name} unmapped ${unmapped} of ${bytes} bytes`,
         );
       }
       default: {

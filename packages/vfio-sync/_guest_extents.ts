@@ -29,7 +29,9 @@ export function guestExtents(
   for (const section of space.sections) {
     if (section.region.kind === "ram") {
       const { mapping } = ramMapping(section, page, memory);
-      if (mapping !== undefined) extents.push({ iova: mapping.iova, gpa: mapping.gpa, perm: mapping.perm, page, delta: 0n });
+      if (mapping !== undefined) {
+        extents.push({ iova: mapping.iova, gpa: mapping.gpa, perm: mapping.perm, page, delta: 0n });
+      }
     } else if (section.region.kind === "iommu") {
       walk(section, memory, extents, notRam);
     }

@@ -197,7 +197,7 @@ export class Mirror {
     this.#open = 0;
     this.problems.rollback();
     this.driver.raw.clear();
-    this.driver.drain();
+    this.driver.drain(true);
     const left = fromPairs(this.driver.raw.failureRanges());
     if (this.#failure === undefined) this.settle();
     else this.#failure = renamed(this.#failure, left);
@@ -229,7 +229,14 @@ export class Mirror {
     if (event.type !== IommuNotifierFlag.MAP) return this.#unmapEvent(range);
     const { target, perm, pageSize, targetSpace } = event;
     const phase = BigInt.asUintN(64, delta) % pageSize;
-    this.map({ range, target, perm, pageShift: log2(pageSize), phase, ...(targetSpace !== undefined && { targetSpace }) });
+    this.map({
+      range,
+      target,
+      perm,
+      pageShift: log2(pageSize),
+      phase,
+      ...(targetSpace !== undefined && { targetSpace }),
+    });
   }
 
   #unmapEvent(range: AddressRange): void {
@@ -247,7 +254,9 @@ export class Mirror {
     const before = this.driver.raw.failureRanges().length;
     if (code === 0) this.driver.drain();
     this.settle();
-    if (this.#failure !== undefined && (code !== 0 || this.driver.raw.failureRanges().length !== before)) throw this.#failure;
+    if (this.#failure !== undefined && (code !== 0 || this.driver.raw.failureRanges().length !== before)) {
+      throw this.#failure;
+    }
     this.driver.check(code);
   }
 

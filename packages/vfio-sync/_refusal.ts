@@ -44,21 +44,54 @@ export function refusal(code: number, raw: RawContainer, info: HostIommuInfo): I
   const it = formatRange(range);
   switch (code) {
     case Refused.PAGE_TOO_FINE:
-      return error("page-too-fine", range, `Cannot map ${it}: its pages of ${size(a)} are finer than the smallest page of ${info.name}, ${size(b)}`, "let the guest use pages of at least that size, or use a host with smaller ones");
+      return error(
+        "page-too-fine",
+        range,
+        `Cannot map ${it}: its pages of ${size(a)} are finer than the smallest page of ${info.name}, ${size(b)}`,
+        "let the guest use pages of at least that size, or use a host with smaller ones",
+      );
     case Refused.UNALIGNED:
-      return error("page-too-fine", range, `Cannot map ${it} to ${hex(a)}: it is not aligned to the smallest page of ${info.name}, ${size(b)}`, "place windows and RAM at multiples of the host's page size");
+      return error(
+        "page-too-fine",
+        range,
+        `Cannot map ${it} to ${hex(a)}: it is not aligned to the smallest page of ${info.name}, ${size(b)}`,
+        "place windows and RAM at multiples of the host's page size",
+      );
     case Refused.OUT_OF_RANGE:
-      return error("iova-out-of-range", { start: a, last: b }, `Cannot map ${it}: ${formatRange({ start: a, last: b })} is outside the IOVA ranges of ${info.name}: ${info.iovaRanges.map(formatRange).join(", ")}`, RANGE_REMEDY);
+      return error(
+        "iova-out-of-range",
+        { start: a, last: b },
+        `Cannot map ${it}: ${formatRange({ start: a, last: b })} is outside the IOVA ranges of ${info.name}: ${
+          info.iovaRanges.map(formatRange).join(", ")
+        }`,
+        RANGE_REMEDY,
+      );
     case Refused.OVERLAP:
       return error("overlap", range, `Cannot map ${it}: ${formatRange({ start: a, last: b })} is mapped already`);
     case Refused.MAPPING_LIMIT:
-      return error("mapping-limit", range, `Cannot map ${it}: it needs ${b} more mapping${b === 1n ? "" : "s"}, and ${info.name} holds ${a} of ${c}`, MAPPING_LIMIT_REMEDY);
+      return error(
+        "mapping-limit",
+        range,
+        `Cannot map ${it}: it needs ${b} more mapping${b === 1n ? "" : "s"}, and ${info.name} holds ${a} of ${c}`,
+        MAPPING_LIMIT_REMEDY,
+      );
     case Refused.HOLES_FORBIDDEN:
-      return error("dma-holes-not-allowed", range, `Cannot unmap ${it}: it is a part of the mapping ${formatRange({ start: a, last: b })}, which ${info.name} cannot split`, HOLES_REMEDY);
+      return error(
+        "dma-holes-not-allowed",
+        range,
+        `Cannot unmap ${it}: it is a part of the mapping ${
+          formatRange({ start: a, last: b })
+        }, which ${info.name} cannot split`,
+        HOLES_REMEDY,
+      );
     case Refused.FAILED:
       return new IommuError("container-failed", `Cannot use the container of ${info.name}: it failed earlier`);
     default:
-      return new IommuError("change-in-progress", `Cannot use the container of ${info.name}: it is in the middle of another call`, { remedy: "a host must not change the guest from inside its calls" });
+      return new IommuError(
+        "change-in-progress",
+        `Cannot use the container of ${info.name}: it is in the middle of another call`,
+        { remedy: "a host must not change the guest from inside its calls" },
+      );
   }
 }
 
@@ -71,12 +104,22 @@ export function hostRefusal(verb: string, range: AddressRange, cause: unknown, i
     : errno === "EEXIST" || errno === "EBUSY"
     ? "overlap"
     : "host-refused";
-  const remedy = errno === "ENOSPC" ? MAPPING_LIMIT_REMEDY : errno === "ENOMEM" ? "raise the limit of locked memory (RLIMIT_MEMLOCK)" : undefined;
+  const remedy = errno === "ENOSPC"
+    ? MAPPING_LIMIT_REMEDY
+    : errno === "ENOMEM"
+    ? "raise the limit of locked memory (RLIMIT_MEMLOCK)"
+    : undefined;
   return error(code, range, `Cannot ${verb} ${formatRange(range)} on ${info.name}: ${why}`, remedy, cause);
 }
 
 /** Makes an error with what is there. */
-export function error(code: IommuErrorCode, range: AddressRange, message: string, remedy?: string, cause?: unknown): IommuError {
+export function error(
+  code: IommuErrorCode,
+  range: AddressRange,
+  message: string,
+  remedy?: string,
+  cause?: unknown,
+): IommuError {
   return new IommuError(code, message, {
     range,
     ...(remedy !== undefined && { remedy }),

@@ -40,7 +40,9 @@ export function* targetPieces(
   const whole: AddressRange = { start: target, last: target + length1 };
   const low = whole.last > ADDRESS_MAX ? ADDRESS_MAX : whole.last;
   yield* within(memory, target, low, 0n, perm);
-  if (whole.last > ADDRESS_MAX) yield* within(memory, 0n, whole.last - ADDRESS_MAX - 1n, ADDRESS_MAX - target + 1n, perm);
+  if (whole.last > ADDRESS_MAX) {
+    yield* within(memory, 0n, whole.last - ADDRESS_MAX - 1n, ADDRESS_MAX - target + 1n, perm);
+  }
 }
 
 function* within(
@@ -55,7 +57,11 @@ function* within(
   for (let gpa = first; gpa <= last;) {
     const section = view.sections[index];
     const there = section !== undefined && section.range.start <= gpa ? section : undefined;
-    const border = there !== undefined ? there.range.last : section !== undefined ? section.range.start - 1n : ADDRESS_MAX;
+    const border = there !== undefined
+      ? there.range.last
+      : section !== undefined
+      ? section.range.start - 1n
+      : ADDRESS_MAX;
     const end = border < last ? border : last;
     const at = { offset: offset + (gpa - first), length1: end - gpa, gpa };
     if (there?.region.kind === "ram") {

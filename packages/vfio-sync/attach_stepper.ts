@@ -79,7 +79,10 @@ export class AttachStepper implements Disposable {
     checkInteger("budget", budget, 1, Number.MAX_SAFE_INTEGER);
     if (this.#report !== undefined) return this.progress;
     if (this.#attachment.isOver) {
-      throw new IommuError("replay-aborted", `Cannot go on attaching to ${this.#attachment.space.name}: it was aborted`);
+      throw new IommuError(
+        "replay-aborted",
+        `Cannot go on attaching to ${this.#attachment.space.name}: it was aborted`,
+      );
     }
     if (this.#attachment.step(budget)) this.#report = this.#attachment.finish();
     return this.progress;

@@ -17,7 +17,7 @@ const PSERIES_RANGES = Object.freeze([
 ]);
 
 /** The kinds of host that {@linkcode SimulatedHost} plays. */
-export type HostRules = keyof typeof HOST_RULES;
+export type HostRules = "none" | "type1" | "iommufd" | "spapr";
 
 /**
  * What real hosts tell of themselves, and one without rules.
@@ -36,7 +36,7 @@ export type HostRules = keyof typeof HOST_RULES;
  * assertEquals([HOST_RULES.type1.maxMappings, HOST_RULES.type1.split], [65535, "none"]);
  * ```
  */
-export const HOST_RULES = Object.freeze({
+export const HOST_RULES: Readonly<Record<HostRules, HostIommuInfo>> = Object.freeze({
   none: info({
     name: "sim",
     pageSizes: SMALL_PAGES,

@@ -43,7 +43,7 @@ interface Piece {
  *
  * @example
  * ```ts
- * import { AddressSpace, IommuMemoryRegion } from "@giommu/memory-api";
+ * import { AddressSpace, IommuMemoryRegion, RamRegion } from "@giommu/memory-api";
  * import { UnmapOnlyConsumer } from "@giommu/vfio-sync";
  * import { assertEquals } from "@std/assert";
  *
@@ -65,8 +65,6 @@ interface Piece {
  * target = undefined;
  * iommu.change({ unmaps: [page(0x8000n)], maps: [] });
  * assertEquals(device.translate(0x10n, 1), undefined);
- *
- * import { RamRegion } from "@giommu/memory-api";
  * ```
  */
 export class UnmapOnlyConsumer implements Disposable {

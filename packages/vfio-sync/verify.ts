@@ -65,7 +65,7 @@ export interface Verification {
  *
  * using bus = new AddressSpace("bus", new RamRegion({ name: "ram", size: 0x4000n }));
  * const host = new SimulatedHost();
- * const container = new VfioContainer({ host });
+ * using container = new VfioContainer({ host });
  * container.attach(bus);
  * assertEquals(verify(container).agrees, true);
  *

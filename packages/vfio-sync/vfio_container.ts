@@ -143,7 +143,13 @@ export class VfioContainer implements Disposable {
     this.#raw = newRaw(host, this.policy);
     const driver = new Driver(this.#raw, host, options.quiesce && (() => options.quiesce?.()));
     const statics = this.policy.asked === "static" ? staticWindows : [];
-    this.#mirror = new Mirror(driver, host.info, statics, (error) => this.#cutOff(error), () => this.#attachment?.stop());
+    this.#mirror = new Mirror(
+      driver,
+      host.info,
+      statics,
+      (error) => this.#cutOff(error),
+      () => this.#attachment?.stop(),
+    );
   }
 
   /** The address space that it is attached to. */
@@ -304,10 +310,14 @@ export class VfioContainer implements Disposable {
 
   #newAttachment(space: AddressSpace, options: AttachOptions): Attachment {
     if (this.failed !== undefined) {
-      throw new IommuError("container-failed", `Cannot attach ${this.host.info.name} to ${space.name}: it failed earlier`, {
-        remedy: "make a new container",
-        cause: this.failed,
-      });
+      throw new IommuError(
+        "container-failed",
+        `Cannot attach ${this.host.info.name} to ${space.name}: it failed earlier`,
+        {
+          remedy: "make a new container",
+          cause: this.failed,
+        },
+      );
     }
     const memory = this.#options.memory ?? space.memory;
     const attachment = new Attachment(this.#mirror, space, memory, this.policy, options.countMaps === true, () => {
@@ -324,11 +334,15 @@ export class VfioContainer implements Disposable {
     this.#mirror.clear();
     const left = this.failed;
     if (left !== undefined && this.#mirror.driver.raw.size > 0) {
-      throw new IommuError("unmap-failed", `Cannot detach ${this.host.info.name}: it still holds ${left.ranges.length} ranges`, {
-        ranges: left.ranges,
-        remedy: "detach again, or close the host",
-        cause: left.cause ?? left,
-      });
+      throw new IommuError(
+        "unmap-failed",
+        `Cannot detach ${this.host.info.name}: it still holds ${left.ranges.length} ranges`,
+        {
+          ranges: left.ranges,
+          remedy: "detach again, or close the host",
+          cause: left.cause ?? left,
+        },
+      );
     }
   }
 
@@ -377,7 +391,9 @@ function policyOf({ host, coalesce = "auto", allowDmaHoles, quiesce }: VfioConta
 }
 
 function newRaw({ info }: HostIommu, policy: ContainerPolicy): RawContainer {
-  if (typeof info.pageSizes !== "bigint" || BigInt.asUintN(64, info.pageSizes) !== info.pageSizes || info.pageSizes === 0n) {
+  if (
+    typeof info.pageSizes !== "bigint" || BigInt.asUintN(64, info.pageSizes) !== info.pageSizes || info.pageSizes === 0n
+  ) {
     throw new RangeError(`Cannot make a container: the page sizes of ${info.name} are ${String(info.pageSizes)}`);
   }
   const ranges = new BigUint64Array(info.iovaRanges.length * 2);

@@ -35,10 +35,18 @@ Deno.test("Replay steps at the smallest page unless the caller asks for finer st
   });
   assertEquals(replay(iommu, quiet()).steps, 64n);
   assertEquals(replay(iommu, quiet(), { granularity: 0x1000n }).steps, 1024n);
-  assertEquals(replay(new IommuMemoryRegion({ name: "4 KiB", size: 0x1_0000n, translate: () => undefined }), quiet()).steps, 16n);
+  assertEquals(
+    replay(new IommuMemoryRegion({ name: "4 KiB", size: 0x1_0000n, translate: () => undefined }), quiet()).steps,
+    16n,
+  );
 });
 
 Deno.test("A smallest page that is no power of two is the IOMMU's mistake, and said so", () => {
-  const wrong = new IommuMemoryRegion({ name: "wrong", size: 0x1000n, minPageSize: () => 3000n, translate: () => undefined });
+  const wrong = new IommuMemoryRegion({
+    name: "wrong",
+    size: 0x1000n,
+    minPageSize: () => 3000n,
+    translate: () => undefined,
+  });
   assertThrows(() => replay(wrong, quiet()), RangeError, "wrong");
 });

@@ -74,7 +74,12 @@ Deno.test("A granularity that is no power of two is refused, not rounded", () =>
 });
 
 Deno.test("An entry larger than the granularity is told once, not once per step", () => {
-  const huge = { iova: { start: 0x20_0000n, last: 0x3f_ffffn }, target: 0n, perm: IommuPerm.READ, pageSize: 0x20_0000n };
+  const huge = {
+    iova: { start: 0x20_0000n, last: 0x3f_ffffn },
+    target: 0n,
+    perm: IommuPerm.READ,
+    pageSize: 0x20_0000n,
+  };
   const iommu = new IommuMemoryRegion({
     name: "2 MiB pages",
     size: 0x80_0000n,
