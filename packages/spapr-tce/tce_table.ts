@@ -51,6 +51,9 @@ export function adopt(raw: RawTceTable, onHostFailure: OnHostFailure): TceTable 
   return new TceTable(init);
 }
 
+/** Extents of one call that are worth giving their memory back to the core. */
+const LARGE = 1 << 16;
+
 const DONE: HcallResult = Object.freeze({ ret: Hcall.SUCCESS });
 
 /**
@@ -319,7 +322,9 @@ export class TceTable implements Disposable {
     const { window } = this.#state;
     const change: IommuChange = { unmaps: readUnmaps(raw, window), maps: readMaps(raw, window) };
     const done: HcallResult = stored === undefined ? { ret } : { ret, stored };
-    if (change.unmaps.length === 0 && change.maps.length === 0) return done;
+    const extents = change.unmaps.length + change.maps.length;
+    if (extents === 0) return done;
+    if (extents > LARGE) raw.shrink();
     if (this.onHostFailure === "qemu") {
       const error = tellPageByPage(this.region.notifiers, change);
       return error === undefined ? done : { ...done, error };

@@ -8,6 +8,8 @@ export class MemoryFollower implements MemoryListener {
   readonly #mirror: Mirror;
   readonly #view = new OpView();
   readonly #kept = new Map<MemorySection, IommuError>();
+  /** Deletions of the transaction under way: such a section that is added again is told back. */
+  readonly #gone = new Set<MemorySection>();
   /** Whether what is told is of no interest: it was there when the container joined, or the container is on its way out. */
   deaf = true;
 
@@ -15,17 +17,24 @@ export class MemoryFollower implements MemoryListener {
     this.#mirror = mirror;
   }
 
+  /** A transaction begins. */
+  begin(): void {
+    this.#gone.clear();
+  }
+
   /** RAM appears: entries that point there are mapped. */
   regionAdd(section: MemorySection): void {
     if (this.deaf || section.region.kind !== "ram") return;
     if (this.#kept.delete(section)) return; // told back: it never went
-    for (const error of this.#kept.values()) throw error;
+    const isToldBack = this.#gone.delete(section);
+    if (!isToldBack) { for (const error of this.#kept.values()) throw error; }
     const runs = this.#take(section.range);
     for (const [index, run] of runs.entries()) {
       try {
         this.#map(run);
       } catch (error) {
         for (const rest of runs.slice(index)) this.#note(rest);
+        if (isToldBack) this.#mirror.giveUp(runs.map(({ range }) => range), error);
         if (this.#mirror.failure === undefined) this.#mirror.unmapTargets(section.range);
         throw error;
       }
@@ -37,6 +46,7 @@ export class MemoryFollower implements MemoryListener {
     if (this.deaf || section.region.kind !== "ram") return;
     const refused = this.#mirror.unmapTargets(section.range);
     if (refused !== undefined) this.#kept.set(section, refused);
+    else this.#gone.add(section);
   }
 
   /** The transaction is complete; here a deletion can still be refused. */

@@ -143,6 +143,7 @@ export class Mirror {
   map(run: GuestRun): void {
     if (this.#failure !== undefined) return;
     const { range, target, perm, pageShift, phase, targetSpace } = run;
+    if (!this.replaying) this.#touched.push(range);
     if (targetSpace !== undefined && targetSpace !== this.memory) {
       this.problems.add(notRam(range, target, `the address space ${targetSpace.name}, which is not system memory`));
       return;
@@ -185,6 +186,17 @@ export class Mirror {
     return undefined;
   }
 
+  /** Fails the container: what a refused change of the memory map took away could not be put back in these ranges. */
+  giveUp(ranges: readonly AddressRange[], cause: unknown): void {
+    if (this.#failure !== undefined) {
+      this.#failure = renamed(this.#failure, joinRanges([...this.#failure.ranges, ...ranges]));
+      return;
+    }
+    this.driver.raw.fail(4, 0n, 0n);
+    this.driver.blame(cause);
+    this.settle(ranges);
+  }
+
   /** Makes the host calls of a request to the core; throws if it was refused, by the core or by the host. */
   request(code: number): void {
     if (code === 0) this.driver.drain();
@@ -225,7 +237,6 @@ export class Mirror {
 
   #apply(event: IotlbEvent, delta: bigint): void {
     const range = { start: event.iova.start + delta, last: event.iova.last + delta };
-    if (!this.replaying) this.#touched.push(range);
     if (event.type !== IommuNotifierFlag.MAP) return this.#unmapEvent(range);
     const { target, perm, pageSize, targetSpace } = event;
     const phase = BigInt.asUintN(64, delta) % pageSize;
@@ -240,6 +251,7 @@ export class Mirror {
   }
 
   #unmapEvent(range: AddressRange): void {
+    this.#touched.push(range);
     const refused = this.unmap(range);
     if (refused === undefined) return;
     // A guest cannot be told that its UNMAP was refused.

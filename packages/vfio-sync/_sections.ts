@@ -15,6 +15,8 @@ export class Sections implements MemoryListener {
   #pieces: IommuPiece[] = [];
   /** Deletions that would need a hole that is not allowed: refused at the end of the transaction, nothing was done for them. */
   readonly #kept = new Map<MemorySection, IommuError>();
+  /** Deletions of the transaction under way: such a section that is added again is told back. */
+  readonly #gone = new Set<MemorySection>();
   /** Whether replays are begun and not done: somebody steps them. */
   deferred = false;
   /** Whether what is told is of no interest: the container is on its way out, or failed. */
@@ -39,13 +41,24 @@ export class Sections implements MemoryListener {
     return { pages: this.#pages, extents: this.#extents, ram: this.#ram };
   }
 
+  /** A transaction begins. */
+  begin(): void {
+    this.#gone.clear();
+  }
+
   /** A section appears. */
   regionAdd(section: MemorySection): void {
     if (this.deaf) return;
     if (this.#kept.delete(section)) return; // told back: it never went
-    for (const error of this.#kept.values()) throw error;
-    if (section.region.kind === "ram") this.#addRam(section);
-    else if (section.region.kind === "iommu") this.#addIommu(section, section.region);
+    const isToldBack = this.#gone.delete(section);
+    try {
+      if (!isToldBack) { for (const error of this.#kept.values()) throw error; }
+      if (section.region.kind === "ram") this.#addRam(section);
+      else if (section.region.kind === "iommu") this.#addIommu(section, section.region);
+    } catch (error) {
+      if (isToldBack) this.#mirror.giveUp([section.range], error);
+      throw error;
+    }
   }
 
   /** A section, or a part of one, disappears. */
@@ -56,6 +69,7 @@ export class Sections implements MemoryListener {
       this.#kept.set(section, refused);
       return;
     }
+    this.#gone.add(section);
     if (section.region.kind === "iommu") this.#shrink(section);
   }
 

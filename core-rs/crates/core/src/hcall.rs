@@ -116,3 +116,48 @@ fn write(table: &mut TceTable, ioba: u64, values: Values<'_>, count: u64, change
         Err(_) => Written::refused(H_PARAMETER),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Iova;
+    use crate::tce_table::Geometry;
+
+    fn table(entries: u32, limit: u32) -> TceTable {
+        let geometry = Geometry { liobn: 1, bus_offset: Iova(0x8000_1000), page_shift: 16, entries };
+        TceTable::new(geometry, limit).expect("sound")
+    }
+
+    #[test]
+    fn a_call_past_the_entry_limit_stores_nothing() {
+        let (mut table, mut change) = (table(16, 2), Change::new());
+        let full = Written { ret: H_NOT_ENOUGH_RESOURCES, stored: 0 };
+        assert_eq!(h_stuff_tce(&mut table, 0x8001_0000, 3, 3, &mut change), full);
+        assert_eq!(h_put_tce_indirect(&mut table, 0x8001_0000, &[1, 1, 1], &mut change), full);
+        assert_eq!(h_stuff_tce(&mut table, 0x8001_0000, 3, 2, &mut change).ret, H_SUCCESS);
+        assert_eq!(h_put_tce(&mut table, 0x8004_0000, 3, &mut change), full);
+        assert!(change.is_empty());
+        assert_eq!(table.stored(), 2);
+    }
+
+    #[test]
+    fn an_address_is_rounded_down_before_the_windows_start_is_looked_at() {
+        // QEMU masks the address first: with a start that is no multiple of the page, entry 0 begins a page later.
+        let (mut table, mut change) = (table(2, 2), Change::new());
+        assert_eq!(h_put_tce(&mut table, 0x8000_ffff, 3, &mut change).ret, H_PARAMETER);
+        assert_eq!(h_put_tce(&mut table, 0x8001_0000, 3, &mut change), Written { ret: H_SUCCESS, stored: 1 });
+        assert_eq!((table.get(0), h_get_tce(&table, 0x8001_ffff)), (3, Ok(3)));
+    }
+
+    #[test]
+    fn a_list_is_one_4_kib_page_at_most_and_begins_on_one() {
+        assert_eq!(check_indirect(0xf000, 512), Ok(512));
+        for (list, npages) in [(0xf000, 0), (0xf000, 513), (0xf008, 1), (0xf000, 1 << 32), (0xf000, u64::MAX)] {
+            assert_eq!(check_indirect(list, npages), Err(H_PARAMETER));
+        }
+        let (mut table, mut change) = (table(1024, 1024), Change::new());
+        assert_eq!(h_put_tce_indirect(&mut table, 0x8001_0000, &[], &mut change).ret, H_PARAMETER);
+        assert_eq!(h_put_tce_indirect(&mut table, 0x8001_0000, &[3; 513], &mut change).ret, H_PARAMETER);
+        assert_eq!(table.stored(), 0);
+    }
+}

@@ -65,7 +65,7 @@ impl StreamReader {
         Self { search: BEFORE_NAME as u64, ..Self::default() }
     }
 
-    /// The tables found so far, in the order of the stream. Of two with one LIOBN the later counts.
+    /// The tables found so far, in the order of LIOBNs. Of two with one LIOBN the later counts.
     #[must_use]
     pub fn tables(&self) -> &[StreamTable] {
         &self.tables
@@ -127,11 +127,14 @@ impl StreamReader {
     }
 
     fn take(&mut self, table: StreamTable) {
-        self.tables.retain(|other| other.liobn != table.liobn);
-        if self.tables.len() < TABLES_MAX {
-            self.tables.push(table);
-        } else {
-            self.unsound += 1;
+        match self.tables.binary_search_by_key(&table.liobn, |other| other.liobn) {
+            Ok(at) => {
+                if let Some(other) = self.tables.get_mut(at) {
+                    *other = table;
+                }
+            }
+            Err(at) if self.tables.len() < TABLES_MAX => self.tables.insert(at, table),
+            Err(_) => self.unsound += 1,
         }
     }
 

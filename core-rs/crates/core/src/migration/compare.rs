@@ -37,13 +37,8 @@ pub struct StateDifference {
 /// Compares every table of a stream with the log's, in the order of LIOBNs.
 #[must_use]
 pub fn compare(machine: &LogMachine, stream: &StreamReader) -> Vec<StateComparison> {
-    let mut list: Vec<StateComparison> = stream
-        .tables()
-        .iter()
-        .map(|table| compare_one(machine.table(table.liobn), machine.is_gone(table.liobn), table))
-        .collect();
-    list.sort_unstable_by_key(|comparison| comparison.liobn);
-    list
+    let tables = stream.tables().iter();
+    tables.map(|table| compare_one(machine.table(table.liobn), machine.is_gone(table.liobn), table)).collect()
 }
 
 fn compare_one(ours: Option<&RebuiltTable>, gone: bool, theirs: &StreamTable) -> StateComparison {

@@ -94,7 +94,9 @@ fn expected(sections: &[Written]) -> Vec<Plain> {
             (!section.values.is_empty()).then(|| (bus_offset, u8::try_from(shift).unwrap(), section.values.clone()));
         (section.liobn, contents)
     };
-    sections.iter().map(plain).collect()
+    let mut list: Vec<Plain> = sections.iter().map(plain).collect();
+    list.sort_by_key(|one| one.0);
+    list
 }
 
 #[test]
@@ -102,7 +104,7 @@ fn every_section_is_found_with_its_entries_and_its_place() {
     let reader = read(&stream(&sample(), b"\x0bspapr_iomm\x04 noise \x0b"), &[]);
     assert_eq!(plain(&reader), expected(&sample()));
     assert_eq!((reader.unsound(), reader.cut()), (0, &[][..]));
-    assert_eq!(reader.tables()[0].default_window, Some(true));
+    assert_eq!(reader.tables()[1].default_window, Some(true));
 }
 
 #[test]
@@ -140,7 +142,7 @@ fn a_stream_cut_anywhere_gives_what_was_whole() {
     for length in 0..whole.len() {
         let reader = read(&whole[..length], &[]);
         let tables = plain(&reader);
-        assert_eq!(tables, expected(&sample())[..tables.len()]);
+        assert_eq!(tables, expected(&sample()[..tables.len()]));
         assert!(reader.cut().len() <= 1);
     }
 }

@@ -43,10 +43,10 @@ impl Entries {
     /// Whether an entry belongs to the run of the entry before it. A run never passes the top of the target's space.
     #[inline]
     pub(super) fn continues(self, before: u64, tce: u64) -> bool {
-        let (page, next) = (before & self.key, tce & self.key);
-        let adjoins = page.wrapping_add(self.page) == next && page < next;
-        // Same permission, and where there is one, the page after the one before.
-        ((before ^ tce) & 3 == 0) & (adjoins | (before & 3 == 0))
+        if before & 3 == 0 {
+            return tce & 3 == 0;
+        }
+        (before ^ tce) & 3 == 0 && (before & self.key).checked_add(self.page) == Some(tce & self.key)
     }
 
     /// The extent of `pages` entries from `index`, whose first is `tce`.

@@ -101,19 +101,28 @@ impl Leaf {
     }
 
     /// Says whether entry `at` begins a run, and a run or a call; returns what was said before.
-    pub(super) fn set_marks(&mut self, at: u32, boundary: bool, cut: bool) -> (bool, bool) {
-        let (began, was_cut, _) = self.swap_marks(at, boundary, cut);
-        (began, was_cut)
-    }
-
-    /// The same, and whether one of the words that hold the marks was 0 and is not, or the reverse.
     #[inline]
-    pub(super) fn swap_marks(&mut self, at: u32, boundary: bool, cut: bool) -> (bool, bool, bool) {
+    pub(super) fn set_marks(&mut self, at: u32, boundary: bool, cut: bool) -> (bool, bool) {
         let shift = at & 63;
         let had = self.replace_marks(at, 1 << shift, u64::from(boundary) << shift, u64::from(cut) << shift);
+        (had.boundary >> shift & 1 != 0, had.cut >> shift & 1 != 0)
+    }
+
+    /// The same for an entry and the one after it, which is faster than one after the other; also returns whether the
+    /// leaf may have got its first mark, or lost its last.
+    #[inline]
+    pub(super) fn swap_two(&mut self, at: u32, one: (bool, bool), next: (bool, bool)) -> ([(bool, bool); 2], bool) {
+        let shift = at & 63;
+        if shift == 63 {
+            return ([self.set_marks(at, one.0, one.1), self.set_marks(at + 1, next.0, next.1)], true);
+        }
+        let boundary = (u64::from(one.0) | u64::from(next.0) << 1) << shift;
+        let cut = (u64::from(one.1) | u64::from(next.1) << 1) << shift;
+        let had = self.replace_marks(at, 3 << shift, boundary, cut);
         let has = self.marks(at);
         let flips = ((had.boundary == 0) != (has.boundary == 0)) | ((had.cut == 0) != (has.cut == 0));
-        (had.boundary >> shift & 1 != 0, had.cut >> shift & 1 != 0, flips)
+        let (began, was_cut) = (had.boundary >> shift, had.cut >> shift);
+        ([(began & 1 != 0, was_cut & 1 != 0), (began & 2 != 0, was_cut & 2 != 0)], flips)
     }
 
     /// Replaces the marks that `mask` has in the word of entry `at`; returns the word as it was.

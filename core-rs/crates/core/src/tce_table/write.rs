@@ -97,14 +97,14 @@ impl TceTable {
         let after_is = Entries::is_mapped(after);
         let begins = !read.continues(before, new);
         let next_begins = !read.continues(new, after);
-        let (began, was_cut, flips) = leaf.swap_marks(at, begins, begins | (is & cut));
-        let (next_began, was_next_cut, next_flips) =
-            leaf.swap_marks(at + 1, next_begins, next_begins | (after_is & next_cut));
+        let marks = (begins, begins | (is & cut));
+        let next_marks = (next_begins, next_begins | (after_is & next_cut));
+        let ([(began, was_cut), (next_began, was_next_cut)], flips) = leaf.swap_two(at, marks, next_marks);
         let runs = u32::from(begins & is) + u32::from(next_begins & after_is);
         self.runs = self.runs + runs - u32::from(began & was) - u32::from(next_began & after_is);
         change.undo.one = Some(One { index, value: old, cut: was_cut, next_cut: was_next_cut });
         change.only_entry(read, index, old, new);
-        if flips | next_flips {
+        if flips {
             let marks = leaf.any_marks();
             self.directory.mark(index >> LEAF_SHIFT, marks);
         }
@@ -341,7 +341,7 @@ fn mark(leaf: &mut Leaf, read: Entries, place: Place, olds: &[u64], cuts: &mut V
         if at & 63 == 0 {
             cuts.push(leaf.marks(at).cut);
         }
-        let (began, _, _) = leaf.swap_marks(at, begins, begins | is);
+        let (began, _) = leaf.set_marks(at, begins, begins | is);
         counts.old.runs += u32::from(began & is);
         counts.new.runs += u32::from(begins & is);
     }

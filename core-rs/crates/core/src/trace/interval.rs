@@ -6,49 +6,21 @@ use std::collections::BTreeMap;
 ///
 /// Runs are kept by their last entry: taking entries out in ascending order, as a log that shows a whole window does,
 /// then costs one look-up each.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct IntervalSet<T> {
-    runs: BTreeMap<u32, Run<T>>,
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct IntervalSet {
+    runs: BTreeMap<u32, Run>,
     entries: u64,
-    /// The sum of the weights of all entries.
-    weight: u64,
+    marked: u64,
 }
 
-/// What is kept of each entry.
-pub(super) trait Tag: Copy + PartialEq {
-    /// What the entry adds to the weight of its set.
-    fn weight(self) -> u64;
-}
-
-impl Tag for () {
-    fn weight(self) -> u64 {
-        0
-    }
-}
-
-impl Tag for bool {
-    fn weight(self) -> u64 {
-        u64::from(self)
-    }
-}
-
-impl Tag for u32 {
-    fn weight(self) -> u64 {
-        0
-    }
-}
+/// The tag of entries that [`IntervalSet::marked`] counts.
+pub(super) const MARKED: u32 = 1;
 
 /// One run; its last entry is its key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Run<T> {
+pub(super) struct Run {
     pub(super) first: u32,
-    pub(super) tag: T,
-}
-
-impl<T> Default for IntervalSet<T> {
-    fn default() -> Self {
-        Self { runs: BTreeMap::new(), entries: 0, weight: 0 }
-    }
+    pub(super) tag: u32,
 }
 
 /// How many entries a run has.
@@ -56,7 +28,7 @@ fn length(first: u32, last: u32) -> u64 {
     u64::from(last) - u64::from(first) + 1
 }
 
-impl<T: Tag> IntervalSet<T> {
+impl IntervalSet {
     /// How many entries are in the set.
     pub(super) fn entries(&self) -> u64 {
         self.entries
@@ -72,15 +44,15 @@ impl<T: Tag> IntervalSet<T> {
         self.entries == 0
     }
 
-    /// The sum of the weights of all entries.
+    /// How many entries have the tag [`MARKED`].
     #[inline]
-    pub(super) fn weight(&self) -> u64 {
-        self.weight
+    pub(super) fn marked(&self) -> u64 {
+        self.marked
     }
 
     /// The tag of an entry; `None` if it is not in the set.
     #[inline]
-    pub(super) fn get(&self, index: u32) -> Option<T> {
+    pub(super) fn get(&self, index: u32) -> Option<u32> {
         if self.is_empty() {
             return None;
         }
@@ -89,7 +61,7 @@ impl<T: Tag> IntervalSet<T> {
     }
 
     /// The first run with an entry at or after `from`, with its last entry.
-    pub(super) fn next(&self, from: u32) -> Option<(Run<T>, u32)> {
+    pub(super) fn next(&self, from: u32) -> Option<(Run, u32)> {
         self.runs.range(from..).next().map(|(last, run)| (*run, *last))
     }
 
@@ -118,7 +90,7 @@ impl<T: Tag> IntervalSet<T> {
             }
             let removed = length(start.max(first), last.min(end));
             self.entries -= removed;
-            self.weight -= removed * tag.weight();
+            self.marked -= if tag == MARKED { removed } else { 0 };
             if end > last {
                 run.first = last + 1;
             } else {
@@ -131,13 +103,13 @@ impl<T: Tag> IntervalSet<T> {
     }
 
     /// Puts entries in; those that are in the set already get the new tag.
-    pub(super) fn insert(&mut self, first: u32, last: u32, tag: T) {
+    pub(super) fn insert(&mut self, first: u32, last: u32, tag: u32) {
         if first > last {
             return;
         }
         self.remove(first, last);
         self.entries += length(first, last);
-        self.weight += length(first, last) * tag.weight();
+        self.marked += if tag == MARKED { length(first, last) } else { 0 };
         let (mut start, mut end) = (first, last);
         if let Some(before) = first.checked_sub(1)
             && let Some(run) = self.runs.get(&before).copied()
@@ -166,14 +138,14 @@ mod tests {
 
     const SPACE: u32 = 40;
 
-    fn same(set: &IntervalSet<bool>, plain: &[Option<bool>]) {
+    fn same(set: &IntervalSet, plain: &[Option<u32>]) {
         for (index, tag) in (0..).zip(plain) {
             assert_eq!(set.get(index), *tag, "entry {index}");
         }
         let expected = plain.iter().flatten().count() as u64;
         assert_eq!(set.entries(), expected);
         assert_eq!(set.count(0, SPACE), expected);
-        assert_eq!(set.weight(), plain.iter().filter(|tag| **tag == Some(true)).count() as u64);
+        assert_eq!(set.marked(), plain.iter().filter(|tag| **tag == Some(MARKED)).count() as u64);
         assert_eq!(set.count(3, 17), plain[3..=17].iter().flatten().count() as u64);
         // Neighbours with equal tags are one run.
         let runs = (0..plain.len()).filter(|at| plain[*at].is_some() && (*at == 0 || plain[at - 1] != plain[*at]));
@@ -185,7 +157,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_set_holds_what_a_plain_array_holds(
-            steps in prop::collection::vec((0..SPACE, 0..12u32, prop::option::of(any::<bool>())), 1..40)
+            steps in prop::collection::vec((0..SPACE, 0..12u32, prop::option::of(0..2u32)), 1..40)
         ) {
             let (mut set, mut plain) = (IntervalSet::default(), [None; SPACE as usize]);
             for (first, more, tag) in steps {
@@ -203,12 +175,12 @@ mod tests {
     #[test]
     fn a_set_reaches_the_last_of_all_entries() {
         let mut set = IntervalSet::default();
-        set.insert(0, u32::MAX, ());
+        set.insert(0, u32::MAX, 0);
         assert_eq!((set.entries(), set.runs()), (1 << 32, 1));
         set.remove(u32::MAX, u32::MAX);
         set.remove(0, 0);
-        assert_eq!((set.entries(), set.get(0), set.get(1), set.get(u32::MAX)), ((1 << 32) - 2, None, Some(()), None));
-        set.insert(u32::MAX, u32::MAX, ());
+        assert_eq!((set.entries(), set.get(0), set.get(1), set.get(u32::MAX)), ((1 << 32) - 2, None, Some(0), None));
+        set.insert(u32::MAX, u32::MAX, 0);
         assert_eq!(set.runs(), 1);
     }
 }

@@ -14,29 +14,29 @@ macro_rules! kinds {
             /// All kinds, in the order of their numbers.
             pub const ALL: &[Self] = &[$(Self::$kind,)*];
 
+            /// Name and format of each kind, by its number. A `match` over the names would be ten times the code.
+            const TEXTS: &[(&[u8], &[u8])] = &[$(($name, $format),)*];
+
+            fn texts(self) -> (&'static [u8], &'static [u8]) {
+                Self::TEXTS.get(self as usize).copied().unwrap_or_default()
+            }
+
             /// The kind with this name.
             pub(super) fn named(name: &[u8]) -> Option<Self> {
-                match name {
-                    $($name => Some(Self::$kind),)*
-                    _ => None,
-                }
+                let at = Self::TEXTS.iter().position(|(other, _)| *other == name)?;
+                Self::ALL.get(at).copied()
             }
 
             /// The event's name in QEMU's source.
             #[must_use]
             pub fn name(self) -> &'static str {
-                core::str::from_utf8(match self {
-                    $(Self::$kind => $name,)*
-                })
-                .unwrap_or_default()
+                core::str::from_utf8(self.texts().0).unwrap_or_default()
             }
 
             /// The event's format. `%P` is a hexadecimal number of 64 bits, `%X` one of 32, `%D` and `%d` are signed
             /// decimal numbers of 64 and 32 bits, `%U` and `%u` unsigned ones, `%p` is a pointer, `%s` is text.
             pub(super) fn format(self) -> &'static [u8] {
-                match self {
-                    $(Self::$kind => $format,)*
-                }
+                self.texts().1
             }
         }
     };

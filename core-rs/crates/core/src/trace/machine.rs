@@ -9,8 +9,6 @@ mod store;
 mod tests;
 mod window;
 
-use std::collections::BTreeMap;
-
 use super::findings::{Agreement, Disagreement, First, Problem, Trouble};
 use super::hotplug::{Hotplug, Tracker};
 use super::kind::Kind;
@@ -81,7 +79,7 @@ pub struct LogMachine {
     limits: Limits,
     given: Vec<Geometry>,
     slots: Slots,
-    peaks: BTreeMap<u32, Peak>,
+    peaks: Vec<Peak>,
     serial: u32,
     tracker: Tracker,
     pending: Option<Pending>,
@@ -121,7 +119,7 @@ impl LogMachine {
             limits: Limits::NONE,
             given: given.to_vec(),
             slots: Slots::default(),
-            peaks: BTreeMap::new(),
+            peaks: Vec::new(),
             serial: 0,
             tracker: Tracker::new(),
             pending: None,
@@ -197,7 +195,7 @@ impl LogMachine {
 
     /// The peaks of the PCI host bridges, in the order of their LIOBNs.
     pub fn peaks(&self) -> impl Iterator<Item = Peak> {
-        self.peaks.values().copied()
+        self.peaks.iter().copied()
     }
 
     /// The tables that exist, in the order of their LIOBNs.
@@ -263,6 +261,7 @@ impl LogMachine {
     }
 
     /// Draws from an event what it says about the lines before it. Returns whether to stop before it.
+    #[cold]
     fn gate(&mut self, record: &Record<'_>) -> bool {
         if is_neutral(record.kind) {
             return false;
@@ -289,6 +288,7 @@ impl LogMachine {
     }
 
     /// Ends what only the end of the log ends.
+    #[cold]
     fn finish(&mut self) {
         if self.tracker.is_replaying() {
             self.end_replay(None);
@@ -310,6 +310,7 @@ impl LogMachine {
         }
     }
 
+    #[cold]
     fn apply_rare(&mut self, record: &Record<'_>) {
         match record.kind {
             Kind::NewTable => self.new_table(&record.fields),
@@ -324,6 +325,7 @@ impl LogMachine {
         }
     }
 
+    #[cold]
     fn trouble(&mut self, trouble: Trouble, liobn: u64, address: u64) {
         self.problems.push(Problem { trouble, line: self.line, liobn, address });
     }

@@ -1,9 +1,8 @@
 //! One table as far as the input tells it.
 
 use core::cell::{Ref, RefMut};
-use core::ops::ControlFlow;
 
-use super::interval::IntervalSet;
+use super::interval::{IntervalSet, MARKED};
 use crate::extent::Extent;
 use crate::tce_table::{Change, Geometry, Runs, SharedTable, TableError, TceTable, Values};
 
@@ -41,15 +40,15 @@ pub struct RebuiltTable {
     table: SharedTable,
     geometry: Geometry,
     source: GeometrySource,
-    /// Entries whose content is not known. The tag says whether they are in use all the same.
-    unknown: IntervalSet<bool>,
+    /// Entries whose content is not known; marked if they are in use all the same.
+    unknown: IntervalSet,
     /// Entries that one logged call stored whose values the log does not show, by a number of the call. An entry that
     /// becomes known later gets its place in its call from here.
-    calls: IntervalSet<u32>,
+    calls: IntervalSet,
     newest_call: u32,
     scratch: Change,
     /// Entries known by page and permission only.
-    page_only: IntervalSet<()>,
+    page_only: IntervalSet,
     /// Another party changes the table and does not log it.
     unlogged: bool,
 }
@@ -136,7 +135,7 @@ impl RebuiltTable {
     #[must_use]
     #[inline]
     pub fn in_use(&self) -> u64 {
-        u64::from(self.table().mapped()) + self.unknown.weight()
+        u64::from(self.table().mapped()) + self.unknown.marked()
     }
 
     /// How many entries are not known.
@@ -221,7 +220,7 @@ impl RebuiltTable {
         self.page_only.remove(first, last);
         self.calls.remove(first, last);
         if let Some(before) = last.checked_sub(1).filter(|before| first <= *before) {
-            self.unknown.insert(first, before, value & 3 != 0);
+            self.unknown.insert(first, before, if value & 3 == 0 { 0 } else { MARKED });
             self.newest_call = self.newest_call.wrapping_add(1);
             self.calls.insert(first, last, self.newest_call);
         }
@@ -231,7 +230,7 @@ impl RebuiltTable {
     /// Entries `first..=last` are no longer known.
     pub(super) fn forget(&mut self, first: u32, last: u32, change: &mut Change) {
         self.zero(first, last, change);
-        self.unknown.insert(first, last, false);
+        self.unknown.insert(first, last, 0);
         self.page_only.remove(first, last);
         self.calls.remove(first, last);
     }
@@ -245,13 +244,15 @@ impl RebuiltTable {
             self.forget(0, last, change);
             return;
         }
-        self.table().each_extent(0, last, Runs::Full, |first, extent| {
-            held.push((first, first + (extent.pages - 1)));
-            ControlFlow::Continue(())
-        });
+        let mut from = Some(0);
+        while let Some((first, extent)) = from.and_then(|from| self.table().next_extent(from, last, Runs::Full)) {
+            let end = first + (extent.pages - 1);
+            held.push((first, end));
+            from = end.checked_add(1);
+        }
         self.zero(0, last, change);
         for (first, last) in held {
-            self.unknown.insert(first, last, false);
+            self.unknown.insert(first, last, 0);
             self.page_only.remove(first, last);
             self.calls.remove(first, last);
         }
@@ -268,7 +269,7 @@ impl RebuiltTable {
         }
         self.unknown.remove(index, index);
         if page_only {
-            self.page_only.insert(index, index, ());
+            self.page_only.insert(index, index, 0);
         } else {
             self.page_only.remove(index, index);
         }
@@ -305,10 +306,11 @@ impl RebuiltTable {
             return;
         }
         let unmaps: &mut Vec<Extent> = &mut change.unmaps;
-        table.each_extent(first, last, Runs::Full, |_, extent| {
+        let mut from = Some(first);
+        while let Some((first, extent)) = from.and_then(|from| table.next_extent(from, last, Runs::Full)) {
             unmaps.push(extent);
-            ControlFlow::Continue(())
-        });
+            from = first.checked_add(extent.pages);
+        }
         table.clear_all();
     }
 
@@ -334,27 +336,28 @@ impl RebuiltTable {
             geometry.bus_offset == self.geometry.bus_offset && geometry.page_shift == self.geometry.page_shift;
         let old = self.table();
         if !same_place || old.stored() != old.mapped() {
-            next.unknown.insert(0, last, false);
+            next.unknown.insert(0, last, 0);
             return Ok(next);
         }
         next.unlogged = self.unlogged;
         let mut change = Change::quiet();
-        old.each_extent(0, last.min(self.geometry.entries - 1), Runs::Page, |index, _| {
-            next.table.borrow_mut().learn(index, old.get(index), true, &mut change);
-            ControlFlow::Continue(())
-        });
         let mut from = Some(0);
+        while let Some((index, _)) = from.and_then(|from| old.next_extent(from, last, Runs::Page)) {
+            next.table.borrow_mut().learn(index, old.get(index), true, &mut change);
+            from = index.checked_add(1);
+        }
+        from = Some(0);
         while let Some((run, end)) = from.and_then(|from| self.unknown.next(from)) {
             next.unknown.insert(run.first, end.min(last), run.tag);
             from = end.checked_add(1).filter(|next| *next <= last);
         }
         from = Some(0);
         while let Some((run, end)) = from.and_then(|from| self.page_only.next(from)) {
-            next.page_only.insert(run.first, end.min(last), ());
+            next.page_only.insert(run.first, end.min(last), 0);
             from = end.checked_add(1).filter(|next| *next <= last);
         }
         if unknown {
-            next.unknown.insert(self.geometry.entries, last, false);
+            next.unknown.insert(self.geometry.entries, last, 0);
         }
         drop(old);
         Ok(next)

@@ -126,7 +126,7 @@ impl LogMachine {
     fn learn(&mut self, liobn: u32, index: u32, value: u64, page_only: bool) {
         let room = value == 0 || self.has_room(1);
         let mut stored = false;
-        self.with_table(liobn, |table, change, _| {
+        self.with_table(liobn, &mut |table, change, _| {
             if room {
                 stored = table.learn(index, value, page_only, change);
             } else {
@@ -140,6 +140,7 @@ impl LogMachine {
     }
 
     /// An answer shows the page size of a table that is not known otherwise. Returns whether it was taken from it.
+    #[cold]
     fn learn_page_size(&mut self, liobn: u32, theirs: Answer) -> bool {
         let Some(table) = self.table(liobn) else { return false };
         let old = table.geometry();
@@ -156,6 +157,7 @@ impl LogMachine {
     }
 
     /// Whether the last number of a line without an end seems to be cut.
+    #[cold]
     pub(super) fn is_cut(&self, record: &Record<'_>) -> bool {
         let [first, second, third, fourth, fifth, sixth, ..] = record.fields;
         let table = |liobn: u64| u32::try_from(liobn).ok().and_then(|liobn| self.table(liobn));

@@ -77,7 +77,7 @@ impl LogMachine {
             self.trouble(Trouble::TooMuch, u64::from(liobn), ioba);
             return self.forget(liobn, found);
         }
-        self.with_table(liobn, |table, change, zeros| {
+        self.with_table(liobn, &mut |table, change, zeros| {
             zeros.resize(LIST_MAX, 0);
             let count = (found.last - found.first) as usize + 1;
             let zeros = zeros.get_mut(..count).ok_or(TableError::OutOfRange)?;
@@ -88,7 +88,7 @@ impl LogMachine {
     }
 
     fn forget(&mut self, liobn: u32, entries: Entries) {
-        self.with_table(liobn, |table, change, _| {
+        self.with_table(liobn, &mut |table, change, _| {
             table.forget(entries.first, entries.last, change);
             Ok(())
         });

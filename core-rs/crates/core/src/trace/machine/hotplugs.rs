@@ -1,7 +1,5 @@
 //! Compares what QEMU replayed at a hotplug with what the log tells of the tables.
 
-use core::ops::ControlFlow;
-
 use super::LogMachine;
 use crate::address::{Iova, IovaRange};
 use crate::tce_table::{Geometry, Runs};
@@ -20,6 +18,7 @@ impl LogMachine {
     }
 
     /// The replay to a newcomer has ended with the line before this one.
+    #[cold]
     pub(super) fn end_replay(&mut self, next: Option<&Record<'_>>) {
         let call = next.and_then(|record| self.live_call(record));
         let replayed = self.tracker.end_replay(call);
@@ -31,9 +30,10 @@ impl LogMachine {
 
     fn compare_replay(&self, liobns: &[u32], replayed: &[IovaRange]) -> Comparison {
         // The higher LIOBN hides the lower where windows overlap.
-        let mut tables: Vec<&RebuiltTable> = liobns.iter().filter_map(|liobn| self.table(*liobn)).collect();
-        tables.sort_unstable_by_key(|table| core::cmp::Reverse(table.geometry().liobn));
-        let mut told: Vec<IntervalSet<()>> = tables.iter().map(|_| IntervalSet::default()).collect();
+        let mut tables: Vec<&RebuiltTable> =
+            self.tables().filter(|table| liobns.contains(&table.geometry().liobn)).collect();
+        tables.reverse();
+        let mut told: Vec<IntervalSet> = tables.iter().map(|_| IntervalSet::default()).collect();
         let mut comparison = Comparison::default();
         for range in replayed {
             let mut at = Some(range.start().0);
@@ -46,7 +46,7 @@ impl LogMachine {
                 if let Some((table, told)) = found {
                     let table = table.table();
                     if let (Some(first), Some(last)) = (table.index_of(start), table.index_of(end)) {
-                        told.insert(first, last, ());
+                        told.insert(first, last, 0);
                     }
                 } else {
                     let pages = (end - start) / 0x1000 + 1;
@@ -63,16 +63,17 @@ impl LogMachine {
     }
 }
 
-fn compare_table(rebuilt: &RebuiltTable, told: &IntervalSet<()>, comparison: &mut Comparison) {
+fn compare_table(rebuilt: &RebuiltTable, told: &IntervalSet, comparison: &mut Comparison) {
     let table = rebuilt.table();
     let mut agreed = 0;
     let mut from = Some(0);
     while let Some((run, last)) = from.and_then(|from| told.next(from)) {
         let mut mapped = 0;
-        table.each_extent(run.first, last, Runs::Full, |_, extent| {
+        let mut at = Some(run.first);
+        while let Some((first, extent)) = at.and_then(|at| table.next_extent(at, last, Runs::Full)) {
             mapped += u64::from(extent.pages);
-            ControlFlow::Continue(())
-        });
+            at = first.checked_add(extent.pages);
+        }
         let unknown = rebuilt.unknown_in(run.first, last);
         let pages = u64::from(last - run.first) + 1;
         comparison.replayed += pages;

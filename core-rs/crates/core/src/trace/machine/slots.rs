@@ -1,7 +1,5 @@
 //! Finds what stands for a LIOBN.
 
-use std::collections::BTreeMap;
-
 use crate::tce_table::Geometry;
 use crate::trace::rebuilt::RebuiltTable;
 
@@ -42,11 +40,10 @@ impl Slot {
     }
 }
 
-/// The slots of all LIOBNs that were ever seen. A line mostly is about the LIOBN of the line before it.
+/// The slots of all LIOBNs that were ever seen, in their order. A line mostly is about the LIOBN of the line before it.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
     list: Vec<Slot>,
-    index: BTreeMap<u32, usize>,
     newest: usize,
 }
 
@@ -55,34 +52,39 @@ impl Slots {
         self.list.len()
     }
 
+    fn find(&self, liobn: u32) -> Result<usize, usize> {
+        self.list.binary_search_by_key(&liobn, |slot| slot.liobn)
+    }
+
     pub(super) fn get(&self, liobn: u32) -> Option<&Slot> {
         match self.list.get(self.newest) {
             Some(slot) if slot.liobn == liobn => Some(slot),
-            _ => self.list.get(*self.index.get(&liobn)?),
+            _ => self.list.get(self.find(liobn).ok()?),
         }
     }
 
     #[inline]
     pub(super) fn get_mut(&mut self, liobn: u32) -> Option<&mut Slot> {
         if self.list.get(self.newest).is_none_or(|slot| slot.liobn != liobn) {
-            self.newest = *self.index.get(&liobn)?;
+            self.newest = self.find(liobn).ok()?;
         }
         self.list.get_mut(self.newest)
     }
 
     /// Puts something in the place of a LIOBN.
     pub(super) fn put(&mut self, liobn: u32, place: Place) {
-        match self.get_mut(liobn) {
-            Some(slot) => slot.place = place,
-            None => {
-                self.index.insert(liobn, self.list.len());
-                self.list.push(Slot { liobn, place, counted: 0, home: None });
+        match self.find(liobn) {
+            Ok(at) => {
+                if let Some(slot) = self.list.get_mut(at) {
+                    slot.place = place;
+                }
             }
+            Err(at) => self.list.insert(at, Slot { liobn, place, counted: 0, home: None }),
         }
     }
 
     /// In the order of LIOBNs.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Slot> {
-        self.index.values().filter_map(|at| self.list.get(*at))
+        self.list.iter()
     }
 }

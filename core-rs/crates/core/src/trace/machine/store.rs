@@ -101,15 +101,17 @@ impl LogMachine {
     }
 
     /// Gives up what is known of a table where that is too much to keep.
+    #[cold]
     fn give_up(&mut self, liobn: u32) {
         self.trouble(Trouble::TooMuch, u64::from(liobn), 0);
-        self.with_table(liobn, |table, change, _| {
+        self.with_table(liobn, &mut |table, change, _| {
             table.forget(0, table.geometry().entries - 1, change);
             Ok(())
         });
     }
 
     /// Puts a table in a LIOBN's place, whatever stood there.
+    #[cold]
     pub(super) fn place(&mut self, liobn: u32, table: Result<RebuiltTable, TableError>) -> bool {
         let Ok(table) = table else {
             self.trouble(Trouble::BadGeometry, u64::from(liobn), 0);
@@ -126,6 +128,7 @@ impl LogMachine {
     }
 
     /// A new table that is empty, or all of whose entries are unknown.
+    #[cold]
     pub(super) fn place_new(
         &mut self,
         geometry: Geometry,
@@ -153,6 +156,7 @@ impl LogMachine {
     }
 
     /// A table goes. `guessed` is its geometry if only a reset was guessed.
+    #[cold]
     pub(super) fn drop_table(&mut self, liobn: u32, guessed: Option<Geometry>) {
         self.slots.put(liobn, Place::Gone { guessed });
         self.count(liobn);
@@ -166,7 +170,7 @@ impl LogMachine {
     pub(super) fn with_table(
         &mut self,
         liobn: u32,
-        act: impl FnOnce(&mut RebuiltTable, &mut Change, &mut Vec<u64>) -> Result<(), TableError>,
+        act: &mut dyn FnMut(&mut RebuiltTable, &mut Change, &mut Vec<u64>) -> Result<(), TableError>,
     ) {
         let watched = !self.watched.is_empty() && self.is_watched(owner(liobn));
         let Some(slot) = self.slots.get_mut(liobn) else { return };
@@ -192,7 +196,7 @@ impl LogMachine {
     #[inline]
     pub(super) fn store(&mut self, liobn: u32, first: u32, values: Values<'_>) {
         let room = matches!(values, Values::Same(0, _)) || self.has_room(values.count().unwrap_or(0));
-        self.with_table(liobn, |table, change, _| {
+        self.with_table(liobn, &mut |table, change, _| {
             if room && table.store(first, values, change).is_ok() {
                 return Ok(());
             }
@@ -222,7 +226,11 @@ impl LogMachine {
             return;
         }
         let owner = owner(liobn);
-        let peak = self.peaks.entry(owner).or_insert(Peak { owner, in_use: 0, peak: 0, line: 0 });
+        let at = self.peaks.partition_point(|peak| peak.owner < owner);
+        if self.peaks.get(at).is_none_or(|peak| peak.owner != owner) {
+            self.peaks.insert(at, Peak { owner, in_use: 0, peak: 0, line: 0 });
+        }
+        let Some(peak) = self.peaks.get_mut(at) else { return };
         peak.in_use = peak.in_use + in_use - before;
         if peak.in_use != 0 && peak.in_use >= peak.peak {
             peak.peak = peak.in_use;

@@ -33,7 +33,7 @@ impl LogMachine {
             self.place_new(geometry, source, false, unlogged);
             return;
         }
-        self.with_table(liobn, |table, change, _| {
+        self.with_table(liobn, &mut |table, change, _| {
             change.clear();
             if unlogged {
                 table.forget(0, table.geometry().entries - 1, change);
@@ -61,6 +61,7 @@ impl LogMachine {
     }
 
     /// Takes a pending `new_table` line for what it is if nothing else explains it.
+    #[cold]
     pub(super) fn settle(&mut self) {
         let Some(pending) = self.pending.take() else { return };
         let Pending { liobn, unlogged, region, line } = pending;
@@ -98,6 +99,7 @@ impl LogMachine {
 
     /// The machine may have been reset, or another consumer registered: all of a bridge's tables are as after a reset,
     /// but nobody says what the default window holds.
+    #[cold]
     fn reset_bridge(&mut self, owned: u32, unlogged: bool) {
         self.drop_others(owned, true);
         let (geometry, source) = self.home(owned);
@@ -224,6 +226,7 @@ impl LogMachine {
     }
 
     /// A range of bus addresses belongs to a table. Another window may hide the rest of it.
+    #[cold]
     fn region_lesson(&mut self, liobn: u32, start: u64, last: u64) {
         let Some(more) = last.checked_sub(start) else { return };
         if self.called(u64::from(liobn), start).is_none() {
@@ -238,6 +241,7 @@ impl LogMachine {
     }
 
     /// A line says where a table lies.
+    #[cold]
     fn lesson(&mut self, liobn: u32, bus_offset: u64, shift: u64, size: u64) {
         let geometry = u32::try_from(shift).ok().and_then(|shift| sized(liobn, bus_offset, shift, size));
         let Some(geometry) = geometry else {
