@@ -10,8 +10,12 @@ import { exitWith, failed, type Outcome, passed } from "./outcome.ts";
 import { ROOT } from "./repository.ts";
 import { OUTPUT } from "./wasm/modules.ts";
 
-/** In bytes of the module itself; as text it is a third larger. */
-const BUDGET = 120_000;
+/**
+ * In bytes of the module itself; as text it is a third larger. The goal behind it: loading the core adds at most 5 ms to
+ * the start of an empty Deno program. Measured on two cores, minimum of 40 starts: 53 KB add 2 ms, 289 KB add 4.7 ms,
+ * nearly all of it compiling. Neither opt-level "s" (-9 %) nor wasm-opt -O3 (-5 %) changes that by much.
+ */
+const BUDGET = 300_000;
 
 /** Fails if the module is over its budget. */
 export async function checkSize(): Promise<Outcome> {

@@ -4,7 +4,7 @@ import { fromPairs } from "./_arithmetic.ts";
 import { MemoryFollower } from "./_memory_follower.ts";
 import type { Mirror } from "./_mirror.ts";
 import { Sections } from "./_sections.ts";
-import type { AttachReport, ContainerPolicy } from "./attach_report.ts";
+import type { AttachPlan, AttachReport, ContainerPolicy } from "./attach_report.ts";
 import { countMaps } from "./count_maps.ts";
 
 /** A container's tie to one address space, from the first attach to the last detach. */
@@ -28,16 +28,17 @@ export class Attachment {
     space: AddressSpace,
     memory: AddressSpace | undefined,
     policy: ContainerPolicy,
-    counts: boolean,
+    runs: "full" | "call",
+    options: { readonly countMaps?: boolean },
     onGone: () => void,
   ) {
     this.#mirror = mirror;
     this.space = space;
     mirror.memory = memory;
     this.#policy = policy;
-    this.#counts = counts;
+    this.#counts = options.countMaps === true;
     this.#onGone = onGone;
-    this.#sections = new Sections(mirror, policy.coalesce === "call" ? "call" : "full");
+    this.#sections = new Sections(mirror, runs);
     this.#follower = new MemoryFollower(mirror);
     this.#before = mirror.driver.raw.counters();
     this.#problemsBefore = mirror.problems.total;
@@ -53,6 +54,14 @@ export class Attachment {
     return this.#sections.told;
   }
 
+  /** Throws what a plan says would be refused. */
+  check(plan: () => AttachPlan): void {
+    this.#timed(() => {
+      const { refusal } = plan();
+      if (refusal !== undefined) throw refusal;
+    });
+  }
+
   /** Begins: maps RAM, registers with IOMMUs, and replays unless somebody is going to step the replays. */
   open(deferred: boolean): void {
     this.#sections.deferred = deferred;
@@ -60,7 +69,7 @@ export class Attachment {
       this.space.addListener(this.#sections);
       this.#mirror.memory?.addListener(this.#follower);
       this.#follower.deaf = false;
-      this.#check();
+      this.#alive();
     });
   }
 
@@ -69,7 +78,7 @@ export class Attachment {
     let done = false;
     this.#timed(() => {
       done = this.#sections.step(budget);
-      this.#check();
+      this.#alive();
     });
     if (done) this.#sections.deferred = false;
     return done;
@@ -94,7 +103,8 @@ export class Attachment {
 
   /** One more device. */
   join(space: AddressSpace): AttachReport {
-    this.refuse(this.#isOpening || this.#mirror.failure !== undefined || space !== this.space ? space : undefined);
+    const refusal = this.refusal(space);
+    if (refusal !== undefined) throw refusal;
     this.devices++;
     return this.#report(true);
   }
@@ -104,16 +114,19 @@ export class Attachment {
     return --this.devices;
   }
 
-  /** Throws that there is no room for another attach. */
-  refuse(space: AddressSpace | undefined): void {
-    if (space === undefined) return;
+  /** Why a device cannot join, or be attached `"alone"`, meanwhile. */
+  refusal(space: AddressSpace, how: "joining" | "alone" = "joining"): IommuError | undefined {
     const what = `Cannot attach ${this.#mirror.info.name} to ${space.name}`;
     const { failure } = this.#mirror;
     if (failure !== undefined) {
-      throw new IommuError("container-failed", `${what}: it failed earlier`, { cause: failure });
+      return new IommuError("container-failed", `${what}: it failed earlier`, {
+        remedy: "make a new container",
+        cause: failure,
+      });
     }
-    const how = this.#isOpening ? "is being attached" : "is attached";
-    throw new IommuError("already-attached", `${what}: it ${how} to ${this.space.name}`, {
+    if (space === this.space && how === "joining" && !this.#isOpening) return undefined;
+    const state = this.#isOpening ? "is being attached" : "is attached";
+    return new IommuError("already-attached", `${what}: it ${state} to ${this.space.name}`, {
       remedy: "detach it first, or make another container",
     });
   }
@@ -132,7 +145,7 @@ export class Attachment {
     this.#mirror.memory?.removeListener(this.#follower);
   }
 
-  #check(): void {
+  #alive(): void {
     if (this.#mirror.failure !== undefined) throw this.#mirror.failure;
   }
 

@@ -31,7 +31,7 @@ export class IommuPiece {
       notify: (event) => mirror.take(event, delta),
       begin: () => mirror.begin(),
       commit: () => mirror.commit(),
-      rollback: () => mirror.rollback(range).map((lost) => this.#within(lost)),
+      rollback: () => mirror.rollback(range).flatMap((lost) => this.#inRegion(lost)),
     });
   }
 
@@ -95,6 +95,12 @@ export class IommuPiece {
     }
     this.stop();
     return pieces;
+  }
+
+  /** A stretch of the bus by the region's addresses, without what lies outside the region. */
+  #inRegion(lost: AddressRange): AddressRange[] {
+    const inside = intersect(this.#within(lost), { start: 0n, last: this.region.size - 1n });
+    return inside === undefined ? [] : [inside];
   }
 
   #within({ start, last }: AddressRange): AddressRange {

@@ -34,8 +34,11 @@ export class MemoryFollower implements MemoryListener {
         this.#map(run);
       } catch (error) {
         for (const rest of runs.slice(index)) this.#note(rest);
-        if (isToldBack) this.#mirror.giveUp(runs.map(({ range }) => range), error);
-        if (this.#mirror.failure === undefined) this.#mirror.unmapTargets(section.range);
+        // Told back, what is not mapped is missing; refused, what is mapped is too much.
+        const wrong = isToldBack ? runs.slice(index) : runs.slice(0, index);
+        if (isToldBack || this.#mirror.failure !== undefined) {
+          this.#mirror.giveUp(wrong.map(({ range }) => range), error);
+        } else this.#mirror.unmapTargets(section.range);
         throw error;
       }
     }

@@ -1,10 +1,11 @@
-import type { AddressRange, IommuErrorCode } from "@giommu/core";
+import type { AddressRange } from "@giommu/core";
 import { formatRange, hex, intersect, IommuError } from "@giommu/core";
 import type { AddressSpace } from "@giommu/memory-api";
 import type { IommuPerm, IotlbEvent, TargetSpace } from "@giommu/notifiers";
 import { IommuNotifierFlag, IommuPerm as Perm } from "@giommu/notifiers";
 import { fromPairs, joinRanges, log2 } from "./_arithmetic.ts";
 import type { Driver } from "./_driver.ts";
+import { FailureKind, failureOf, renamed } from "./_failure.ts";
 import { Problems } from "./_problems.ts";
 import { refusal, Refused } from "./_refusal.ts";
 import { targetPieces } from "./_targets.ts";
@@ -25,14 +26,13 @@ export interface GuestRun {
   readonly targetSpace?: TargetSpace;
 }
 
-/** The kinds of failure that the façade tells, and what they are called. */
-const FAILURES: readonly (readonly [IommuErrorCode, string])[] = [
-  ["container-failed", "Cannot go on"],
-  ["unmap-failed", "Cannot unmap"],
-  ["mapping-lost", "Cannot map again after a part of its mapping was removed"],
-  ["unmap-failed", "Cannot stop the device to unmap"],
-  ["rollback-failed", "Cannot put back"],
-];
+/** What one event of a change was about, and in which pages. */
+interface Touched {
+  readonly range: AddressRange;
+  readonly pageSize: bigint;
+  /** Where pages begin, modulo their size. */
+  readonly phase: bigint;
+}
 
 /**
  * Guest mappings on a host, kept in step: between the notifiers, who tell what the guest changed, and the core, which
@@ -54,7 +54,7 @@ export class Mirror {
   #undone = false;
   #undoFailed = false;
   #lost: readonly AddressRange[] = [];
-  #touched: AddressRange[] = [];
+  #touched: Touched[] = [];
 
   constructor(
     driver: Driver,
@@ -78,6 +78,14 @@ export class Mirror {
   /** Whether a change is being told. */
   get isOpen(): boolean {
     return this.#open > 0;
+  }
+
+  /** One like this, that asks another host and is in a replay for good. */
+  copy(driver: Driver, memory: AddressSpace | undefined): Mirror {
+    const copy = new Mirror(driver, this.info, this.#statics, () => {}, () => {});
+    copy.memory = memory;
+    copy.replaying = true;
+    return copy;
   }
 
   /** Takes one event in; `delta` is what bus addresses lie above region addresses. */
@@ -118,7 +126,8 @@ export class Mirror {
    * Undoes the change, all of it at the first call.
    *
    * @param range The caller's part of the bus.
-   * @returns What in it could not be put back and is mapped no more.
+   * @returns What could not be put back of what it shows: whole entries, although the bus may show parts of one in several
+   * places, and some of them may be mapped. Whoever asked makes the entries nothing and says UNMAP to all.
    */
   rollback(range: AddressRange): AddressRange[] {
     if (!this.#undone && this.#failure === undefined) {
@@ -130,20 +139,21 @@ export class Mirror {
       if (this.driver.raw.failureKind !== 0) {
         this.#undoFailed = true;
         // Whoever asked for the rollback now takes every entry of the change for nothing: what the host holds there differs.
-        const held = this.#touched.flatMap((touched) => this.#heldIn(touched));
+        const held = this.#touched.flatMap(({ range: touched }) => this.#heldIn(touched));
         this.settle(joinRanges(held));
       }
     }
+    const lost = this.#lost.filter((one) => intersect(one, range) !== undefined).flatMap((one) => this.#entries(one));
     if (this.#open > 0 && --this.#open === 0) this.#close();
     if (this.#undoFailed && this.#failure !== undefined) throw this.#failure;
-    return this.#lost.map((lost) => intersect(lost, range)).filter((lost) => lost !== undefined);
+    return lost;
   }
 
   /** Maps a run, cut at the borders of RAM. Throws if it is refused; parts of it may be mapped then. */
   map(run: GuestRun): void {
     if (this.#failure !== undefined) return;
     const { range, target, perm, pageShift, phase, targetSpace } = run;
-    if (!this.replaying) this.#touched.push(range);
+    if (!this.replaying) this.#touched.push({ range, pageSize: 1n << BigInt(pageShift), phase });
     if (targetSpace !== undefined && targetSpace !== this.memory) {
       this.problems.add(notRam(range, target, `the address space ${targetSpace.name}, which is not system memory`));
       return;
@@ -192,7 +202,7 @@ export class Mirror {
       this.#failure = renamed(this.#failure, joinRanges([...this.#failure.ranges, ...ranges]));
       return;
     }
-    this.driver.raw.fail(4, 0n, 0n);
+    this.driver.raw.fail(FailureKind.ROLLBACK, 0n, 0n);
     this.driver.blame(cause);
     this.settle(ranges);
   }
@@ -221,25 +231,19 @@ export class Mirror {
     const { raw } = this.driver;
     const kind = raw.failureKind;
     if (kind === 0 || this.#failure !== undefined) return;
-    const [code, what] = FAILURES[kind] ?? ["container-failed", "Cannot go on"];
-    const where = ranges ?? fromPairs(raw.failureRanges());
-    const cause = this.driver.failure;
-    const why = cause instanceof Error ? cause.message : String(cause ?? "the host cannot");
-    const text = where.slice(0, 3).map(formatRange).join(", ") + (where.length > 3 ? ", …" : "");
-    this.#failure = new IommuError(code, `${what} ${text}: ${why}; the container of ${this.info.name} is failed`, {
-      ranges: where,
-      remedy: "cut the device off, detach it, and attach it to a new container",
-      ...(cause !== undefined && { cause }),
-    });
+    this.#failure = failureOf(kind, ranges ?? fromPairs(raw.failureRanges()), this.driver.failure, this.info.name);
     this.#onFailure(this.#failure);
     if (this.#open === 0) this.#onClosed();
   }
 
   #apply(event: IotlbEvent, delta: bigint): void {
     const range = { start: event.iova.start + delta, last: event.iova.last + delta };
-    if (event.type !== IommuNotifierFlag.MAP) return this.#unmapEvent(range);
     const { target, perm, pageSize, targetSpace } = event;
     const phase = BigInt.asUintN(64, delta) % pageSize;
+    if (event.type !== IommuNotifierFlag.MAP) {
+      this.#touched.push({ range, pageSize, phase });
+      return this.#unmapEvent(range);
+    }
     this.map({
       range,
       target,
@@ -251,11 +255,10 @@ export class Mirror {
   }
 
   #unmapEvent(range: AddressRange): void {
-    this.#touched.push(range);
     const refused = this.unmap(range);
     if (refused === undefined) return;
     // A guest cannot be told that its UNMAP was refused.
-    this.driver.raw.fail(1, range.start, range.last);
+    this.driver.raw.fail(FailureKind.UNMAP, range.start, range.last);
     this.driver.blame(refused);
     this.settle();
     throw this.#failure;
@@ -283,6 +286,17 @@ export class Mirror {
     this.#onClosed();
   }
 
+  /** The whole entries that a part of the bus belongs to. */
+  #entries(lost: AddressRange): AddressRange[] {
+    return this.#touched.flatMap(({ range, pageSize, phase }) => {
+      const part = intersect(lost, range);
+      if (part === undefined) return [];
+      const start = part.start - ((part.start - phase) % pageSize + pageSize) % pageSize;
+      const end = part.last - ((part.last - phase) % pageSize + pageSize) % pageSize + pageSize - 1n;
+      return [{ start, last: end }];
+    });
+  }
+
   /** The parts of a range that are mapped. */
   #heldIn(range: AddressRange): AddressRange[] {
     const held: AddressRange[] = [];
@@ -292,15 +306,6 @@ export class Mirror {
     }
     return held;
   }
-}
-
-/** The same failure about other ranges. */
-function renamed(failure: IommuError, ranges: readonly AddressRange[]): IommuError {
-  return new IommuError(failure.code, failure.message, {
-    ranges,
-    ...(failure.remedy !== undefined && { remedy: failure.remedy }),
-    cause: failure.cause,
-  });
 }
 
 function notRam(range: AddressRange, target: bigint, what: string): IommuError {

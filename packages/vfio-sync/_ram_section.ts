@@ -1,6 +1,9 @@
-import { ADDRESS_MAX } from "@giommu/core";
+import { ADDRESS_MAX, formatRange, hex, IommuError } from "@giommu/core";
 import type { AddressSpace, MemorySection, RamRegion } from "@giommu/memory-api";
 import { IommuPerm } from "@giommu/notifiers";
+import { log2, lowestBit } from "./_arithmetic.ts";
+import type { Mirror } from "./_mirror.ts";
+import { MapKind } from "./_mirror.ts";
 import type { HostMapping } from "./host_iommu.ts";
 
 /** How a section of RAM is mapped. */
@@ -41,6 +44,28 @@ export function ramMapping(section: MemorySection, page: bigint, memory: Address
     },
     trimmed: length - (end - start),
   };
+}
+
+/** Maps a section of RAM; returns whether anything of it can be. Throws if it is refused. */
+export function mapRam(mirror: Mirror, section: MemorySection): boolean {
+  const { raw, backings } = mirror.driver;
+  const page = lowestBit(mirror.info.pageSizes);
+  const { mapping, trimmed } = ramMapping(section, page, mirror.memory);
+  if (trimmed > 0n) mirror.problems.add(unaligned(section, trimmed, mirror.info.name, page));
+  if (mapping === undefined) return false;
+  const { iova, gpa, perm, ram, ramOffset } = mapping;
+  const meta = perm | MapKind.RAM << 8 | log2(page) << 16;
+  mirror.request(raw.map(iova.start, iova.last, gpa, 0n, backings.number(ram, gpa - ramOffset), meta));
+  return true;
+}
+
+function unaligned({ region, range }: MemorySection, trimmed: bigint, host: string, page: bigint): IommuError {
+  return new IommuError(
+    "page-too-fine",
+    `Cannot map ${hex(trimmed)} bytes of RAM ${region.name} at ${formatRange(range)}: they are in no whole page of ` +
+      `${host}, ${hex(page)}`,
+    { range, remedy: "place RAM at multiples of the host's page size" },
+  );
 }
 
 /** Where the CPU sees a byte of RAM, if it does. */

@@ -1,17 +1,14 @@
-import type { AddressRange } from "@giommu/core";
-import { formatRange, hex, intersect, IommuError } from "@giommu/core";
+import type { IommuError } from "@giommu/core";
+import { intersect } from "@giommu/core";
 import type { IommuMemoryRegion, MemoryListener, MemorySection } from "@giommu/memory-api";
-import { lowestBit } from "./_arithmetic.ts";
 import { IommuPiece } from "./_iommu_piece.ts";
 import type { Mirror } from "./_mirror.ts";
-import { MapKind } from "./_mirror.ts";
-import { ramMapping } from "./_ram_section.ts";
+import { mapRam } from "./_ram_section.ts";
 
 /** Follows what a bus shows: maps RAM, and listens to IOMMUs. */
 export class Sections implements MemoryListener {
   readonly #mirror: Mirror;
   readonly #runs: "full" | "call";
-  readonly #page: bigint;
   #pieces: IommuPiece[] = [];
   /** Deletions that would need a hole that is not allowed: refused at the end of the transaction, nothing was done for them. */
   readonly #kept = new Map<MemorySection, IommuError>();
@@ -28,7 +25,6 @@ export class Sections implements MemoryListener {
   constructor(mirror: Mirror, runs: "full" | "call") {
     this.#mirror = mirror;
     this.#runs = runs;
-    this.#page = lowestBit(mirror.info.pageSizes);
   }
 
   /** The IOMMU pieces that are listened to. */
@@ -53,7 +49,7 @@ export class Sections implements MemoryListener {
     const isToldBack = this.#gone.delete(section);
     try {
       if (!isToldBack) { for (const error of this.#kept.values()) throw error; }
-      if (section.region.kind === "ram") this.#addRam(section);
+      if (section.region.kind === "ram") this.#ram += mapRam(this.#mirror, section) ? 1 : 0;
       else if (section.region.kind === "iommu") this.#addIommu(section, section.region);
     } catch (error) {
       if (isToldBack) this.#mirror.giveUp([section.range], error);
@@ -92,18 +88,6 @@ export class Sections implements MemoryListener {
     this.#kept.clear();
   }
 
-  #addRam(section: MemorySection): void {
-    const { mapping, trimmed } = ramMapping(section, this.#page, this.#mirror.memory);
-    if (trimmed > 0n) this.#mirror.problems.add(this.#unaligned(section, trimmed));
-    if (mapping === undefined) return;
-    const { iova, gpa, perm, ram, ramOffset } = mapping;
-    const { raw, backings } = this.#mirror.driver;
-    const shift = this.#page.toString(2).length - 1;
-    const meta = perm | MapKind.RAM << 8 | shift << 16;
-    this.#mirror.request(raw.map(iova.start, iova.last, gpa, 0n, backings.number(ram, gpa - ramOffset), meta));
-    this.#ram++;
-  }
-
   #addIommu(section: MemorySection, region: IommuMemoryRegion): void {
     const { range } = section;
     const piece = new IommuPiece(this.#mirror, region, range, range.start - section.offsetWithinRegion, this.#runs);
@@ -139,16 +123,6 @@ export class Sections implements MemoryListener {
       piece.region === region && piece.delta === delta && intersect(piece.range, range) !== undefined
         ? piece.without(range)
         : [piece]
-    );
-  }
-
-  #unaligned({ region, range }: MemorySection, trimmed: bigint): IommuError {
-    const whole: AddressRange = range;
-    return new IommuError(
-      "page-too-fine",
-      `Cannot map ${hex(trimmed)} bytes of RAM ${region.name} at ${formatRange(whole)}: they are in no whole page of ` +
-        `${this.#mirror.info.name}, ${hex(this.#page)}`,
-      { range: whole, remedy: "place RAM at multiples of the host's page size" },
     );
   }
 }

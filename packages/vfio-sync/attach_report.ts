@@ -1,3 +1,4 @@
+import type { IommuError } from "@giommu/core";
 import type { MapCounts } from "./count_maps.ts";
 
 /** How neighbouring guest pages share host mappings; see `VfioContainerOptions.coalesce`. */
@@ -16,6 +17,24 @@ export interface ContainerPolicy {
    * with the device stopped (`"quiesced"`). `"none"`: the host splits, there are no holes.
    */
   readonly holes: "none" | "forbidden" | "allowed" | "quiesced";
+}
+
+/** What an attach would do; see `VfioContainer.plan`. */
+export interface AttachPlan {
+  /** Pages of guest IOMMUs that would be replayed, in the entries' own size. */
+  readonly pages: bigint;
+  /** Runs that they would come in. */
+  readonly extents: number;
+  /** Sections of RAM that would be mapped whole. */
+  readonly ramSections: number;
+  /** MAP calls that the host would get. */
+  readonly hostMaps: number;
+  /** Bytes that they would map, and a real host would pin; what is mapped twice counts twice. */
+  readonly bytes: bigint;
+  /** Why it would be refused, if it would: the first reason. The counts are those up to there. */
+  readonly refusal?: IommuError;
+  /** What would not be mapped and refuses nothing, at most 100. */
+  readonly problems: readonly IommuError[];
 }
 
 /** What an attach did. */

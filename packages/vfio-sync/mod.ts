@@ -9,9 +9,10 @@
  * @module
  */
 
-export * from "./attach_report.ts";
+export type * from "./attach_report.ts";
 export { AttachStepper } from "./attach_stepper.ts";
 export type { AttachProgress } from "./attach_stepper.ts";
+export type * from "./container_options.ts";
 export * from "./count_maps.ts";
 export * from "./host_error.ts";
 export type * from "./host_iommu.ts";

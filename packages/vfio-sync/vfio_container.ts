@@ -1,76 +1,17 @@
 import type { AddressRange } from "@giommu/core";
 import { checkRange, IommuError } from "@giommu/core";
-import { RawContainer } from "@giommu/core/wasm";
+import type { RawContainer } from "@giommu/core/wasm";
 import type { AddressSpace } from "@giommu/memory-api";
 import { Attachment } from "./_attachment.ts";
 import { Driver } from "./_driver.ts";
 import { Mirror } from "./_mirror.ts";
-import { HOLES_REMEDY } from "./_refusal.ts";
-import type { AttachReport, CoalescePolicy, ContainerPolicy } from "./attach_report.ts";
+import { newRaw, policyOf, runsOf } from "./_policy.ts";
+import { planAttach } from "./_plan.ts";
+import type { AttachPlan, AttachReport, ContainerPolicy } from "./attach_report.ts";
 import type { AttachStepper } from "./attach_stepper.ts";
 import { stepperOf } from "./attach_stepper.ts";
+import type { AttachOptions, ContainerCounters, VfioContainerOptions } from "./container_options.ts";
 import type { HostIommu, HostMapping } from "./host_iommu.ts";
-
-/** How a {@linkcode VfioContainer} is made. */
-export interface VfioContainerOptions {
-  /** Where its mappings go. Borrowed; nobody else may map there. */
-  readonly host: HostIommu;
-  /**
-   * How neighbouring guest pages share host mappings.
-   *
-   * - `"auto"` (default): `"full"` where the host splits atomically, else `"none"`.
-   * - `"none"`: one host mapping per guest IOMMU page. Always safe.
-   * - `"call"`: one per run that one guest call stored.
-   * - `"full"`: one per maximal run.
-   * - `"static"`: as `"auto"`, and the windows in `staticWindows` as `"full"`.
-   *
-   * `"call"` and `"full"` on a host that does not split need `quiesce` or `allowDmaHoles`: a guest that unmaps a part of
-   * a mapping then makes all of it go for a moment.
-   */
-  readonly coalesce?: CoalescePolicy;
-  /** With `"static"`: bus addresses of which the guest never unmaps a part while a device runs. */
-  readonly staticWindows?: readonly AddressRange[];
-  /**
-   * System memory, in which the targets of IOMMU entries lie: RAM is mapped, all else is reported in `problems`. The
-   * attached space's own `memory` unless given; if it has none, every target is RAM.
-   */
-  readonly memory?: AddressSpace;
-  /** Whether live neighbours may be without their translation for a moment, where the host cannot split. Each page is counted. */
-  readonly allowDmaHoles?: boolean;
-  /** Stops the device before such a moment; returns what lets it go on. To throw says that it does not stop. */
-  quiesce?(): void | (() => void);
-  /**
-   * The container failed: the host may hold what the guest removed. Cuts the device off (bus mastering, power, or
-   * `detach`, which unmaps what it can).
-   */
-  cutOff?(error: IommuError): void;
-}
-
-/** How one attach is done. */
-export interface AttachOptions {
-  /** Whether the report tells how many mappings each policy would need, which takes two more walks; false unless given. */
-  readonly countMaps?: boolean;
-}
-
-/** What a container did since it was made. Undoing counts as well: each call is one that the host saw. */
-export interface ContainerCounters {
-  /** MAP calls that the host took. */
-  readonly maps: number;
-  /** UNMAP calls that the host took. */
-  readonly unmaps: number;
-  /** Calls that it refused. */
-  readonly failedCalls: number;
-  /** Mappings that went as a whole although only a part had to. */
-  readonly holes: number;
-  /** Guest pages that were without translation meanwhile, while a device may have used them. */
-  readonly exposedPages: number;
-  /** Times that the device was stopped for that. */
-  readonly quiesced: number;
-  /** Guest pages that were mapped read-write because the host has no write-only. */
-  readonly widenedPages: number;
-  /** What could not be mapped and refused nothing. */
-  readonly problems: number;
-}
 
 /**
  * One host address space that mirrors what devices on a guest's bus reach.
@@ -215,9 +156,38 @@ export class VfioContainer implements Disposable {
   }
 
   /**
+   * Tries out whether an attach would be refused by what is known of the host, and what it would take. The host is asked nothing,
+   * and nothing is changed.
+   *
+   * @param space What the device would see.
+   * @returns What would be done, and the refusal if there is one.
+   * @throws {IommuError} `"disposed"`.
+   *
+   * @example
+   * ```ts
+   * import { AddressSpace, MemoryRegion, RamRegion } from "@giommu/memory-api";
+   * import { SimulatedHost, VfioContainer } from "@giommu/vfio-sync";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const root = new MemoryRegion({ name: "bus", size: 2n ** 64n });
+   * root.addSubregion(2n ** 59n, new RamRegion({ name: "ram", size: 0x10000n }));
+   * using bus = new AddressSpace("bus", root);
+   * using container = new VfioContainer({ host: new SimulatedHost({ rules: "type1" }) });
+   * assertEquals(container.plan(bus).refusal?.code, "iova-out-of-range");
+   * ```
+   */
+  plan(space: AddressSpace): AttachPlan {
+    this.#live("plan with");
+    const refusal = this.#attachment?.refusal(space) ?? this.#refusal(space);
+    if (refusal === undefined && this.#attachment === undefined) return this.#plan(space);
+    const nothing = { pages: 0n, extents: 0, ramSections: 0, hostMaps: 0, bytes: 0n, problems: [] };
+    return refusal === undefined ? nothing : { ...nothing, refusal };
+  }
+
+  /**
    * Attaches a device: mirrors what an address space shows, now and from now on.
    *
-   * A second attach to the same space is one more device that shares the mappings; nothing is replayed.
+   * What the limits of the host forbid is found before its first call, by a {@linkcode plan}. A second attach to the same space is one more device that shares the mappings; nothing is replayed.
    *
    * @param space What the device sees.
    * @param options What to report.
@@ -232,6 +202,7 @@ export class VfioContainer implements Disposable {
     const attachment = this.#attachment;
     if (attachment !== undefined) return attachment.join(space);
     const mine = this.#newAttachment(space, options);
+    mine.check(() => this.#plan(space));
     mine.open(false);
     return mine.finish();
   }
@@ -267,7 +238,8 @@ export class VfioContainer implements Disposable {
    */
   attachSteps(space: AddressSpace, options: AttachOptions = {}): AttachStepper {
     this.#live("attach");
-    this.#attachment?.refuse(space);
+    const refusal = this.#attachment?.refusal(space, "alone");
+    if (refusal !== undefined) throw refusal;
     const attachment = this.#newAttachment(space, options);
     attachment.open(true);
     return stepperOf(attachment);
@@ -308,19 +280,24 @@ export class VfioContainer implements Disposable {
     this.dispose();
   }
 
+  /** Why nothing can be attached any more. */
+  #refusal(space: AddressSpace): IommuError | undefined {
+    return this.failed && new IommuError(
+      "container-failed",
+      `Cannot attach ${this.host.info.name} to ${space.name}: it failed earlier`,
+      { remedy: "make a new container", cause: this.failed },
+    );
+  }
+
+  #plan(space: AddressSpace): AttachPlan {
+    return planAttach(this.#mirror, space, this.#options.memory ?? space.memory, runsOf(this.policy));
+  }
+
   #newAttachment(space: AddressSpace, options: AttachOptions): Attachment {
-    if (this.failed !== undefined) {
-      throw new IommuError(
-        "container-failed",
-        `Cannot attach ${this.host.info.name} to ${space.name}: it failed earlier`,
-        {
-          remedy: "make a new container",
-          cause: this.failed,
-        },
-      );
-    }
+    const refusal = this.#refusal(space);
+    if (refusal !== undefined) throw refusal;
     const memory = this.#options.memory ?? space.memory;
-    const attachment = new Attachment(this.#mirror, space, memory, this.policy, options.countMaps === true, () => {
+    const attachment = new Attachment(this.#mirror, space, memory, this.policy, runsOf(this.policy), options, () => {
       if (this.#attachment === attachment) this.#attachment = undefined;
     });
     this.#attachment = attachment;
@@ -362,47 +339,4 @@ export class VfioContainer implements Disposable {
     }
     return this.#raw;
   }
-}
-
-const POLICIES: readonly string[] = ["auto", "none", "call", "static", "full"];
-
-function policyOf({ host, coalesce = "auto", allowDmaHoles, quiesce }: VfioContainerOptions): ContainerPolicy {
-  const { split, name } = host.info;
-  if (!POLICIES.includes(coalesce)) {
-    throw new RangeError(`Cannot make a container: coalesce is ${String(coalesce)}, expected ${POLICIES.join(", ")}`);
-  }
-  const auto = split === "atomic" ? "full" : "none";
-  const resolved = coalesce === "auto" || coalesce === "static" ? auto : coalesce;
-  const holes = split === "atomic"
-    ? "none"
-    : quiesce !== undefined
-    ? "quiesced"
-    : allowDmaHoles === true
-    ? "allowed"
-    : "forbidden";
-  if (holes === "forbidden" && resolved !== "none") {
-    throw new IommuError(
-      "dma-holes-not-allowed",
-      `Cannot coalesce mappings (${coalesce}) on ${name}: it cannot unmap a part of one without taking all of it away`,
-      { remedy: `leave coalesce at "auto"; or ${HOLES_REMEDY}` },
-    );
-  }
-  return Object.freeze({ asked: coalesce, coalesce: resolved, split, holes });
-}
-
-function newRaw({ info }: HostIommu, policy: ContainerPolicy): RawContainer {
-  if (
-    typeof info.pageSizes !== "bigint" || BigInt.asUintN(64, info.pageSizes) !== info.pageSizes || info.pageSizes === 0n
-  ) {
-    throw new RangeError(`Cannot make a container: the page sizes of ${info.name} are ${String(info.pageSizes)}`);
-  }
-  const ranges = new BigUint64Array(info.iovaRanges.length * 2);
-  for (const [i, range] of info.iovaRanges.entries()) {
-    const { start, last } = checkRange("iovaRanges", range);
-    ranges.set([start, last], i * 2);
-  }
-  const features = (info.split === "atomic" ? 1 : 0) | (info.unmapWide ? 2 : 0) | (info.writeOnly ? 4 : 0);
-  const coalesce = { none: 0, call: 1, full: 2 }[policy.coalesce];
-  const holes = { none: 0, forbidden: 0, allowed: 1, quiesced: 2 }[policy.holes];
-  return new RawContainer(info.pageSizes, ranges, info.maxMappings, features, coalesce, holes);
 }

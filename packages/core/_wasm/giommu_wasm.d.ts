@@ -45,6 +45,10 @@ export class RawContainer {
      */
     failureRanges(): BigUint64Array;
     /**
+     * A copy that goes its own way, to try out what would happen.
+     */
+    fork(): RawContainer;
+    /**
      * What the last rollback lost: pairs of first and last address.
      */
     lost(): BigUint64Array;

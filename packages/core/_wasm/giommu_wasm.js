@@ -17,6 +17,12 @@ export const memory = wasm.memory;
  * A container. JavaScript owns it.
  */
 export class RawContainer {
+    static __wrap(ptr) {
+        const obj = Object.create(RawContainer.prototype);
+        obj.__wbg_ptr = ptr;
+        RawContainerFinalization.register(obj, obj.__wbg_ptr, obj);
+        return obj;
+    }
     __destroy_into_raw() {
         const ptr = this.__wbg_ptr;
         this.__wbg_ptr = 0;
@@ -107,6 +113,14 @@ export class RawContainer {
         var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
         wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
         return v1;
+    }
+    /**
+     * A copy that goes its own way, to try out what would happen.
+     * @returns {RawContainer}
+     */
+    fork() {
+        const ret = wasm.rawcontainer_fork(this.__wbg_ptr);
+        return RawContainer.__wrap(ret);
     }
     /**
      * What the last rollback lost: pairs of first and last address.

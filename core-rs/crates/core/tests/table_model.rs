@@ -281,12 +281,29 @@ fn index() -> impl Strategy<Value = u32> + Clone {
     (edge, -6i32..6).prop_map(|(edge, near)| edge.saturating_add_signed(near))
 }
 
+/// Indexes in a small table: few, so that calls meet, and some at the edges of words.
+fn small_index() -> impl Strategy<Value = u32> + Clone {
+    prop_oneof![2 => 0u32..2600, 2 => 500u32..530, 2 => (0u32..41).prop_map(|word| word * 64)]
+}
+
+/// The value for an entry that maps it to where its neighbours are mapped to as well.
+fn identity(index: u32, perm: u64) -> u64 {
+    u64::from(index & 0xffff) << 12 | perm
+}
+
 fn op(index: impl Strategy<Value = u32> + Clone) -> impl Strategy<Value = Op> {
+    let length = prop_oneof![2 => 1usize..100, 1 => prop::sample::select(vec![64usize, 128, 448, 512])];
     prop_oneof![
-        4 => (index.clone(), value()).prop_map(|(index, value)| Op::Put(index, value)),
-        3 => (index.clone(), list()).prop_map(|(index, list)| Op::List(index, list)),
+        2 => (index.clone(), value()).prop_map(|(index, value)| Op::Put(index, value)),
+        3 => (index.clone(), 2u64..4).prop_map(|(index, perm)| Op::Put(index, identity(index, perm))),
+        2 => (index.clone(), list()).prop_map(|(index, list)| Op::List(index, list)),
+        3 => (index.clone(), length).prop_map(|(index, length)| {
+            Op::List(index, (index..).take(length).map(|index| identity(index, 3)).collect())
+        }),
         3 => (index.clone(), 1u32..1400, value()).prop_map(|(index, count, value)| Op::Stuff(index, count, value)),
-        2 => (index, value(), any::<bool>()).prop_map(|(index, value, start)| Op::Learn(index, value, start)),
+        1 => (index.clone(), 500u32..5000).prop_map(|(index, count)| Op::Stuff(index, count, 0)),
+        1 => (index.clone(), value(), any::<bool>()).prop_map(|(index, value, start)| Op::Learn(index, value, start)),
+        1 => (index, any::<bool>()).prop_map(|(index, start)| Op::Learn(index, identity(index, 3), start)),
     ]
 }
 
@@ -298,7 +315,7 @@ proptest! {
         entries in prop::sample::select(vec![1u32, 5, 63, 64, 511, 512, 513, 1024, 1500, 2600]),
         page_shift in prop::sample::select(vec![12u8, 16, 21, 45]),
         ops in prop::collection::vec(
-            (prop_oneof![40 => op(0u32..2600), 1 => Just(Op::ClearAll)], any::<bool>(), any::<(u32, u32)>()),
+            (prop_oneof![40 => op(small_index()), 1 => Just(Op::ClearAll)], any::<bool>(), any::<(u32, u32)>()),
             1..25,
         ),
     ) {
@@ -334,4 +351,33 @@ fn the_largest_table_works_at_its_last_entry() {
         (Op::Put(last, 0), false, (0, last)),
     ];
     run(Geometry { liobn: 1, bus_offset: Iova(0), page_shift: 12, entries }, &ops);
+}
+
+fn run_small(ops: &[(Op, bool)]) {
+    let ops: Vec<_> = ops.iter().map(|(op, undone)| (op.clone(), *undone, (0, 2047))).collect();
+    run(Geometry { liobn: 1, bus_offset: Iova(0), page_shift: 12, entries: 2048 }, &ops);
+}
+
+#[test]
+fn clearing_a_leaf_before_an_absent_one_and_its_undo_move_the_end_of_a_run() {
+    let put = (Op::Put(1023, identity(1023, 3)), false);
+    run_small(&[put.clone(), (Op::Stuff(512, 1024, 0), true), (Op::Stuff(512, 1024, 0), false)]);
+    run_small(&[put.clone(), (Op::Stuff(600, 1024, 0), true), (Op::Stuff(600, 1024, 0), false)]);
+    run_small(&[put, (Op::Stuff(512, 512, 0), true), (Op::Stuff(512, 512, 0), false)]);
+}
+
+#[test]
+fn undo_puts_back_that_a_call_began_right_after_the_write() {
+    let list = |from: u32, to: u32, perm| Op::List(from, (from..to).map(|index| identity(index, perm)).collect());
+    for end in [63, 64, 65, 511, 512, 513] {
+        let before = [(list(0, 700, 3), false), (Op::Put(end, identity(end, 3)), false)];
+        for write in
+            [list(end - 20, end, 1), Op::Put(end - 1, 0), Op::Stuff(end - 20, 20, 0), Op::Stuff(end - 20, 20, 3)]
+        {
+            run_small(&[before[0].clone(), before[1].clone(), (write, true)]);
+        }
+        // The same where no call began there.
+        run_small(&[(list(0, 700, 3), false), (list(end - 20, end, 1), true)]);
+        run_small(&[(list(0, 700, 3), false), (Op::Put(end - 1, 0), true)]);
+    }
 }

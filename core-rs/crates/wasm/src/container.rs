@@ -177,6 +177,11 @@ impl RawContainer {
         })
     }
 
+    /// A copy that goes its own way, to try out what would happen.
+    pub fn fork(&self) -> RawContainer {
+        Self { inner: self.inner.clone(), refusal: None, taken: Vec::new(), records: Vec::new() }
+    }
+
     /// Queues the MAP of a run. `meta`: bits 0-7 permission, 8-15 kind (0 RAM, 1 IOMMU, 2 static), 16-23 page
     /// shift, 24 read-only memory.
     /// Returns 0, or the number of a refusal.

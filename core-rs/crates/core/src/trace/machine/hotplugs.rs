@@ -28,41 +28,72 @@ impl LogMachine {
         self.stops.hotplug = true;
     }
 
+    #[inline(never)]
     fn compare_replay(&self, liobns: &[u32], replayed: &[IovaRange]) -> Comparison {
-        // The higher LIOBN hides the lower where windows overlap.
-        let mut tables: Vec<&RebuiltTable> =
-            self.tables().filter(|table| liobns.contains(&table.geometry().liobn)).collect();
-        tables.reverse();
-        let mut told: Vec<IntervalSet> = tables.iter().map(|_| IntervalSet::default()).collect();
+        let mut told = Vec::new();
+        for table in self.tables() {
+            if liobns.contains(&table.geometry().liobn) {
+                told.push(Told { table, entries: IntervalSet::default() });
+            }
+        }
         let mut comparison = Comparison::default();
         for range in replayed {
             let mut at = Some(range.start().0);
             while let Some(start) = at.filter(|start| *start <= range.last().0) {
-                let found = tables
-                    .iter()
-                    .zip(&mut told)
-                    .find(|(table, _)| window(&table.geometry()).is_some_and(|window| window.contains(Iova(start))));
-                let end = next_edge(&tables, start).min(range.last().0);
-                if let Some((table, told)) = found {
-                    let table = table.table();
-                    if let (Some(first), Some(last)) = (table.index_of(start), table.index_of(end)) {
-                        told.insert(first, last, 0);
-                    }
+                let (found, last) = table_at(&mut told, start);
+                let last = last.min(range.last().0);
+                if let Some(told) = found {
+                    told.insert(start, last);
                 } else {
-                    let pages = (end - start) / 0x1000 + 1;
+                    let pages = (last - start) / 0x1000 + 1;
                     comparison.replayed += pages;
                     comparison.missing += pages;
                 }
-                at = end.checked_add(1);
+                at = last.checked_add(1);
             }
         }
-        for (table, told) in tables.iter().zip(&told) {
-            compare_table(table, told, &mut comparison);
+        for one in &told {
+            compare_table(one.table, &one.entries, &mut comparison);
         }
         comparison
     }
 }
 
+/// The entries of a table that QEMU told the newcomer of.
+struct Told<'a> {
+    table: &'a RebuiltTable,
+    entries: IntervalSet,
+}
+
+impl Told<'_> {
+    fn insert(&mut self, start: u64, last: u64) {
+        let table = self.table.table();
+        if let (Some(first), Some(last)) = (table.index_of(start), table.index_of(last)) {
+            self.entries.insert(first, last, 0);
+        }
+    }
+}
+
+/// The table that answers at an address, and the last address from there on where the same one or none does.
+///
+/// The higher LIOBN hides the lower where windows overlap.
+#[inline(never)]
+fn table_at<'a, 'b>(told: &'b mut [Told<'a>], start: u64) -> (Option<&'b mut Told<'a>>, u64) {
+    let mut found = None;
+    let mut edge = u64::MAX;
+    for one in told.iter_mut() {
+        let Some(window) = window(&one.table.geometry()) else { continue };
+        if window.contains(Iova(start)) {
+            found = Some(one);
+            edge = edge.min(window.last().0);
+        } else if window.start().0 > start {
+            edge = edge.min(window.start().0 - 1);
+        }
+    }
+    (found, edge)
+}
+
+#[inline(never)]
 fn compare_table(rebuilt: &RebuiltTable, told: &IntervalSet, comparison: &mut Comparison) {
     let table = rebuilt.table();
     let mut agreed = 0;
@@ -88,13 +119,4 @@ fn compare_table(rebuilt: &RebuiltTable, told: &IntervalSet, comparison: &mut Co
 
 fn window(geometry: &Geometry) -> Option<IovaRange> {
     IovaRange::from_length(geometry.bus_offset, geometry.size_minus_1().ok()?)
-}
-
-/// The last address from `start` on for which the same table answers.
-fn next_edge(tables: &[&RebuiltTable], start: u64) -> u64 {
-    let edges = tables.iter().filter_map(|table| window(&table.geometry())).flat_map(|window| {
-        let before = window.start().0.checked_sub(1);
-        [before, Some(window.last().0)]
-    });
-    edges.flatten().filter(|edge| *edge >= start).min().unwrap_or(u64::MAX)
 }

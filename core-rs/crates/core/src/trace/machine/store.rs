@@ -22,6 +22,9 @@ pub struct Peak {
     pub line: u64,
 }
 
+/// Something that is done to a table: it gets a place for what that changes, and one for zeros.
+pub(super) type Act<'a> = dyn FnMut(&mut RebuiltTable, &mut Change, &mut Vec<u64>) -> Result<(), TableError> + 'a;
+
 /// How many single stores go by between two looks at the memory that tables take.
 const STORES: u32 = 4096;
 
@@ -167,11 +170,7 @@ impl LogMachine {
     ///
     /// What cannot be stored is reported; the callee says which entries are unknown then by [`RebuiltTable::forget`].
     #[inline]
-    pub(super) fn with_table(
-        &mut self,
-        liobn: u32,
-        act: &mut dyn FnMut(&mut RebuiltTable, &mut Change, &mut Vec<u64>) -> Result<(), TableError>,
-    ) {
+    pub(super) fn with_table(&mut self, liobn: u32, act: &mut Act<'_>) {
         let watched = !self.watched.is_empty() && self.is_watched(owner(liobn));
         let Some(slot) = self.slots.get_mut(liobn) else { return };
         let counted = slot.counted;
