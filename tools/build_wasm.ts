@@ -10,7 +10,7 @@
 
 import { ROOT } from "./repository.ts";
 import { modules, OUTPUT } from "./wasm/modules.ts";
-import { pack } from "./wasm/pack.ts";
+import { BuildFailed, pack } from "./wasm/pack.ts";
 import { type BuildRecord, inputHashes, outputHashes, RECORD } from "./wasm/record.ts";
 import { findToolchain, NoToolchain, type Toolchain } from "./wasm/toolchain.ts";
 
@@ -36,7 +36,7 @@ if (import.meta.main) {
     await buildInto(await findToolchain());
     console.log(`Built ${OUTPUT}`);
   } catch (error) {
-    if (!(error instanceof NoToolchain)) throw error;
+    if (!(error instanceof NoToolchain || error instanceof BuildFailed)) throw error;
     console.error(error.message);
     Deno.exit(1);
   }

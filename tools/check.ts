@@ -30,7 +30,7 @@ function parts(args: readonly string[]): Part[] {
   const all: Part[] = [
     { name: "deno fmt", run: () => ofDeno("fmt", "--check") },
     { name: "deno lint", run: () => ofDeno("lint") },
-    { name: "cargo fmt", run: () => ofCargo("fmt", "--all", "--", "--check") },
+    { name: "cargo fmt", run: () => ofCargo("fmt", "--all", "--", "--check", "--color", "never") },
     { name: "layers", run: checkLayers },
     { name: "artifact", run: checkRecord },
     { name: "artifact size", run: checkSize },

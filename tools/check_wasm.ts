@@ -11,6 +11,7 @@ import { buildInto } from "./build_wasm.ts";
 import { exitWith, failed, type Outcome, passed, skipped } from "./outcome.ts";
 import { filesBelow, ROOT } from "./repository.ts";
 import { deno } from "./spawn.ts";
+import { BuildFailed } from "./wasm/pack.ts";
 import { differences, inputHashes, outputHashes, readRecord, RECORD } from "./wasm/record.ts";
 import { findToolchain, NoToolchain, type Toolchain } from "./wasm/toolchain.ts";
 
@@ -50,6 +51,9 @@ export async function checkRebuild(): Promise<Outcome> {
     const found = differences(record.outputs, await outputHashes(copy));
     if (found.length === 0) return passed("the same bytes, built with the recorded toolchain");
     return failed(["A build with the recorded toolchain gives other bytes than those committed:", ...found].join("\n"));
+  } catch (error) {
+    if (error instanceof BuildFailed) return failed(error.message);
+    throw error;
   } finally {
     Deno.removeSync(copy, { recursive: true });
   }

@@ -136,7 +136,7 @@ export function renderReplay(
     const holes = after.holes === 0 ? "" : style.bad(`, ${counted(after.holes, "hole")}`);
     text += line(
       "Then",
-      `${counted(after.events, "change")}: ${counted(after.hostMaps, "host map")}, `,
+      `${counted(after.events, "log event")}: ${counted(after.hostMaps, "host map")}, `,
       `${counted(after.hostUnmaps, "host unmap")}${holes}`,
     );
   }

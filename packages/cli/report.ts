@@ -91,7 +91,7 @@ export interface ReplayReport {
   };
   /** What came after it, up to the unplug or the end. */
   readonly after: {
-    /** Changes that the container was told. */
+    /** Events of the log, up to the unplug. */
     readonly events: number;
     /** Host maps made. */
     readonly hostMaps: number;

@@ -1,9 +1,9 @@
 import { IommuError } from "@giommu/core";
 import { memory, RawLogReader } from "@giommu/core/wasm";
 import { put } from "./_feed.ts";
-import { type FieldKind, FIELDS } from "./_fields.ts";
+import { shapes } from "./_shapes.ts";
 import { type InputSource, openInput, TraceInput } from "./input.ts";
-import type { QemuEventName, QemuRecord } from "./record.ts";
+import type { QemuRecord } from "./record.ts";
 
 /** What a reader has read so far. */
 export interface LogCounts {
@@ -24,26 +24,9 @@ export function countsOf(counts: BigUint64Array): LogCounts {
 }
 
 /** Layout of the core's records: see `EventRecord` in core-rs/crates/wasm/src/trace/reader.rs. */
-const RECORD = { size: 104, time: 8, kind: 16, thread: 20, text: 24, textLength: 28, fields: 32 } as const;
+const RECORD = { size: 96, time: 8, kind: 16, thread: 20, text: 24, textLength: 28, fields: 32 } as const;
 const NO_TIME = 0xffff_ffff_ffff_ffffn;
 const NO_THREAD = 0xffff_ffff;
-
-interface Shape {
-  readonly event: QemuEventName;
-  readonly fields: readonly (readonly [name: string, kind: FieldKind])[];
-}
-
-/** The kinds of events by the core's numbers; made on first use. */
-let shapes: readonly Shape[] | undefined;
-
-function readShapes(): readonly Shape[] {
-  const list: Shape[] = [];
-  for (let name = RawLogReader.kindName(0); name !== undefined; name = RawLogReader.kindName(list.length)) {
-    const event = name as QemuEventName;
-    list.push({ event, fields: Object.entries(FIELDS[event]) as [string, FieldKind][] });
-  }
-  return list;
-}
 
 /**
  * Reads the events of a QEMU log from bytes that come in pieces, in constant memory.
@@ -122,8 +105,7 @@ function records(pointer: number, count: number): QemuRecord[] {
 const decoder = new TextDecoder();
 
 function record(view: DataView<ArrayBuffer>, at: number): QemuRecord {
-  shapes ??= readShapes();
-  const shape = shapes[view.getUint32(at + RECORD.kind, true)];
+  const shape = shapes()[view.getUint32(at + RECORD.kind, true)];
   if (shape === undefined) throw new Error("the core knows a kind of event that this package does not");
   const time = view.getBigUint64(at + RECORD.time, true);
   const thread = view.getUint32(at + RECORD.thread, true);
@@ -176,13 +158,13 @@ export async function* readQemuLog(
   source: InputSource | TraceInput,
   reader?: QemuLogReader,
 ): AsyncGenerator<QemuRecord, void, void> {
-  using own = reader === undefined ? new QemuLogReader() : undefined;
-  const used = reader ?? own;
-  if (used === undefined) return;
-  const given = source instanceof TraceInput ? source : undefined;
-  await using opened = given === undefined ? await openInput(source as InputSource) : undefined;
-  const input = given ?? opened;
-  if (input === undefined) return;
-  for (let bytes = await input.read(); bytes !== undefined; bytes = await input.read()) yield* used.feed(bytes);
-  yield* used.feed(new Uint8Array(), true);
+  const input = source instanceof TraceInput ? source : await openInput(source);
+  const used = reader ?? new QemuLogReader();
+  try {
+    for (let bytes = await input.read(); bytes !== undefined; bytes = await input.read()) yield* used.feed(bytes);
+    yield* used.feed(new Uint8Array(), true);
+  } finally {
+    if (used !== reader) used[Symbol.dispose]();
+    if (input !== source) await input[Symbol.asyncDispose]();
+  }
 }

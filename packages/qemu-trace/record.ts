@@ -1,7 +1,7 @@
-import type { FIELDS } from "./_fields.ts";
+import type { QEMU_EVENT_FIELDS } from "./event_fields.ts";
 
 /** The name of an event in QEMU's source. */
-export type QemuEventName = keyof typeof FIELDS;
+export type QemuEventName = keyof typeof QEMU_EVENT_FIELDS;
 
 /** What a field is in a record: addresses, sizes, TCEs and LIOBNs are bigints, everything else is a number or text. */
 export interface QemuFieldTypes {
@@ -17,8 +17,8 @@ export interface QemuFieldTypes {
 
 /** The fields of one kind of event, named as in QEMU's formats where those have names. */
 export type QemuEventFields<Name extends QemuEventName> = {
-  readonly [Field in keyof typeof FIELDS[Name]]: typeof FIELDS[Name][Field] extends keyof QemuFieldTypes
-    ? QemuFieldTypes[typeof FIELDS[Name][Field]]
+  readonly [Field in keyof typeof QEMU_EVENT_FIELDS[Name]]: typeof QEMU_EVENT_FIELDS[Name][Field] extends
+    keyof QemuFieldTypes ? QemuFieldTypes[typeof QEMU_EVENT_FIELDS[Name][Field]]
     : never;
 };
 
@@ -61,3 +61,11 @@ export type QemuRecordOf<Name extends QemuEventName> =
  * ```
  */
 export type QemuRecord = { [Name in QemuEventName]: QemuRecordOf<Name> }[QemuEventName];
+
+/** An event as a {@linkcode QemuLogWriter} takes it: its line is where it is written. */
+export type QemuEvent = {
+  [Name in QemuEventName]:
+    & { readonly event: Name }
+    & Partial<Omit<QemuRecordPlace, "line">>
+    & QemuEventFields<Name>;
+}[QemuEventName];

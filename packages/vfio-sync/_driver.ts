@@ -4,7 +4,7 @@ import type { RawContainer } from "@giommu/core/wasm";
 import { IommuPerm } from "@giommu/notifiers";
 import { Backings } from "./_backings.ts";
 import { OpKind, OpView } from "./_op_view.ts";
-import { hostRefusal, refusal } from "./_refusal.ts";
+import { hostRefusal, refusal, Refused } from "./_refusal.ts";
 import type { HostIommu, HostMapping } from "./host_iommu.ts";
 
 /** Stops the device; returns what lets it go on. */
@@ -21,6 +21,7 @@ export class Driver {
   #resume: (() => void) | void = undefined;
   #refusal: { readonly range: AddressRange; readonly cause: unknown } | undefined;
   #failure: unknown;
+  #busy = false;
 
   /** Takes the raw container over: whoever owns the driver frees it. */
   constructor(raw: RawContainer, host: HostIommu, quiesce: Quiesce | undefined) {
@@ -42,12 +43,13 @@ export class Driver {
   /**
    * Makes every pending call.
    *
-   * @param lenient Whether an UNMAP may find less than was mapped: on the way out only what is left matters.
+   * @param lenient Whether an UNMAP may find more or less than was mapped: on the way out only what is left matters.
    */
   drain(lenient = false): void {
     const { raw } = this;
     const wasAlive = raw.failureKind === 0;
     this.#refusal = undefined;
+    this.#busy = true;
     try {
       for (let count = raw.pending(); count > 0; count = raw.pending()) {
         const batch = raw.batch();
@@ -69,6 +71,7 @@ export class Driver {
         }
       }
     } finally {
+      this.#busy = false;
       const resume = this.#resume;
       this.#resume = undefined;
       resume?.();
@@ -76,11 +79,16 @@ export class Driver {
     if (raw.failureKind === 0) this.#failure = undefined;
   }
 
+  /** Throws if a call is being made on the host right now: from inside it, nothing else can be asked. */
+  checkIdle(): void {
+    if (this.#busy) throw refusal(Refused.BUSY, this.raw, this.#host.info);
+  }
+
   /** Throws if the newest request was refused, by the core (`code`) or by the host. */
   check(code: number): void {
     if (code !== 0) throw refusal(code, this.raw, this.#host.info);
     if (this.#refusal !== undefined && this.raw.refused) {
-      throw hostRefusal("map", this.#refusal.range, this.#refusal.cause, this.#host.info);
+      throw hostRefusal("map", this.#refusal.range, this.#refusal.cause);
     }
   }
 
@@ -105,7 +113,7 @@ export class Driver {
       case OpKind.UNMAP: {
         const { start, last, bytes } = op;
         const unmapped = this.#host.unmap({ start, last });
-        if (unmapped === bytes || (lenient && unmapped < bytes)) return;
+        if (unmapped === bytes || lenient) return;
         throw new IommuError(
           "host-refused",
           `Cannot unmap ${

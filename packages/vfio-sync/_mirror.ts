@@ -105,6 +105,7 @@ export class Mirror {
 
   /** A change begins. Several notifiers of one container may each say so. */
   begin(): void {
+    this.driver.checkIdle();
     if (this.#open === 0 && this.#failure === undefined) {
       const code = this.driver.raw.begin();
       if (code !== 0) throw refusal(code, this.driver.raw, this.info);
@@ -151,6 +152,7 @@ export class Mirror {
 
   /** Maps a run, cut at the borders of RAM. Throws if it is refused; parts of it may be mapped then. */
   map(run: GuestRun): void {
+    this.driver.checkIdle();
     if (this.#failure !== undefined) return;
     const { range, target, perm, pageShift, phase, targetSpace } = run;
     if (!this.replaying) this.#touched.push({ range, pageSize: 1n << BigInt(pageShift), phase });
@@ -180,6 +182,7 @@ export class Mirror {
 
   /** Unmaps a range. Returns why, if that would need a hole that is not allowed; nothing was done then. */
   unmap(range: AddressRange): IommuError | undefined {
+    this.driver.checkIdle();
     const { raw } = this.driver;
     const code = raw.unmap(range.start, range.last);
     if (code === Refused.HOLES_FORBIDDEN) return refusal(code, raw, this.info);
@@ -189,6 +192,7 @@ export class Mirror {
 
   /** Unmaps every IOMMU entry whose target lies in a range of guest memory; as {@linkcode unmap}. */
   unmapTargets(range: AddressRange): IommuError | undefined {
+    this.driver.checkIdle();
     const { raw } = this.driver;
     const code = raw.unmapTargets(range.start, range.last);
     if (code === Refused.HOLES_FORBIDDEN) return refusal(code, raw, this.info);
@@ -216,6 +220,7 @@ export class Mirror {
 
   /** Unmaps everything and forgets all changes under way. What is left on the host makes the failure. */
   clear(): void {
+    this.driver.checkIdle();
     this.#open = 0;
     this.problems.rollback();
     this.driver.raw.clear();
@@ -266,12 +271,13 @@ export class Mirror {
 
   /** An UNMAP that the core accepted must be done by the host. */
   #mustSucceed(code: number): void {
-    const before = this.driver.raw.failureRanges().length;
+    const { raw } = this.driver;
+    const before = raw.failureKind === 0 ? 0 : raw.failureRanges().length;
     if (code === 0) this.driver.drain();
+    // Read before anybody is told, who may unmap everything.
+    const grew = raw.failureKind !== 0 && raw.failureRanges().length !== before;
     this.settle();
-    if (this.#failure !== undefined && (code !== 0 || this.driver.raw.failureRanges().length !== before)) {
-      throw this.#failure;
-    }
+    if (this.#failure !== undefined && (code !== 0 || grew)) throw this.#failure;
     this.driver.check(code);
   }
 

@@ -44,6 +44,7 @@ export function newRaw({ info }: HostIommu, policy: ContainerPolicy): RawContain
   ) {
     throw new RangeError(`Cannot make a container: the page sizes of ${info.name} are ${String(info.pageSizes)}`);
   }
+  if (info.maxMappings !== undefined) checkInteger("maxMappings", info.maxMappings);
   const ranges = new BigUint64Array(info.iovaRanges.length * 2);
   for (const [i, range] of info.iovaRanges.entries()) {
     const { start, last } = checkRange("iovaRanges", range);

@@ -49,6 +49,7 @@ export function ramMapping(section: MemorySection, page: bigint, memory: Address
 /** Maps a section of RAM; returns whether anything of it can be. Throws if it is refused. */
 export function mapRam(mirror: Mirror, section: MemorySection): boolean {
   const { raw, backings } = mirror.driver;
+  mirror.driver.checkIdle();
   const page = lowestBit(mirror.info.pageSizes);
   const { mapping, trimmed } = ramMapping(section, page, mirror.memory);
   if (trimmed > 0n) mirror.problems.add(unaligned(section, trimmed, mirror.info.name, page));

@@ -96,7 +96,7 @@ export function refusal(code: number, raw: RawContainer, info: HostIommuInfo): I
 }
 
 /** What a host refused, in the container's words. */
-export function hostRefusal(verb: string, range: AddressRange, cause: unknown, info: HostIommuInfo): IommuError {
+export function hostRefusal(verb: string, range: AddressRange, cause: unknown): IommuError {
   const errno: HostErrno | undefined = cause instanceof HostError ? cause.errno : undefined;
   const why = cause instanceof Error ? cause.message : String(cause);
   const code: IommuErrorCode = errno === "ENOSPC"
@@ -109,7 +109,7 @@ export function hostRefusal(verb: string, range: AddressRange, cause: unknown, i
     : errno === "ENOMEM"
     ? "raise the limit of locked memory (RLIMIT_MEMLOCK)"
     : undefined;
-  return error(code, range, `Cannot ${verb} ${formatRange(range)} on ${info.name}: ${why}`, remedy, cause);
+  return error(code, range, `Cannot ${verb} ${formatRange(range)}: ${why}`, remedy, cause);
 }
 
 /** Makes an error with what is there. */

@@ -11,7 +11,16 @@ export interface Packed {
   readonly types: string;
 }
 
-/** Builds the crate giommu-wasm with `toolchain`; throws with the tools' own words if that fails. */
+/** Thrown when cargo or wasm-pack fails; the message holds all that it printed. */
+export class BuildFailed extends Error {
+  override readonly name = "BuildFailed";
+}
+
+/**
+ * Builds the crate giommu-wasm with `toolchain`.
+ *
+ * @throws {BuildFailed} With the tools' own words.
+ */
 export async function pack(toolchain: Toolchain): Promise<Packed> {
   // Not the folder of native builds: two compilers in one target folder would undo each other's work.
   const target = `${ROOT}/target/wasm`;
@@ -54,5 +63,5 @@ function foldersIn(path: string): string[] {
 
 async function must(toolchain: Toolchain, program: string, args: string[], env: Record<string, string>): Promise<void> {
   const ended = await run(program, args, { env: { ...toolchain.env, ...env } });
-  if (!ended.ok) throw new Error(`Cannot build the WebAssembly artifact: ${program} failed\n${ended.text}`);
+  if (!ended.ok) throw new BuildFailed(`Cannot build the WebAssembly artifact: ${program} failed\n${ended.text}`);
 }

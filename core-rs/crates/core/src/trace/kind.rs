@@ -35,7 +35,8 @@ macro_rules! kinds {
 
             /// The event's format. `%P` is a hexadecimal number of 64 bits, `%X` one of 32, `%D` and `%d` are signed
             /// decimal numbers of 64 and 32 bits, `%U` and `%u` unsigned ones, `%p` is a pointer, `%s` is text.
-            pub(super) fn format(self) -> &'static [u8] {
+            #[must_use]
+            pub fn format(self) -> &'static [u8] {
                 self.texts().1
             }
         }

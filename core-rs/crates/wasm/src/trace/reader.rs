@@ -9,7 +9,7 @@ use super::Buffer;
 /// Events per batch at most.
 const BATCH: usize = 4096;
 
-/// One event as JavaScript reads it from the memory of WebAssembly: 104 bytes, little endian.
+/// One event as JavaScript reads it from the memory of WebAssembly: 96 bytes, little endian.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 struct EventRecord {
@@ -47,6 +47,13 @@ impl RawLogReader {
     #[must_use]
     pub fn kind_name(kind: u32) -> Option<String> {
         Some(Kind::ALL.get(kind as usize)?.name().to_owned())
+    }
+
+    /// The format of a kind of event; nothing if there is no such kind.
+    #[wasm_bindgen(js_name = kindFormat)]
+    #[must_use]
+    pub fn kind_format(kind: u32) -> Option<String> {
+        String::from_utf8(Kind::ALL.get(kind as usize)?.format().to_vec()).ok()
     }
 
     /// Makes room for bytes; returns where JavaScript puts them. The newest batch is gone then.

@@ -1,10 +1,22 @@
+/** What a field of an event is in a record: a bigint, a number, a boolean, or the event's text. */
+export type QemuFieldKind = "hex" | "number" | "flag" | "text";
+
 /**
- * The fields of each kind of event in the order of its format (QEMU 10.0, the `trace-events` files of hw/ppc, hw/vfio,
- * backends and hw/virtio).
+ * The fields of each kind of event, in the order in which its line shows them (QEMU 10.0, the `trace-events` files of hw/ppc,
+ * hw/vfio, backends and hw/virtio).
  *
- * `hex` is a bigint; `number` is a number; `flag` is a boolean; `text` is the one text of an event, which stands in no field.
+ * `hex` is a bigint (addresses, sizes, TCEs, LIOBNs), `number` a number, `flag` a boolean, `text` a string. Names are those of
+ * QEMU's formats where they have some.
+ *
+ * @example
+ * ```ts
+ * import { QEMU_EVENT_FIELDS } from "@giommu/qemu-trace";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(QEMU_EVENT_FIELDS.vfio_iommu_map_notify, { type: "text", start: "hex", last: "hex" });
+ * ```
  */
-export const FIELDS = {
+export const QEMU_EVENT_FIELDS = {
   spapr_iommu_put: { liobn: "hex", ioba: "hex", tce: "hex", ret: "number" },
   spapr_iommu_pci_put: { liobn: "hex", ioba: "hex", tce: "hex", ret: "number" },
   spapr_iommu_get: { liobn: "hex", ioba: "hex", ret: "number", tce: "hex" },
@@ -72,6 +84,3 @@ export const FIELDS = {
   virtio_iommu_notify_unmap: { region: "text", start: "hex", last: "hex" },
   virtio_iommu_remap: { region: "text", start: "hex", last: "hex", target: "hex" },
 } as const;
-
-/** What a field is in a record. */
-export type FieldKind = "hex" | "number" | "flag" | "text";

@@ -1,0 +1,119 @@
+import type { RawTceTable } from "@giommu/core/wasm";
+import type { AddressSpace } from "@giommu/memory-api";
+import type { ChangeOutcome } from "@giommu/notifiers";
+import { SpaprPhb, type TceTable } from "@giommu/spapr-tce";
+import { deliver, type ExtentBatch, tableFromRaw } from "@giommu/spapr-tce/raw";
+import type { RebuiltTable } from "./rebuilt_table.ts";
+
+/** What a bridge needs of its machine. */
+export interface BridgeSource {
+  tables(): readonly RebuiltTable[];
+  handle(liobn: number): RawTceTable | undefined;
+  closed(): void;
+}
+
+/** A bridge as its machine drives it. */
+export interface BridgeMirror {
+  readonly bridge: RebuiltBridge;
+  /** The LIOBN of its window 0. */
+  readonly owner: number;
+  /** Tells the notifiers of a table of a change that was made; `undefined` if it is no table of this bridge. */
+  change(liobn: number, unmaps: ExtentBatch, maps: ExtentBatch): ChangeOutcome | undefined;
+  /** Shows the windows that are there now. */
+  sync(): { liobn: number; error: unknown } | undefined;
+}
+
+/** Lets {@linkcode newBridge} make one. */
+let make: (phb: SpaprPhb, close: () => void) => RebuiltBridge;
+
+/**
+ * A PCI host bridge whose windows are as a log says, and follow it.
+ *
+ * Made by `RebuiltMachine.bridge`. What the log changes reaches the notifiers of its windows as if the guest ran; windows that
+ * come and go reach the listeners of its address space.
+ */
+export class RebuiltBridge implements Disposable {
+  readonly #phb: SpaprPhb;
+  readonly #close: () => void;
+
+  static {
+    make = (phb, close) => new RebuiltBridge(phb, close);
+  }
+
+  private constructor(phb: SpaprPhb, close: () => void) {
+    this.#phb = phb;
+    this.#close = close;
+  }
+
+  /** The bridge's index. */
+  get index(): number {
+    return this.#phb.index;
+  }
+
+  /** What devices on the bus see: attach a container to it. */
+  get space(): AddressSpace {
+    return this.#phb.space;
+  }
+
+  /** The tables of its windows, by ascending LIOBN. The bridge owns them. */
+  get windows(): readonly TceTable[] {
+    return this.#phb.windows;
+  }
+
+  /** Ends following the log, and removes the windows; twice is fine. */
+  [Symbol.dispose](): void {
+    this.#close();
+    this.#phb[Symbol.dispose]();
+  }
+}
+
+/** Shows the tables of a bridge, and of no other, that a machine has. */
+export function newBridge(
+  index: number,
+  liobns: readonly number[] | undefined,
+  memory: AddressSpace | undefined,
+  source: BridgeSource,
+): BridgeMirror {
+  const phb = new SpaprPhb({ index, dmaWindow: false, ...(memory !== undefined && { memory }) });
+  const owner = (0x8000_0000 | index << 8) >>> 0;
+  const serials = new Map<TceTable, number>();
+  const wanted = ({ liobn }: RebuiltTable): boolean =>
+    ((liobn & ~0xff) >>> 0) === owner && (liobns?.includes(liobn) ?? true);
+
+  function sync(): { liobn: number; error: unknown } | undefined {
+    const tables = source.tables().filter(wanted);
+    for (const table of phb.windows) {
+      if (tables.some(({ serial }) => serial === serials.get(table))) continue;
+      try {
+        phb.removeWindow(table);
+      } catch (error) {
+        return { liobn: table.liobn, error };
+      }
+    }
+    for (const { liobn, serial } of tables) {
+      if (phb.table(liobn) !== undefined) continue;
+      const raw = source.handle(liobn);
+      if (raw === undefined) continue;
+      const table = tableFromRaw(raw);
+      try {
+        phb.addTable(table);
+      } catch (error) {
+        table[Symbol.dispose]();
+        return { liobn, error };
+      }
+      serials.set(table, serial);
+    }
+    return undefined;
+  }
+
+  sync();
+  return {
+    bridge: make(phb, source.closed),
+    owner,
+    sync,
+    change(liobn, unmaps, maps) {
+      const table = phb.table(liobn);
+      return table && deliver(table, unmaps, maps);
+    },
+  };
+}
