@@ -81,7 +81,8 @@ export class Hotplug implements Disposable {
     this.#before = { events: this.#session.machine.counts.events, maps: before, unmaps };
     const unknownPages = this.#point.hotplug?.comparison?.unknown ?? 0;
     const liobns = windows.map(({ liobn }) => BigInt(liobn));
-    return { line: this.#point.line, liobns, ...counts, unknownPages, maps };
+    const attached = this.error === undefined;
+    return { attached, line: this.#point.line, liobns, ...counts, unknownPages, maps };
   }
 
   /** Goes on with the log as live updates, up to the unplug of the log's own container, a refusal, or the end. */
@@ -93,7 +94,7 @@ export class Hotplug implements Disposable {
       if (stop === "end") return;
       if (stop === "unplug" && this.#point.hotplug !== undefined) return;
       if (stop === "refused" && machine.refusal !== undefined) {
-        return this.#refuse(machine.refusal.error, `line ${machine.refusal.line}: `);
+        return this.#refuse(machine.refusal.error, machine.refusal.line);
       }
     }
   }
@@ -132,13 +133,14 @@ export class Hotplug implements Disposable {
     this.end();
   }
 
-  #refuse(error: unknown, prefix = ""): void {
+  #refuse(error: unknown, line?: number): void {
     const { code, range, message, remedy } = refusalOf(error);
     this.error = {
       code,
       range: range ?? null,
-      message: prefix + message,
+      message,
       ...(remedy !== undefined && { remedy }),
+      ...(line !== undefined && { line }),
     };
   }
 }

@@ -4,6 +4,7 @@ import type {
   CheckReport,
   DifferenceReport,
   DisagreementReport,
+  ErrorReport,
   InputReport,
   QemuReport,
   ReplayReport,
@@ -114,25 +115,23 @@ export function renderReplay(
   }
   text += renderTables(report.tables, pictures, style);
   for (const note of notes) text += line("Note", note);
-  if (report.error !== undefined) {
-    const { code, range, message, remedy } = report.error;
-    text += line("Refused", style.bad(message));
-    text += line("", `code ${code}${range === null ? "" : `, at ${formatRange(range)}`}`);
-    if (remedy !== undefined) text += line("", `what helps: ${remedy}`);
-  } else {
+  if (hotplug.attached) {
     text += line(
       "Replay",
       `${counted(hotplug.pages, "page")} in ${counted(hotplug.extents, "extent")}: `,
       `${counted(hotplug.hostMaps, "host map")} in ${duration(hotplug.nanoseconds)} (${policy})`,
     );
-    const { none, call, full } = hotplug.maps;
-    text += line("", style.dim(`host maps by policy: none ${count(none)}, call ${count(call)}, full ${count(full)}`));
-    if (hotplug.unknownPages > 0) {
-      text += line(
-        "",
-        `${counted(hotplug.unknownPages, "page")} more that QEMU mapped, with targets that the log does not tell`,
-      );
-    }
+  }
+  if (report.error !== undefined) text += renderError(report.error, style);
+  const { none, call, full } = hotplug.maps;
+  text += line("", style.dim(`host maps by policy: none ${count(none)}, call ${count(call)}, full ${count(full)}`));
+  if (hotplug.unknownPages > 0) {
+    text += line(
+      "",
+      `${counted(hotplug.unknownPages, "page")} more that QEMU mapped, to targets that the log does not tell`,
+    );
+  }
+  if (hotplug.attached) {
     const holes = after.holes === 0 ? "" : style.bad(`, ${counted(after.holes, "hole")}`);
     text += line(
       "Then",
@@ -142,7 +141,7 @@ export function renderReplay(
   }
   if (qemu !== null) text += renderQemu(qemu, style);
   text += renderTranslations(report.translations, report.disagreements, style);
-  if (report.error === undefined) {
+  if (hotplug.attached) {
     const wrong = verify.missing + verify.stale + verify.differing;
     const pages = `${counted(verify.guestPages, "guest page")}, ${counted(verify.hostPages, "host page")}`;
     text += line(
@@ -155,6 +154,12 @@ export function renderReplay(
     for (const difference of verify.differences) text += line("", style.bad(renderDifference(difference)));
   }
   return text;
+}
+
+function renderError({ code, range, message, remedy, line: at }: ErrorReport, style: Style): string {
+  const where = `${at === undefined ? "" : `, line ${count(at)}`}${range === null ? "" : `, at ${formatRange(range)}`}`;
+  const help = remedy === undefined ? "" : line("", `what helps: ${remedy}`);
+  return line("Refused", style.bad(message)) + line("", `code ${code}${where}`) + help;
 }
 
 function renderQemu(qemu: QemuReport, style: Style): string {

@@ -70,8 +70,10 @@ export interface ReplayReport {
   readonly input: InputReport;
   /** The tables at the hotplug. */
   readonly tables: readonly TableReport[];
-  /** What the hotplug did; the counts are 0 where it was refused. */
+  /** What the hotplug did; no host map was made where it was refused. */
   readonly hotplug: {
+    /** Whether the container was attached; `error` says why not. */
+    readonly attached: boolean;
     /** The line at which the container was attached; 0 for a migration stream. */
     readonly line: number;
     /** The tables that it saw. */
@@ -151,6 +153,8 @@ export interface ErrorReport {
   readonly message: string;
   /** What would help, where something does. */
   readonly remedy?: string;
+  /** The line of the log whose change was refused, where the attach was not. */
+  readonly line?: number;
 }
 
 /** One table compared with a migration stream. */

@@ -22,6 +22,9 @@ export class Driver {
   #refusal: { readonly range: AddressRange; readonly cause: unknown } | undefined;
   #failure: unknown;
   #busy = false;
+  #stopped = false;
+  #stuck: unknown;
+  #freed = false;
 
   /** Takes the raw container over: whoever owns the driver frees it. */
   constructor(raw: RawContainer, host: HostIommu, quiesce: Quiesce | undefined) {
@@ -72,9 +75,7 @@ export class Driver {
       }
     } finally {
       this.#busy = false;
-      const resume = this.#resume;
-      this.#resume = undefined;
-      resume?.();
+      this.#letGoOn();
     }
     if (raw.failureKind === 0) this.#failure = undefined;
   }
@@ -95,6 +96,7 @@ export class Driver {
   /** What the container mapped in a range, ascending. */
   *maps(range: AddressRange): Generator<HostMapping> {
     for (let start = range.start;;) {
+      if (this.#freed) throw new IommuError("disposed", "Cannot list mappings: the container was disposed");
       const count = this.raw.maps(start, range.last);
       const batch = this.raw.batch();
       // Read before the first is given out: the reader may go on using the container.
@@ -103,6 +105,31 @@ export class Driver {
       const end = mappings.at(-1)?.iova.last;
       if (end === undefined || end >= range.last) return;
       start = end + 1n;
+    }
+  }
+
+  /** Why a device that was stopped did not go on, since this was asked the last time. */
+  takeStuck(): unknown {
+    const stuck = this.#stuck;
+    this.#stuck = undefined;
+    return stuck;
+  }
+
+  /** Frees the core's memory. */
+  free(): void {
+    this.#freed = true;
+    this.raw.free();
+  }
+
+  #letGoOn(): void {
+    const resume = this.#resume;
+    this.#resume = undefined;
+    this.#stopped = false;
+    try {
+      resume?.();
+    } catch (error) {
+      // The mappings are as they should be: no reason to undo anything.
+      this.#stuck = error ?? "it threw nothing";
     }
   }
 
@@ -122,8 +149,9 @@ export class Driver {
         );
       }
       default: {
-        const resume = this.#quiesce?.();
-        this.#resume ??= resume;
+        if (this.#stopped) return;
+        this.#resume = this.#quiesce?.();
+        this.#stopped = true;
       }
     }
   }

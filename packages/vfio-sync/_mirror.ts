@@ -234,6 +234,8 @@ export class Mirror {
   /** If the core says so, the container is failed from now on. `ranges`: where host and guest differ, if not where the core says. */
   settle(ranges?: readonly AddressRange[]): void {
     const { raw } = this.driver;
+    const stuck = this.driver.takeStuck();
+    if (stuck !== undefined) this.problems.add(deviceStuck(this.info.name, stuck));
     const kind = raw.failureKind;
     if (kind === 0 || this.#failure !== undefined) return;
     this.#failure = failureOf(kind, ranges ?? fromPairs(raw.failureRanges()), this.driver.failure, this.info.name);
@@ -312,6 +314,11 @@ export class Mirror {
     }
     return held;
   }
+}
+
+function deviceStuck(host: string, cause: unknown): IommuError {
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return new IommuError("host-refused", `Cannot let the device of ${host} go on: ${why}`, { cause });
 }
 
 function notRam(range: AddressRange, target: bigint, what: string): IommuError {

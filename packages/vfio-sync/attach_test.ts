@@ -263,8 +263,10 @@ Deno.test("VfioContainer that was disposed says so, and disposing twice is silen
   using space = bus(new GuestTable({ pages: 1 }));
   const container = new VfioContainer({ host: new SimulatedHost() });
   container.attach(space);
+  const mappings = container.mappings()[Symbol.iterator]();
   container.dispose();
   container.dispose();
+  assertEquals(assertThrows(() => mappings.next(), IommuError).code, "disposed");
   for (
     const use of [
       () => container.attach(space),

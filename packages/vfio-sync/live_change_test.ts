@@ -211,6 +211,20 @@ Deno.test("a device that can be stopped is stopped before a hole, and goes on af
   container.dispose();
 });
 
+Deno.test("a device that does not go on is a problem, not a reason to undo anything", () => {
+  const { table, container } = setUp({ rules: "type1" }, {
+    coalesce: "full",
+    quiesce: () => () => {
+      throw new Error("it fell asleep");
+    },
+  });
+  assertEquals(table.unmap(2).status, "done");
+  assertEquals([container.failed, container.problems.length], [undefined, 1]);
+  assert(container.problems[0]?.message.includes("it fell asleep"));
+  assert(verify(container).agrees);
+  container.dispose();
+});
+
 Deno.test("a device that does not stop keeps its mapping, and the container is failed", () => {
   const { table, host, container } = setUp({ rules: "type1" }, {
     coalesce: "full",

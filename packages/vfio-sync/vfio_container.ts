@@ -271,7 +271,7 @@ export class VfioContainer implements Disposable {
       this.#tearDown();
     } finally {
       this.#raw = undefined;
-      raw.free();
+      this.#mirror.driver.free();
     }
   }
 

@@ -259,6 +259,10 @@ export class RawLogReader {
      */
     fill(length: number, last: boolean): void;
     /**
+     * The format of a kind of event; nothing if there is no such kind.
+     */
+    static kindFormat(kind: number): string | undefined;
+    /**
      * The name of a kind of event in QEMU's source; nothing if there is no such kind.
      */
     static kindName(kind: number): string | undefined;

@@ -586,6 +586,20 @@ export class RawLogReader {
         wasm.rawlogreader_fill(this.__wbg_ptr, length, last);
     }
     /**
+     * The format of a kind of event; nothing if there is no such kind.
+     * @param {number} kind
+     * @returns {string | undefined}
+     */
+    static kindFormat(kind) {
+        const ret = wasm.rawlogreader_kindFormat(kind);
+        let v1;
+        if (ret[0] !== 0) {
+            v1 = getStringFromWasm0(ret[0], ret[1]);
+            wasm.__wbindgen_free(ret[0], ret[1] * 1, 1);
+        }
+        return v1;
+    }
+    /**
      * The name of a kind of event in QEMU's source; nothing if there is no such kind.
      * @param {number} kind
      * @returns {string | undefined}

@@ -88,6 +88,40 @@ impl GuestRun {
 }
 
 /// Mirrors guest mappings into one host address space; see the [module](self).
+///
+/// ```
+/// use giommu_core::address::{Gpa, Iova, IovaRange};
+/// use giommu_core::container::{Coalesce, Container, GuestRun, HolePolicy, HostLimits, HostOp, Kind, Split};
+/// use giommu_core::perm::Perm;
+///
+/// let limits = HostLimits {
+///     page_sizes: 1 << 12,
+///     iova_ranges: vec![IovaRange::ALL],
+///     max_mappings: None,
+///     split: Split::None,
+///     unmap_wide: true,
+///     write_only: true,
+/// };
+/// let mut container = Container::new(limits, Coalesce::None, HolePolicy::Forbid)?;
+/// let run = GuestRun {
+///     range: IovaRange::from_length(Iova(0), 0x1fff).unwrap(),
+///     target: Gpa(0x8000),
+///     perm: Perm::READ_WRITE,
+///     page_shift: 12,
+///     phase: 0,
+///     readonly: false,
+///     backing: 0,
+/// };
+/// container.begin()?;
+/// container.map(run, Kind::Iommu)?;
+/// assert_eq!(container.pending().len(), 2); // one map per page
+/// container.report(1, true); // the second one is refused
+/// container.rollback();
+/// assert!(matches!(container.pending().next(), Some(HostOp::Unmap { bytes: 0x1000, .. })));
+/// container.report(1, false);
+/// assert!(container.maps().is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Container {
     limits: HostLimits,
