@@ -26,7 +26,6 @@ impl Extent {
     pub fn range(&self) -> IovaRange {
         let bytes_minus_1 = (u128::from(self.pages) << self.page_shift).saturating_sub(1);
         let bytes_minus_1 = u64::try_from(bytes_minus_1).unwrap_or(u64::MAX);
-        IovaRange::new(self.iova, Iova(self.iova.0.saturating_add(bytes_minus_1)))
-            .unwrap_or(IovaRange::ALL)
+        IovaRange::new(self.iova, Iova(self.iova.0.saturating_add(bytes_minus_1))).unwrap_or(IovaRange::ALL)
     }
 }

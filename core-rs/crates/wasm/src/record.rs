@@ -1,15 +1,13 @@
 //! The fixed records in which batches leave WebAssembly.
 
-use giommu_core::address::{Gpa, Iova};
 use giommu_core::extent::Extent;
-use giommu_core::perm::Perm;
 
 /// One extent as JavaScript reads it from the memory of WebAssembly: 24 bytes, little endian.
 ///
 /// JavaScript's `ExtentView` reads the same layout; change both together.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct ExtentRecord {
+pub(crate) struct ExtentRecord {
     iova: u64,
     target: u64,
     pages: u32,
@@ -28,20 +26,9 @@ impl From<&Extent> for ExtentRecord {
     }
 }
 
-impl From<&ExtentRecord> for Extent {
-    fn from(record: &ExtentRecord) -> Self {
-        Self {
-            iova: Iova(record.iova),
-            target: Gpa(record.target),
-            pages: record.pages,
-            page_shift: (record.meta >> 8) as u8,
-            perm: Perm::from_bits(u64::from(record.meta)),
-        }
-    }
-}
-
 /// Where JavaScript finds a batch of records: its address in the memory of WebAssembly.
 #[must_use]
-pub fn pointer(records: &[ExtentRecord]) -> u32 {
+#[expect(clippy::cast_possible_truncation, reason = "WebAssembly addresses memory with 32 bits")]
+pub(crate) fn pointer(records: &[ExtentRecord]) -> u32 {
     records.as_ptr() as usize as u32
 }
