@@ -70,7 +70,10 @@ async function run(session: Session, options: ReplayOptions): Promise<Outcome> {
     hotplugs: session.machine.hotplugs.map(({ line, liobns }) => ({ line, liobns: liobns.map(BigInt) })),
     ...(hotplug.error !== undefined && { error: hotplug.error }),
   };
-  return { report, pictures, policy: hotplug.policy, notes: [...choice.notes, ...session.notes] };
+  const cut = isCutInReplay(report)
+    ? ["the log ends in the middle of QEMU's replay: what is extra here may have come later"]
+    : [];
+  return { report, pictures, policy: hotplug.policy, notes: [...choice.notes, ...cut, ...session.notes] };
 }
 
 /** How the log's answers and the tables met so far. */
@@ -78,7 +81,14 @@ function answers(session: Session): Pick<ReplayReport, "translations" | "disagre
   return { translations: session.machine.translations, disagreements: session.disagreements };
 }
 
-function differs({ error, verify, qemu, translations }: ReplayReport): boolean {
-  const wrong = verify.missing + verify.stale + verify.differing + (qemu?.missing ?? 0) + (qemu?.extra ?? 0);
+/** Whether the log ends before QEMU's replay did: what QEMU did not tell of by then, it may have told of later. */
+function isCutInReplay({ after, qemu, hotplug }: ReplayReport): boolean {
+  return hotplug.attached && after.events === 0 && qemu !== null && qemu.extra > 0;
+}
+
+function differs(report: ReplayReport): boolean {
+  const { error, verify, qemu, translations } = report;
+  const extra = isCutInReplay(report) ? 0 : qemu?.extra ?? 0;
+  const wrong = verify.missing + verify.stale + verify.differing + (qemu?.missing ?? 0) + extra;
   return error !== undefined || wrong > 0 || translations.disagreed > 0;
 }

@@ -20,6 +20,16 @@ function begins(bytes: Uint8Array, magic: readonly number[]): boolean {
  * The bytes of a log or a migration stream, inflated if they are a .gz, in pieces and in constant memory.
  *
  * Made by {@linkcode openInput}. Close it with `await using`.
+ *
+ * @example How large a .gz is
+ * ```ts
+ * import { openInput } from "@giommu/qemu-trace";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const deflated = new Blob(["QEVM and more"]).stream().pipeThrough(new CompressionStream("gzip"));
+ * await using input = await openInput(new Uint8Array(await new Response(deflated).arrayBuffer()));
+ * assertEquals([input.kind, await input.inflatedSize()], ["stream", 13]);
+ * ```
  */
 export class TraceInput implements AsyncDisposable {
   /** What messages call it: the path, or how many bytes it is. */

@@ -15,6 +15,19 @@ const LIST_MAX = 512n;
  * A table whose calls are logged as QEMU logs them.
  *
  * Made by {@linkcode logTable}. It answers as the table does; calls that are made on the table itself are not logged.
+ *
+ * @example A call that fails is logged as QEMU does, with its return code
+ * ```ts
+ * import { logTable, QemuLogWriter } from "@giommu/qemu-trace";
+ * import { Hcall, TceTable } from "@giommu/spapr-tce";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const lines: string[] = [];
+ * using table = new TceTable({ liobn: 0x7100_0003, entries: 0x1_0000 });
+ * const logged = logTable(table, new QemuLogWriter({ write: (line) => lines.push(line) }));
+ * assertEquals(logged.putTce(0x1000_0000n, 3n).ret, Hcall.PARAMETER);
+ * assertEquals(lines.at(-1), "spapr_iommu_put liobn=0x71000003 ioba=0x10000000 tce=0x3 ret=-4\n");
+ * ```
  */
 export class LoggedTable {
   /** The table. */

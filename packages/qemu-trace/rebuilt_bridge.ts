@@ -5,6 +5,14 @@ import { SpaprPhb, type TceTable } from "@giommu/spapr-tce";
 import { deliver, type ExtentBatch, tableFromRaw } from "@giommu/spapr-tce/raw";
 import type { RebuiltTable } from "./rebuilt_table.ts";
 
+/** How a bridge is shown; see `RebuiltMachine.bridge`. */
+export interface BridgeOptions {
+  /** Only these of its tables; all of them unless given. */
+  readonly liobns?: readonly number[];
+  /** System memory: where the guest's entries point to. */
+  readonly memory?: AddressSpace;
+}
+
 /** What a bridge needs of its machine. */
 export interface BridgeSource {
   tables(): readonly RebuiltTable[];
@@ -31,6 +39,23 @@ let make: (phb: SpaprPhb, close: () => void) => RebuiltBridge;
  *
  * Made by `RebuiltMachine.bridge`. What the log changes reaches the notifiers of its windows as if the guest ran; windows that
  * come and go reach the listeners of its address space.
+ *
+ * @example A window that the guest makes appears in the address space
+ * ```ts
+ * import { RebuiltMachine } from "@giommu/qemu-trace";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using machine = new RebuiltMachine();
+ * using bridge = machine.bridge(0);
+ * machine.feed(
+ *   new TextEncoder().encode(
+ *     "spapr_iommu_ddw_create buid=0x800000020000000 addr=0x0, page size=0x10000, requested=0x10000000, " +
+ *       "start addr=0x1000000000, liobn=0x80000001\n",
+ *   ),
+ * );
+ * assertEquals(bridge.windows.map(({ liobn }) => liobn), [0x8000_0001]);
+ * assertEquals(bridge.space.sections.map(({ range }) => range.start).includes(0x10_0000_0000n), true);
+ * ```
  */
 export class RebuiltBridge implements Disposable {
   readonly #phb: SpaprPhb;

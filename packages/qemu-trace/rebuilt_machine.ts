@@ -1,4 +1,3 @@
-import type { AddressSpace } from "@giommu/memory-api";
 import { checkInteger, checkU64, hex, IommuError } from "@giommu/core";
 import { ExtentView, RawLogMachine } from "@giommu/core/wasm";
 import type { TceTable } from "@giommu/spapr-tce";
@@ -9,7 +8,8 @@ import type { Agreement, Disagreement, LogHotplug, LogProblem, StateComparison, 
 import type { TraceInput } from "./input.ts";
 import { countsOf, type LogCounts } from "./log_reader.ts";
 import { type MigrationStream, rawStream } from "./migration_stream.ts";
-import { type BridgeMirror, newBridge, type RebuiltBridge } from "./rebuilt_bridge.ts";
+import type { LiveRefusal, LogStop, ReadOptions, StopPoint } from "./log_stop.ts";
+import { type BridgeMirror, type BridgeOptions, newBridge, type RebuiltBridge } from "./rebuilt_bridge.ts";
 import type { EntryRun, GeometrySource, RebuiltTable, WindowGeometry } from "./rebuilt_table.ts";
 
 /** What makes a {@linkcode RebuiltMachine}. */
@@ -18,45 +18,6 @@ export interface RebuiltMachineInit {
   readonly windows?: readonly WindowGeometry[];
   /** A migration stream: its tables are there from the beginning, and known. Borrowed, for the constructor only. */
   readonly stream?: MigrationStream;
-}
-
-/** Where reading a log stops; see {@linkcode RebuiltMachine.stopAt}. */
-export interface StopPoint {
-  /** After this line, from 1. */
-  readonly line?: number;
-  /** Before the first line that ends beyond this many bytes, counted after inflating. */
-  readonly offset?: number;
-  /** Before the first event later than this, in microseconds. */
-  readonly time?: bigint;
-}
-
-/**
- * Why reading stopped.
- *
- * - `input`: more bytes are needed.
- * - `end`: the log is at its end.
- * - `limit`: the stop point was reached.
- * - `hotplug`: QEMU has replayed to the container of a hotplug, and the next line is the first live one or the end. Now is the
- *   time to attach a container of one's own. The newest of {@linkcode RebuiltMachine.hotplugs} says more.
- * - `unplug`: the container of the newest hotplug went; nothing has changed since.
- * - `refused`: a notifier refused a live change, which was taken back; see {@linkcode RebuiltMachine.refusal}.
- */
-export type LogStop = "input" | "end" | "limit" | "hotplug" | "unplug" | "refused";
-
-/** A live change that a notifier, such as a container's, refused. */
-export interface LiveRefusal {
-  /** The line that made it. */
-  readonly line: number;
-  /** The table. */
-  readonly liobn: number;
-  /** Why. */
-  readonly error: unknown;
-}
-
-/** What to know while a log is read. */
-export interface ReadOptions {
-  /** Called after every piece. */
-  onProgress?(): void;
 }
 
 /** The core's stops by their numbers. */
@@ -420,12 +381,4 @@ export class RebuiltMachine implements Disposable {
     }
     return undefined;
   }
-}
-
-/** How a bridge is shown; see {@linkcode RebuiltMachine.bridge}. */
-export interface BridgeOptions {
-  /** Only these of its tables; all of them unless given. */
-  readonly liobns?: readonly number[];
-  /** System memory: where the guest's entries point to. */
-  readonly memory?: AddressSpace;
 }

@@ -59,23 +59,26 @@ fn word(text: &[u8]) -> u64 {
     text.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
+#[inline]
+fn begins_hexadecimal(text: &[u8]) -> bool {
+    matches!(text.first(), Some(b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// Reads 1 to 16 lower-case hexadecimal digits; what follows them is returned too.
 #[inline]
 pub(super) fn hexadecimal(text: &[u8]) -> Option<(u64, &[u8])> {
     let (value, digits) = hexadecimal_word(word(text));
     let rest = text.get(digits as usize..)?;
-    match digits {
-        0 => None,
-        1..8 => Some((value, rest)),
-        _ => {
-            let (low, digits) = hexadecimal_word(word(rest));
-            let rest = rest.get(digits as usize..)?;
-            if digits == 8 && rest.first().is_some_and(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
-                return None;
-            }
-            Some((value << (4 * digits) | low, rest))
-        }
+    // LIOBNs have eight digits and nothing after them.
+    if digits < 8 || !begins_hexadecimal(rest) {
+        return (digits != 0).then_some((value, rest));
     }
+    let (low, digits) = hexadecimal_word(word(rest));
+    let rest = rest.get(digits as usize..)?;
+    if digits == 8 && begins_hexadecimal(rest) {
+        return None;
+    }
+    Some((value << (4 * digits) | low, rest))
 }
 
 /// Reads decimal digits that make a 64-bit number; what follows them is returned too.
