@@ -81,6 +81,24 @@ export class QemuLogReader implements Disposable {
     }
   }
 
+  /**
+   * Reads on as {@linkcode feed} does, and only counts the events: several times faster.
+   *
+   * @param bytes The next bytes.
+   * @param last Whether no bytes follow.
+   * @throws {IommuError} `"disposed"` if the reader was disposed.
+   */
+  skip(bytes: Uint8Array, last = false): void {
+    let rest = bytes;
+    do {
+      const raw = this.#live();
+      const length = put(raw, rest);
+      rest = rest.subarray(length);
+      raw.fill(length, last && rest.length === 0);
+      raw.skip();
+    } while (rest.length > 0);
+  }
+
   /** Frees the reader; twice is fine. */
   [Symbol.dispose](): void {
     const raw = this.#raw;

@@ -1,7 +1,7 @@
 import { memory } from "@giommu/core/wasm";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { bytes } from "./testdata/recordings.ts";
+import { bytes, recorded } from "./testdata/recordings.ts";
 import { QEMU_EVENT_FIELDS } from "./event_fields.ts";
 import { QemuLogReader, readQemuLog } from "./log_reader.ts";
 import { QemuLogWriter } from "./log_writer.ts";
@@ -41,7 +41,7 @@ function eventOf(name: QemuEventName): fc.Arbitrary<QemuEvent> {
   }
   const stamp = fc.oneof(
     fc.constant({}),
-    fc.record({ time: fc.bigInt(0n, 10n ** 17n), thread: fc.integer({ min: 0, max: 0xffff_ffff }) }),
+    fc.record({ time: fc.bigInt(0n, 10n ** 18n - 1n), thread: fc.integer({ min: 0, max: 0x7fff_ffff }) }),
   );
   return fc.tuple(fc.record(fields), stamp).map(([fields, stamp]) =>
     ({ event: name, ...fields, ...stamp }) as QemuEvent
@@ -97,6 +97,17 @@ Deno.test("foreign, damaged and cut lines are counted as what they are", () => {
   );
   assertEquals([...reader.feed(log, true)].map(({ line }) => line), [2]);
   assertEquals(reader.counts, { lines: 5, events: 1, unparsed: 2, bytes: log.length });
+});
+
+Deno.test("events that are only counted are as many as those that are read", async () => {
+  const log = bytes(await recorded("hotplug-linux.log.gz"));
+  using reader = new QemuLogReader();
+  const events = [...reader.feed(log, true)].length;
+  using counter = new QemuLogReader();
+  counter.skip(log.subarray(0, 1000));
+  counter.skip(log.subarray(1000), true);
+  assertEquals(counter.counts, reader.counts);
+  assertEquals(counter.counts.events, events);
 });
 
 Deno.test("noise is read without an error", () => {

@@ -1,7 +1,10 @@
-import { checkU64, hex } from "@giommu/core";
+import { hex } from "@giommu/core";
 import type { QemuFieldKind } from "./event_fields.ts";
 import { type Shape, shapes } from "./_shapes.ts";
 import type { QemuEvent, QemuEventName } from "./record.ts";
+
+/** The latest time that a reader takes for one, in microseconds: 12 digits of seconds. */
+const TIME_MAX = 10n ** 18n - 1n;
 
 /** How a {@linkcode QemuLogWriter} writes. */
 export interface QemuLogWriterInit {
@@ -61,10 +64,10 @@ export class QemuLogWriter {
   #prefix(event: QemuEvent): string {
     const time = event.time ?? this.#init.now?.();
     if (time === undefined) return "";
-    checkU64("time", time);
+    integer("time", time, 0n, TIME_MAX);
     const thread = event.thread ?? this.#init.thread ?? 1;
     const fraction = (time % 1_000_000n).toString().padStart(6, "0");
-    return `${integer("thread", thread, 0n, 0xffff_ffffn)}@${time / 1_000_000n}.${fraction}:`;
+    return `${integer("thread", thread, 0n, 0x7fff_ffffn)}@${time / 1_000_000n}.${fraction}:`;
   }
 }
 

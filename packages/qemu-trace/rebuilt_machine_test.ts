@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import fc from "fast-check";
 import { bytes, deflated, recorded, recording } from "./testdata/recordings.ts";
 import { openInput } from "./input.ts";
 import { RebuiltMachine } from "./rebuilt_machine.ts";
@@ -169,6 +170,34 @@ Deno.test("a log that is cut in mid-line is read as far as it goes", async () =>
     assertEquals([machine.translations.disagreed, machine.problemCount], [0, 0]);
     assert(machine.counts.unparsed <= 1);
   }
+});
+
+Deno.test("a recording that is damaged anywhere is read to its end, and the counts stay sound", async () => {
+  const logs = await Promise.all(
+    ["hotplug-linux", "boot-ddw-on", "hotplug-two-windows"].map(async (name) =>
+      bytes(await recorded(`${name}.log.gz`))
+    ),
+  );
+  const damage = fc.array(fc.tuple(fc.nat(), fc.nat(255)), { minLength: 1, maxLength: 60 });
+  fc.assert(
+    fc.property(fc.constantFrom(...logs), damage, fc.nat(), (log, damage, cut) => {
+      const copy = log.slice(0, 1 + cut % log.length);
+      for (const [at, byte] of damage) copy[at % copy.length] = byte;
+      using machine = new RebuiltMachine();
+      using bridge = machine.bridge(0);
+      let stop = machine.feed(copy, true);
+      while (stop !== "end") stop = machine.resume();
+      const { lines, events, unparsed, bytes } = machine.counts;
+      assert(events + unparsed <= lines && bytes === copy.length);
+      for (const { mapped, unknown, inUse, entries } of machine.tables) {
+        assert(mapped + unknown <= entries && mapped <= inUse && inUse <= entries);
+      }
+      for (const table of bridge.windows) {
+        assertEquals(table.mapped, machine.tables.find(({ liobn }) => liobn === table.liobn)?.mapped);
+      }
+    }),
+    { numRuns: 60 },
+  );
 });
 
 Deno.test("an input that cannot be read on ends in an error, and the machine is as it was", async () => {

@@ -310,6 +310,7 @@ impl World {
         let untouched = self.expected();
         let (from, to) = (target(first, self.shift), target(first + pages, self.shift) - 1);
         let mut back = self.container.take_absent(Gpa(from), Gpa(to)).into_iter();
+        let mut mapped = Vec::new();
         while let Some(part) = back.next() {
             let run = GuestRun {
                 range: part.range,
@@ -325,11 +326,16 @@ impl World {
             self.drain(&untouched);
             if planned.is_ok() && self.container.refused().is_none() {
                 self.container.commit();
+                mapped.push(part.range);
                 continue;
             }
             self.container.rollback();
             self.drain(&untouched);
             if self.container.failure().is_some() {
+                // The memory does not come back, and what was mapped already can not go.
+                for range in mapped {
+                    self.container.fail(FailureKind::Rollback, range);
+                }
                 return;
             }
             // As a machine does whose memory can not come back: what was mapped goes again.

@@ -24,7 +24,7 @@ const TABLES_MAX: usize = 1024;
 /// Entries that are not zero, per table.
 const ENTRY_LIMIT: u32 = 1 << 24;
 /// Bytes of all tables.
-const MEMORY_LIMIT: usize = 1 << 30;
+const MEMORY_LIMIT: usize = 1 << 29;
 
 /// Why [`LogMachine::run`] returned.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

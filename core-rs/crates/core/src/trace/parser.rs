@@ -44,7 +44,7 @@ impl Record<'_> {
     #[must_use]
     pub fn thread(&self) -> Option<u32> {
         let (thread, _) = decimal(self.prefix)?;
-        u32::try_from(thread).ok()
+        i32::try_from(thread).ok().map(i32::cast_unsigned)
     }
 }
 

@@ -85,6 +85,13 @@ impl RawLogReader {
         self.records.len() as u32
     }
 
+    /// Reads on to the end of the bytes without keeping events; [`RawLogReader::counts`] has them.
+    pub fn skip(&mut self) {
+        self.records.clear();
+        let (bytes, at, last) = self.buffer.parts();
+        while matches!(self.parser.next(bytes, at, last, &Limits::NONE), Found::Event(_)) {}
+    }
+
     /// Where the newest batch lies.
     #[wasm_bindgen(getter)]
     pub fn pointer(&self) -> u32 {
