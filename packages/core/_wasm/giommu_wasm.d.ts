@@ -279,6 +279,10 @@ export class RawLogReader {
      */
     room(length: number): number;
     /**
+     * Reads on to the end of the bytes without keeping events; [`RawLogReader::counts`] has them.
+     */
+    skip(): void;
+    /**
      * Where the newest batch lies.
      */
     readonly pointer: number;

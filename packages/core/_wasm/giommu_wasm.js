@@ -647,6 +647,12 @@ export class RawLogReader {
         const ret = wasm.rawlogreader_room(this.__wbg_ptr, length);
         return ret >>> 0;
     }
+    /**
+     * Reads on to the end of the bytes without keeping events; [`RawLogReader::counts`] has them.
+     */
+    skip() {
+        wasm.rawlogreader_skip(this.__wbg_ptr);
+    }
 }
 if (Symbol.dispose) RawLogReader.prototype[Symbol.dispose] = RawLogReader.prototype.free;
 
