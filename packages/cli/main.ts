@@ -31,6 +31,7 @@ const COMMANDS: Readonly<Record<string, (args: readonly string[]) => Promise<num
 export async function main(args: readonly string[]): Promise<number> {
   const [name, ...rest] = args;
   try {
+    giveUpWriting(args);
     if (name === undefined || name === "--help" || name === "-h" || name === "help") {
       write(HELP);
       return name === undefined ? 2 : 0;
@@ -46,6 +47,11 @@ export async function main(args: readonly string[]): Promise<number> {
     console.error(`giommu: ${oneLine(error)}`);
     return 2;
   }
+}
+
+/** Gives up the leave to write, which a task may have given, unless something is to be written. */
+function giveUpWriting(args: readonly string[]): void {
+  if (!args.some((arg) => arg.startsWith("--dump"))) Deno.permissions.revokeSync({ name: "write" });
 }
 
 /** What went wrong, on one line and without a stack. */

@@ -31,7 +31,7 @@ export async function replayCommand(args: readonly string[]): Promise<number> {
     const style = styleFor(Deno.stdout.isTerminal(), Deno.noColor);
     write(renderReplay(session.name, report, pictures, policy, notes, style));
   }
-  return differs(report) ? 1 : 0;
+  return statusOf(report);
 }
 
 /** The report, and what only its text needs. */
@@ -86,9 +86,15 @@ function isCutInReplay({ after, qemu, hotplug }: ReplayReport): boolean {
   return hotplug.attached && after.events === 0 && qemu !== null && qemu.extra > 0;
 }
 
-function differs(report: ReplayReport): boolean {
+/**
+ * The exit status that a report means.
+ *
+ * @param report The report.
+ * @returns 0 if guest and host agree, 1 if something differs or was refused.
+ */
+export function statusOf(report: ReplayReport): 0 | 1 {
   const { error, verify, qemu, translations } = report;
   const extra = isCutInReplay(report) ? 0 : qemu?.extra ?? 0;
   const wrong = verify.missing + verify.stale + verify.differing + (qemu?.missing ?? 0) + extra;
-  return error !== undefined || wrong > 0 || translations.disagreed > 0;
+  return error !== undefined || wrong > 0 || translations.disagreed > 0 ? 1 : 0;
 }
