@@ -8,8 +8,8 @@ import { UsageError } from "./usage_error.ts";
 export interface BridgeChoice {
   /** Its index. */
   readonly index: number;
-  /** What a person should know of the choice. */
-  readonly notes: readonly string[];
+  /** What a person should know of the choice; asked for once all was read, as it names the peak. */
+  notes(): readonly string[];
 }
 
 /** The index of the bridge that a LIOBN belongs to; `undefined` for one of a VIO device. */
@@ -51,7 +51,7 @@ export async function chooseBridge(
     throw new UsageError(`--liobn: bridge ${index} has no table 0x${liobn.toString(16)} there; it has ${there}`);
   }
   const mapped = own.reduce((sum, table) => sum + table.mapped, 0);
-  return { index, notes: mapped > 0 ? [] : [nothingMapped(session, index)] };
+  return { index, notes: () => mapped > 0 ? [] : [nothingMapped(session, index)] };
 }
 
 /** Nothing is mapped there: says when most was. */

@@ -27,6 +27,8 @@ export async function checkCommand(args: readonly string[]): Promise<number> {
     input: session.counts,
     tables: session.tables,
     translations: session.machine.translations,
+    reads: session.machine.reads,
+    problems: session.problems,
     state,
     disagreements: session.disagreements,
   };
@@ -35,7 +37,7 @@ export async function checkCommand(args: readonly string[]): Promise<number> {
     const style = styleFor(Deno.stdout.isTerminal(), Deno.noColor);
     write(renderCheck(session.name, report, session.pictures, session.notes, style));
   }
-  const differs = report.translations.disagreed > 0 || session.machine.reads.disagreed > 0 ||
+  const differs = report.translations.disagreed + report.reads.disagreed > 0 ||
     (state ?? []).some(({ differing }) => differing > 0);
   return differs ? 1 : 0;
 }
@@ -43,7 +45,9 @@ export async function checkCommand(args: readonly string[]): Promise<number> {
 /** Compares the tables at the end with a migration stream. */
 async function compareWith(path: string, session: Session): Promise<StateReport[]> {
   using stream = await readStream(path);
-  return session.machine.compareState(stream).map(({ liobn, entries, agreed, differing, unknown, differences }) => ({
+  const compared = session.machine.compareState(stream).map((
+    { liobn, entries, agreed, differing, unknown, differences },
+  ) => ({
     liobn: BigInt(liobn),
     entries,
     agreed,
@@ -51,4 +55,18 @@ async function compareWith(path: string, session: Session): Promise<StateReport[
     unknown,
     differences,
   }));
+  // What the log has mapped in a table that the stream lacks is not the same on both sides.
+  const there = new Set(compared.map(({ liobn }) => liobn));
+  const absent = session.machine.tables.filter(({ liobn, mapped }) => mapped > 0 && !there.has(BigInt(liobn)));
+  return [
+    ...compared,
+    ...absent.map(({ liobn, entries, mapped }) => ({
+      liobn: BigInt(liobn),
+      entries,
+      agreed: 0,
+      differing: mapped,
+      unknown: entries - mapped,
+      absent: true as const,
+    })),
+  ];
 }

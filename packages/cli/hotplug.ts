@@ -1,5 +1,5 @@
 import { AddressSpace, RamRegion } from "@giommu/memory-api";
-import type { RebuiltBridge } from "@giommu/qemu-trace";
+import type { RebuiltBridge, ReplayComparison } from "@giommu/qemu-trace";
 import { countMaps, SimulatedHost, type Verification, verify, VfioContainer } from "@giommu/vfio-sync";
 import type { AttachPoint } from "./attach_point.ts";
 import type { ReplayOptions } from "./options.ts";
@@ -42,7 +42,7 @@ export class Hotplug implements Disposable {
       ...(iovaRanges.length > 0 && { iovaRanges }),
       ...(maxMappings !== undefined && { maxMappings }),
     });
-    this.#memory = ram === undefined || ram === 0n
+    this.#memory = ram === undefined
       ? undefined
       : new AddressSpace("memory", new RamRegion({ name: "ram", size: ram }));
     this.#bridge = session.machine.bridge(index, {
@@ -63,6 +63,19 @@ export class Hotplug implements Disposable {
   }
 
   /**
+   * What QEMU replayed at the log's own hotplug; `undefined` where there is none, where it was onto another bridge or more
+   * tables than are attached here, and where the log does not show what QEMU told VFIO.
+   */
+  get comparison(): ReplayComparison | undefined {
+    const { hotplug } = this.#point;
+    const attached = this.#bridge.windows.map(({ liobn }) => liobn);
+    if (hotplug === undefined || !hotplug.liobns.every((liobn) => attached.includes(liobn))) return undefined;
+    // QEMU walks whole windows: no notification at all beside mapped pages means that they were not recorded.
+    const { comparison } = hotplug;
+    return comparison?.replayed === 0 && comparison.extra > 0 ? undefined : comparison;
+  }
+
+  /**
    * Attaches the container; a refusal is in {@linkcode Hotplug.error} then.
    *
    * @returns What it did.
@@ -73,13 +86,15 @@ export class Hotplug implements Disposable {
     let counts = { pages: maps.none, extents: maps.full, hostMaps: 0, nanoseconds: 0 };
     try {
       const { pages, extents, hostMaps, nanoseconds } = this.#container.attach(space);
-      counts = { pages: Number(pages), extents, hostMaps, nanoseconds: Math.round(nanoseconds) };
+      // A container that maps by calls is told call by call: that says nothing of the guest's extents.
+      const told = this.#container.policy.coalesce === "call" ? maps.full : extents;
+      counts = { pages: Number(pages), extents: told, hostMaps, nanoseconds: Math.round(nanoseconds) };
     } catch (error) {
       this.#refuse(error);
     }
     const { maps: before, unmaps } = this.#container.counters;
     this.#before = { events: this.#session.machine.counts.events, maps: before, unmaps };
-    const unknownPages = this.#point.hotplug?.comparison?.unknown ?? 0;
+    const unknownPages = this.comparison?.unknown ?? 0;
     const liobns = windows.map(({ liobn }) => BigInt(liobn));
     const attached = this.error === undefined;
     return { attached, line: this.#point.line, liobns, ...counts, unknownPages, maps };
@@ -114,7 +129,7 @@ export class Hotplug implements Disposable {
   /** Guest and host compared, page by page; nothing where the attach was refused. */
   verify(): ReplayReport["verify"] {
     if (this.#container.space === undefined) {
-      return { guestPages: 0, hostPages: 0, missing: 0, stale: 0, differing: 0, differences: [] };
+      return { guestPages: 0, hostPages: 0, missing: 0, stale: 0, differing: 0, notRam: 0, differences: [] };
     }
     return reported(verify(this.#container));
   }
@@ -152,6 +167,7 @@ function reported(found: Verification): ReplayReport["verify"] {
     missing: Number(found.missing),
     stale: Number(found.stale),
     differing: Number(found.differing),
+    notRam: Number(found.notRam),
     differences: found.ranges.map(({ kind, iova, guest, host }) => ({
       kind,
       range: iova,

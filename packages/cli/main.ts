@@ -10,6 +10,7 @@
  * @module
  */
 
+import { IommuError } from "@giommu/core";
 import { checkCommand } from "./check.ts";
 import { HELP } from "./help.ts";
 import { write } from "./output.ts";
@@ -56,7 +57,8 @@ function giveUpWriting(args: readonly string[]): void {
 
 /** What went wrong, on one line and without a stack. */
 function oneLine(error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error);
+  const help = error instanceof IommuError && error.remedy !== undefined ? ` (${error.remedy})` : "";
+  const message = error instanceof Error ? error.message + help : String(error);
   return message.replaceAll(/\s*\n\s*/g, " ");
 }
 

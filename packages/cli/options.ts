@@ -76,7 +76,8 @@ class Typed {
     const unknown: string[] = [];
     const strings = [...known.once, ...known.many ?? []];
     const parsed = parseArgs([...args], {
-      string: strings,
+      // "_": a file may be called 007.
+      string: [...strings, "_"],
       boolean: ["json"],
       collect: strings,
       unknown: (arg: string, key?: string) => {
@@ -164,10 +165,18 @@ export function parseReplayOptions(args: readonly string[]): ReplayOptions {
     hostPageShift: hostPage === undefined ? undefined : parsePage("--host-page", hostPage),
     iovaRanges,
     maxMappings: maxMappings === undefined ? undefined : parseWhole("--max-mappings", maxMappings),
-    ram: ram === undefined ? undefined : parseSize("--ram", ram),
+    ram: ram === undefined ? undefined : parseRam(ram),
     coalesce: typed.oneOf("coalesce", POLICIES, "auto"),
     dump,
   };
+}
+
+function parseRam(text: string): bigint {
+  const size = parseSize("--ram", text);
+  if (size === 0n) {
+    throw new UsageError("--ram: a guest without RAM has nothing to map; leave the option out for everything is RAM");
+  }
+  return size;
 }
 
 /**

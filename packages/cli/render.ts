@@ -10,6 +10,7 @@ import type {
   ReplayReport,
   StateReport,
   TableReport,
+  TranslationsReport,
 } from "./report.ts";
 import { binarySize, count, counted, duration, fileSize, type Style } from "./terminal.ts";
 
@@ -140,7 +141,7 @@ export function renderReplay(
     );
   }
   if (qemu !== null) text += renderQemu(qemu, style);
-  text += renderTranslations(report.translations, report.disagreements, style);
+  text += renderAnswers(report, style);
   if (hotplug.attached) {
     const wrong = verify.missing + verify.stale + verify.differing;
     const pages = `${counted(verify.guestPages, "guest page")}, ${counted(verify.hostPages, "host page")}`;
@@ -151,6 +152,12 @@ export function renderReplay(
         `: ${count(verify.missing)} missing, ${count(verify.stale)} stale, ${count(verify.differing)} different`,
       ),
     );
+    if (verify.notRam > 0) {
+      text += line(
+        "",
+        `${counted(verify.notRam, "page")} more that the guest points to what is no RAM (--ram): not mapped`,
+      );
+    }
     for (const difference of verify.differences) text += line("", style.bad(renderDifference(difference)));
   }
   return text;
@@ -181,32 +188,40 @@ function renderDifference({ kind, range, guest, host }: DifferenceReport): strin
   return `${where} different: the guest points to ${hex(guest ?? 0n)}, the host to ${hex(host ?? 0n)}`;
 }
 
-function renderTranslations(
-  translations: ReplayReport["translations"],
-  disagreements: readonly DisagreementReport[],
+function renderAnswers(
+  { translations, reads, disagreements }: Pick<CheckReport, "translations" | "reads" | "disagreements">,
   style: Style,
 ): string {
-  const { agreed, disagreed, learned } = translations;
-  if (agreed + disagreed + learned === 0) return line("Answers", style.dim("no translation is logged"));
-  let text = line(
-    "Answers",
-    `${counted(agreed + disagreed + learned, "logged translation")}: ${count(agreed)} agreed, ${
-      count(learned)
-    } learned, `,
-    (disagreed === 0 ? style.good : style.bad)(`${count(disagreed)} disagreed`),
-  );
-  for (const { line: at, liobn, iova, logged, rebuilt } of disagreements) {
-    const show = ({ target, perm }: { target: bigint; perm: number }) => `${hex(target)} ${PERMISSIONS[perm] ?? perm}`;
-    text += line(
-      "",
-      style.bad(
-        `line ${count(at)}: ${hex(liobn)} at ${hex(iova)}: the log says ${show(logged)}, the calls before it made ${
-          show(rebuilt)
-        }`,
-      ),
+  let text = renderAgreement("Answers", translations, "logged translation", style);
+  if (total(reads) > 0) {
+    text += renderAgreement(
+      "Reads",
+      reads,
+      "entry that the guest read back",
+      style,
+      "entries that the guest read back",
     );
   }
+  for (const { line: at, liobn, iova, logged, rebuilt } of disagreements) {
+    const show = ({ target, perm }: { target: bigint; perm: number }) => `${hex(target)} ${PERMISSIONS[perm] ?? perm}`;
+    const what = `the log says ${show(logged)}, the calls before it made ${show(rebuilt)}`;
+    text += line("", style.bad(`line ${count(at)}: ${hex(liobn)} at ${hex(iova)}: ${what}`));
+  }
   return text;
+}
+
+function total({ agreed, disagreed, learned }: TranslationsReport): number {
+  return agreed + disagreed + learned;
+}
+
+function renderAgreement(label: string, met: TranslationsReport, noun: string, style: Style, plural?: string): string {
+  if (total(met) === 0) return line(label, style.dim(`no ${noun}`));
+  const mark = met.disagreed === 0 ? style.good : style.bad;
+  return line(
+    label,
+    `${counted(total(met), noun, plural)}: ${count(met.agreed)} agreed, ${count(met.learned)} learned, `,
+    mark(`${count(met.disagreed)} disagreed`),
+  );
 }
 
 /**
@@ -228,12 +243,15 @@ export function renderCheck(
 ): string {
   let text = renderInput(name, report.input, style) + renderTables(report.tables, pictures, style);
   for (const note of notes) text += line("Note", note);
-  text += renderTranslations(report.translations, report.disagreements, style);
+  text += renderAnswers(report, style);
   for (const state of report.state ?? []) text += renderState(state, style);
   return text;
 }
 
-function renderState({ liobn, entries, agreed, differing, unknown }: StateReport, style: Style): string {
+function renderState({ liobn, entries, agreed, differing, unknown, absent }: StateReport, style: Style): string {
+  if (absent) {
+    return line("State", `${hex(liobn)}  `, style.bad(`not in the stream; the log has ${count(differing)} mapped`));
+  }
   return line(
     "State",
     `${hex(liobn)}  ${counted(entries, "entry", "entries")}: ${count(agreed)} agreed, `,

@@ -48,24 +48,27 @@ async function run(session: Session, options: ReplayOptions): Promise<Outcome> {
   const tables = session.tables;
   const pictures = options.json ? new Map() : session.pictures;
   using hotplug = new Hotplug(session, options, choice.index, point);
+  const qemu = hotplug.comparison ?? null;
   const attached = hotplug.attach();
   if (hotplug.error === undefined) await hotplug.follow();
   const after = hotplug.after();
   const verify = hotplug.verify();
-  if (options.dump !== undefined) writeDump(options.dump, hotplug.host.mappings());
+  if (options.dump !== undefined) writeDump(options.dump, hotplug.host.mappings(), options.input);
   // A refused change was taken back, so that what the log says after it fits no more: the rest is not compared then.
   const compared = hotplug.error === undefined ? undefined : answers(session);
   hotplug.end();
   await session.readRest();
-  const { translations, disagreements } = compared ?? answers(session);
+  const { translations, reads, disagreements } = compared ?? answers(session);
   const report: ReplayReport = {
     input: session.counts,
     tables,
     hotplug: attached,
     after,
     verify,
-    qemu: point.hotplug?.comparison ?? null,
+    qemu,
     translations,
+    reads,
+    problems: session.problems,
     disagreements,
     hotplugs: session.machine.hotplugs.map(({ line, liobns }) => ({ line, liobns: liobns.map(BigInt) })),
     ...(hotplug.error !== undefined && { error: hotplug.error }),
@@ -73,12 +76,12 @@ async function run(session: Session, options: ReplayOptions): Promise<Outcome> {
   const cut = isCutInReplay(report)
     ? ["the log ends in the middle of QEMU's replay: what is extra here may have come later"]
     : [];
-  return { report, pictures, policy: hotplug.policy, notes: [...choice.notes, ...cut, ...session.notes] };
+  return { report, pictures, policy: hotplug.policy, notes: [...choice.notes(), ...cut, ...session.notes] };
 }
 
 /** How the log's answers and the tables met so far. */
-function answers(session: Session): Pick<ReplayReport, "translations" | "disagreements"> {
-  return { translations: session.machine.translations, disagreements: session.disagreements };
+function answers({ machine, disagreements }: Session): Pick<ReplayReport, "translations" | "reads" | "disagreements"> {
+  return { translations: machine.translations, reads: machine.reads, disagreements };
 }
 
 /** Whether the log ends before QEMU's replay did: what QEMU did not tell of by then, it may have told of later. */
@@ -93,8 +96,8 @@ function isCutInReplay({ after, qemu, hotplug }: ReplayReport): boolean {
  * @returns 0 if guest and host agree, 1 if something differs or was refused.
  */
 export function statusOf(report: ReplayReport): 0 | 1 {
-  const { error, verify, qemu, translations } = report;
+  const { error, verify, qemu, translations, reads } = report;
   const extra = isCutInReplay(report) ? 0 : qemu?.extra ?? 0;
   const wrong = verify.missing + verify.stale + verify.differing + (qemu?.missing ?? 0) + extra;
-  return error !== undefined || wrong > 0 || translations.disagreed > 0 ? 1 : 0;
+  return error !== undefined || wrong > 0 || translations.disagreed + reads.disagreed > 0 ? 1 : 0;
 }

@@ -17,9 +17,11 @@ const HEALTHY: ReplayReport = {
     nanoseconds: 1,
   },
   after: { events: 1, hostMaps: 0, hostUnmaps: 0, holes: 0 },
-  verify: { guestPages: 1, hostPages: 1, missing: 0, stale: 0, differing: 0, differences: [] },
+  verify: { guestPages: 1, hostPages: 1, missing: 0, stale: 0, differing: 0, notRam: 0, differences: [] },
   qemu: { replayed: 6, agreed: 1, missing: 0, extra: 0, unknown: 5 },
   translations: { agreed: 1, disagreed: 0, learned: 1 },
+  reads: { agreed: 1, disagreed: 0, learned: 0 },
+  problems: { count: 0, first: [] },
   disagreements: [],
   hotplugs: [],
 };
@@ -38,6 +40,7 @@ Deno.test("The exit status is 1 for each single thing that differs or was refuse
     assertEquals(statusOf({ ...HEALTHY, qemu: { ...qemu!, [field]: 1 } }), 1, field);
   }
   assertEquals(statusOf({ ...HEALTHY, translations: { ...translations, disagreed: 1 } }), 1);
+  assertEquals(statusOf({ ...HEALTHY, reads: { ...HEALTHY.reads, disagreed: 1 } }), 1);
   assertEquals(statusOf({ ...HEALTHY, error: { code: "mapping-limit", range: null, message: "no" } }), 1);
 });
 

@@ -1,4 +1,5 @@
 import type { AddressRange } from "@giommu/core";
+import type { LogProblem } from "@giommu/qemu-trace";
 
 /** What was read, as every subcommand reports it. */
 export interface InputReport {
@@ -38,10 +39,20 @@ export interface TranslationsReport {
   readonly learned: number;
 }
 
+/** Lines that contradict the tables' geometry or were too much, and were left out. */
+export interface ProblemsReport {
+  /** How many. */
+  readonly count: number;
+  /** The first ten. */
+  readonly first: readonly LogProblem[];
+}
+
 /** One line of the log that contradicts the rebuilt tables. */
 export interface DisagreementReport {
   /** The line, from 1. */
   readonly line: number;
+  /** `xlate`: QEMU translated the address; `get`: the guest read the entry. */
+  readonly by: "xlate" | "get";
   /** The table. */
   readonly liobn: bigint;
   /** The bus address. */
@@ -114,6 +125,8 @@ export interface ReplayReport {
     readonly stale: number;
     /** Mapped by both, to different places or with different permission. */
     readonly differing: number;
+    /** Mapped by the guest to what is no RAM: not expected of the host. */
+    readonly notRam: number;
     /** The first of each. */
     readonly differences: readonly DifferenceReport[];
   };
@@ -121,6 +134,10 @@ export interface ReplayReport {
   readonly qemu: QemuReport | null;
   /** How often the log's translations and the rebuilt tables met, in the whole log. */
   readonly translations: TranslationsReport;
+  /** The same for what the guest read back. */
+  readonly reads: TranslationsReport;
+  /** Lines that were left out. */
+  readonly problems: ProblemsReport;
   /** The first translations that contradict the tables. */
   readonly disagreements: readonly DisagreementReport[];
   /** The log's own hotplugs, each with the line where it begins. */
@@ -169,6 +186,8 @@ export interface StateReport {
   readonly differing: number;
   /** Entries whose content the log does not tell. */
   readonly unknown: number;
+  /** Whether the stream lacks the table: what the log has mapped there counts as differing. */
+  readonly absent?: true;
 }
 
 /** The result of `giommu check`. */
@@ -179,6 +198,10 @@ export interface CheckReport {
   readonly tables: readonly TableReport[];
   /** How often the log's translations and the rebuilt tables met. */
   readonly translations: TranslationsReport;
+  /** The same for what the guest read back. */
+  readonly reads: TranslationsReport;
+  /** Lines that were left out. */
+  readonly problems: ProblemsReport;
   /** The comparison with a migration stream, where one was given. */
   readonly state: readonly StateReport[] | null;
   /** The first translations that contradict the tables. */

@@ -9,7 +9,8 @@ import {
 import type { InputOptions } from "./options.ts";
 import { Progress } from "./progress.ts";
 import type { Pictures, TablePicture } from "./render.ts";
-import type { DisagreementReport, InputReport, TableReport } from "./report.ts";
+import type { DisagreementReport, InputReport, ProblemsReport, TableReport } from "./report.ts";
+import { counted } from "./terminal.ts";
 import { UsageError } from "./usage_error.ts";
 
 /** One input being read: the machine that is rebuilt from it, and how far it is. */
@@ -115,13 +116,20 @@ export class Session implements AsyncDisposable {
 
   /** The first lines that contradict the tables. */
   get disagreements(): DisagreementReport[] {
-    return this.machine.disagreements.map(({ line, liobn, iova, rebuilt, logged }) => ({
+    return this.machine.disagreements.map(({ line, liobn, iova, by, rebuilt, logged }) => ({
       line,
+      by,
       liobn: BigInt(liobn),
       iova,
       logged: { target: logged.target, perm: logged.perm },
       rebuilt: { target: rebuilt.target, perm: rebuilt.perm },
     }));
+  }
+
+  /** Lines that could not be taken as they stand. */
+  get problems(): ProblemsReport {
+    const { problemCount, problems } = this.machine;
+    return { count: problemCount, first: problems };
   }
 
   /** What a person should know of lines that could not be taken as they stand. */
@@ -158,6 +166,11 @@ export async function readStream(source: string | TraceInput): Promise<Migration
   try {
     const [cut] = stream.cut;
     if (cut !== undefined) throw new UsageError(`${name} ends in the middle of table 0x${cut.toString(16)}`);
+    if (stream.unsound > 0) {
+      throw new UsageError(
+        `${name} has ${stream.unsound} damaged sections of sPAPR tables: what it holds is not known`,
+      );
+    }
     if (stream.tables.length === 0) {
       throw new UsageError(`${name} is a migration stream without sPAPR tables, or one that ends before them`);
     }

@@ -4,8 +4,7 @@ import { IommuPerm } from "@giommu/notifiers";
 import { bear, checkIdle, isDelivering, whileTelling } from "./_topology.ts";
 import { FlatView } from "./flat_view.ts";
 import type { MemoryListener } from "./memory_listener.ts";
-import type { MemoryRegion } from "./memory_region.ts";
-import { regionState } from "./memory_region.ts";
+import { MemoryRegion, regionState } from "./memory_region.ts";
 import type { MemorySection } from "./memory_section.ts";
 import { translate } from "./translate.ts";
 import type { Translation } from "./translation.ts";
@@ -81,6 +80,13 @@ export class AddressSpace implements TargetSpace, Disposable {
    * @param options Where IOMMU entries point to.
    */
   constructor(name: string, root: MemoryRegion, options: AddressSpaceOptions = {}) {
+    if (typeof name !== "string") throw new TypeError(`Cannot make an address space: its name is ${typeof name}`);
+    if (!(root instanceof MemoryRegion)) {
+      throw new TypeError(`Cannot make address space ${name}: its root is ${typeof root}, expected a MemoryRegion`);
+    }
+    if (options.memory !== undefined && !(options.memory instanceof AddressSpace)) {
+      throw new TypeError(`Cannot make address space ${name}: its memory is no AddressSpace`);
+    }
     this.name = name;
     this.root = root;
     this.memory = options.memory;

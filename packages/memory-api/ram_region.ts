@@ -39,6 +39,12 @@ export class RamRegion extends MemoryRegion {
    */
   constructor(init: RamRegionInit) {
     super(init);
+    if (init.readonly !== undefined && typeof init.readonly !== "boolean") {
+      throw new TypeError(`Cannot make region ${init.name}: readonly is ${typeof init.readonly}, expected a boolean`);
+    }
+    if (init.memory !== undefined && typeof init.memory.size !== "bigint") {
+      throw new TypeError(`Cannot make region ${init.name}: its memory has no size in bytes, a bigint`);
+    }
     if (init.memory !== undefined && init.memory.size < init.size) {
       throw new RangeError(
         `Cannot make region ${init.name}: its memory has ${init.memory.size} bytes, fewer than its size ${init.size}`,

@@ -46,11 +46,15 @@ export function registerNotifier(
   notifier: IommuNotifier,
   options: RegisterOptions = {},
 ): ReplayResult | undefined {
-  if (options.replay === undefined) {
+  const { replay } = options;
+  if (replay === undefined) {
     region.notifiers.register(notifier);
     return undefined;
   }
-  const how = options.replay === true ? {} : options.replay;
+  if (replay !== true && (typeof replay !== "object" || replay === null)) {
+    throw new TypeError(`Cannot register a notifier: replay is ${String(replay)}, expected true or options`);
+  }
+  const how = replay === true ? {} : replay;
   using stepper = new ReplayStepper(region, notifier, { ...how, register: true });
   return finish(stepper);
 }

@@ -129,6 +129,8 @@ export class ReplayStepper implements Disposable {
     const walk = this.#walk;
     if (walk === undefined) return this.progress;
     try {
+      // Also where nothing is mapped that could be told: a change that is refused later would put entries back unheard.
+      checkQuiet(this.#region, walk.range);
       this.#run(walk, budget);
     } catch (error) {
       this.#fail();
@@ -256,6 +258,16 @@ export function startReplay(
   options: StepwiseReplayOptions = {},
 ): ReplayStepper {
   return new ReplayStepper(region, notifier, options);
+}
+
+/** Throws from inside the delivery of a change: what is read then may be taken back. */
+function checkQuiet(region: IommuMemoryRegion, range: AddressRange): void {
+  if (!region.notifiers.changing) return;
+  throw new IommuError(
+    "change-in-progress",
+    `Cannot replay region ${region.name}: its notifiers are being told of a change`,
+    { range, remedy: "replay after the guest's call has returned" },
+  );
 }
 
 /** What region, notifier and caller have in common. */

@@ -394,3 +394,22 @@ for (const kind of ["translate", "own"]) {
     assertEquals(new Map([...copy].sort()), new Map([...table].sort()));
   });
 }
+
+Deno.test("a replay from inside the delivery of a change is refused, also where nothing is left to tell", () => {
+  const page = entry(0x1000n);
+  let mapped = true;
+  const { region } = iommu(0x10000n, [], { translate: (iova) => mapped && iova >> 12n === 1n ? page : undefined });
+  const { notifier: newcomer } = listening();
+  const codes: unknown[] = [];
+  const older = listening({
+    flags: UNMAP,
+    notify: () => {
+      const error = assertThrows(() => registerNotifier(region, newcomer, { replay: true }), IommuError);
+      codes.push(error.code);
+    },
+  });
+  region.notifiers.register(older.notifier);
+  mapped = false;
+  assertEquals(region.change({ unmaps: [page], maps: [] }).status, "done");
+  assertEquals([codes, newcomer.registered], [["change-in-progress"], false]);
+});

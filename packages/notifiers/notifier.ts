@@ -110,6 +110,11 @@ export class IommuNotifier {
     if (typeof init.notify !== "function") {
       throw new TypeError(`Cannot make a notifier: notify is ${typeof init.notify}, expected a function`);
     }
+    for (const hook of ["begin", "commit", "rollback"] as const) {
+      if (init[hook] !== undefined && typeof init[hook] !== "function") {
+        throw new TypeError(`Cannot make a notifier: ${hook} is ${typeof init[hook]}, expected a function`);
+      }
+    }
     this.#state = { init, list: undefined, walk: undefined, told: false };
   }
 

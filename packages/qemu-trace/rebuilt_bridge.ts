@@ -20,6 +20,14 @@ export interface BridgeSource {
   closed(): void;
 }
 
+/** What a bridge did to show the windows that are there. */
+export interface SyncedWindows {
+  /** The tables that it shows anew, with all that they hold. */
+  readonly added: readonly number[];
+  /** What a listener refused, where one did. */
+  readonly refused?: { readonly liobn: number; readonly error: unknown };
+}
+
 /** A bridge as its machine drives it. */
 export interface BridgeMirror {
   readonly bridge: RebuiltBridge;
@@ -28,7 +36,7 @@ export interface BridgeMirror {
   /** Tells the notifiers of a table of a change that was made; `undefined` if it is no table of this bridge. */
   change(liobn: number, unmaps: ExtentBatch, maps: ExtentBatch): ChangeOutcome | undefined;
   /** Shows the windows that are there now. */
-  sync(): { liobn: number; error: unknown } | undefined;
+  sync(): SyncedWindows;
 }
 
 /** Lets {@linkcode newBridge} make one. */
@@ -105,14 +113,15 @@ export function newBridge(
   const wanted = ({ liobn }: RebuiltTable): boolean =>
     ((liobn & ~0xff) >>> 0) === owner && (liobns?.includes(liobn) ?? true);
 
-  function sync(): { liobn: number; error: unknown } | undefined {
+  function sync(): SyncedWindows {
+    const added: number[] = [];
     const tables = source.tables().filter(wanted);
     for (const table of phb.windows) {
       if (tables.some(({ serial }) => serial === serials.get(table))) continue;
       try {
         phb.removeWindow(table);
       } catch (error) {
-        return { liobn: table.liobn, error };
+        return { added, refused: { liobn: table.liobn, error } };
       }
     }
     for (const { liobn, serial } of tables) {
@@ -124,11 +133,12 @@ export function newBridge(
         phb.addTable(table);
       } catch (error) {
         table[Symbol.dispose]();
-        return { liobn, error };
+        return { added, refused: { liobn, error } };
       }
       serials.set(table, serial);
+      added.push(liobn);
     }
-    return undefined;
+    return { added };
   }
 
   sync();

@@ -70,6 +70,8 @@ export class RebuiltMachine implements Disposable {
   #rest: Uint8Array = NOTHING;
   #last = false;
   #refusal: LiveRefusal | undefined;
+  /** The tables that bridges began to show at a line, and the line: what that line stored was shown with them. */
+  #shown: { readonly line: number; readonly liobns: readonly number[] } | undefined;
   readonly #bridges = new Set<BridgeMirror>();
 
   /**
@@ -358,6 +360,9 @@ export class RebuiltMachine implements Disposable {
   /** Tells the notifiers of what the newest line changed; takes it back if they refuse. */
   #change(raw: RawLogMachine): LiveRefusal | undefined {
     const liobn = raw.changedLiobn;
+    const shown = this.#shown;
+    this.#shown = undefined;
+    if (shown?.liobns.includes(liobn) && shown.line === this.counts.lines) return undefined;
     const unmaps = { pointer: raw.unmapsPointer, length: raw.unmapsLength };
     const maps = { pointer: raw.mapsPointer, length: raw.mapsLength };
     for (const mirror of this.#bridges) {
@@ -375,9 +380,11 @@ export class RebuiltMachine implements Disposable {
 
   /** Gives the bridges the windows that are there now. */
   #topology(): LiveRefusal | undefined {
+    const line = this.counts.lines;
     for (const mirror of this.#bridges) {
-      const refused = mirror.sync();
-      if (refused !== undefined) return { line: this.counts.lines, ...refused };
+      const { added, refused } = mirror.sync();
+      if (refused !== undefined) return { line, ...refused };
+      this.#shown = { line, liobns: [...this.#shown?.line === line ? this.#shown.liobns : [], ...added] };
     }
     return undefined;
   }

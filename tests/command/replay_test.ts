@@ -24,6 +24,7 @@ Deno.test("The bare-metal guest: 593 pages in 530 extents, as QEMU replayed them
     guestPages: 593,
     hostPages: 593,
     ...IN_STEP,
+    notRam: 0,
     differences: undefined,
   });
   assertEquals(report.error, undefined);

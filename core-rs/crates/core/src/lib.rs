@@ -12,6 +12,7 @@ pub mod extent;
 pub mod hcall;
 pub mod migration;
 pub mod perm;
+pub mod spapr;
 pub mod tce_table;
 pub mod trace;
 pub mod walker;

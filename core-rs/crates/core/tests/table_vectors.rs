@@ -2,11 +2,14 @@
 
 #![cfg(test)]
 
+mod recording;
+
 use std::collections::BTreeMap;
 
 use giommu_core::address::Iova;
 use giommu_core::hcall::{H_PARAMETER, check_indirect, h_get_tce, h_put_tce, h_put_tce_indirect, h_stuff_tce};
 use giommu_core::tce_table::{Change, Geometry, TceTable};
+use recording::{number, numbers};
 use serde_json::Value;
 
 /// One recorded machine: its tables, and the RAM that the guest wrote, in 64-bit words.
@@ -15,20 +18,6 @@ struct Machine {
     tables: BTreeMap<u64, TceTable>,
     words: BTreeMap<u64, u64>,
     change: Change,
-}
-
-fn number(value: &Value) -> u64 {
-    match value.as_str() {
-        Some(text) => {
-            let digits = text.strip_prefix("0x").expect("hexadecimal");
-            u64::from_str_radix(digits, 16).expect("64 bits")
-        }
-        None => value.as_u64().expect("a number"),
-    }
-}
-
-fn numbers(value: &Value) -> Vec<u64> {
-    value.as_array().expect("a list").iter().map(number).collect()
 }
 
 impl Machine {

@@ -136,6 +136,12 @@ impl TceTable {
         self.limit
     }
 
+    /// Says anew how many entries that are not zero it may hold, for tables that share a limit. What it holds stays,
+    /// even if that is more.
+    pub fn set_entry_limit(&mut self, limit: u32) {
+        self.limit = limit;
+    }
+
     /// The raw entry; 0 beyond the end.
     #[must_use]
     #[inline]

@@ -44,6 +44,13 @@ pub struct Hotplug {
     pub unplug: Option<Unplug>,
 }
 
+impl Hotplug {
+    /// Whether a table is of the bridge that the device was plugged onto.
+    fn is_on_bridge_of(&self, liobn: u32) -> bool {
+        self.liobns.first().is_some_and(|first| first & !0xff == liobn & !0xff)
+    }
+}
+
 /// Notify lines that follow each other without a gap.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Notified {
@@ -169,13 +176,18 @@ impl Tracker {
                 self.regions.swap_remove(at);
             }
         }
-        if !self.regions.is_empty() || self.phase == Phase::Idle {
+        if self.phase == Phase::Idle {
             return false;
         }
-        self.phase = Phase::Idle;
-        if let Some(hotplug) = self.hotplugs.last_mut() {
-            hotplug.unplug = Some(self.going_since);
+        if self.regions.is_empty() {
+            self.phase = Phase::Idle;
         }
+        // Another bridge's container may stay: that is no business of this hotplug.
+        let Some(hotplug) = self.hotplugs.last_mut() else { return false };
+        if hotplug.unplug.is_some() || self.regions.iter().any(|liobn| hotplug.is_on_bridge_of(*liobn)) {
+            return false;
+        }
+        hotplug.unplug = Some(self.going_since);
         true
     }
 

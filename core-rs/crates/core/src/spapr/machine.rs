@@ -1,0 +1,186 @@
+//! A pseries machine's IOMMUs.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::config::{ConfigError, PhbConfig, VioConfig};
+use super::effects::Effects;
+use super::phb::Phb;
+use super::vio::VioDevice;
+use crate::tce_table::SharedTable;
+
+/// The guest-visible IOMMUs of a pseries machine: bridges, VIO devices, and the calls that a guest makes on them.
+#[derive(Debug)]
+pub struct SpaprMachine {
+    phbs: BTreeMap<u32, Phb>,
+    vios: BTreeMap<u32, VioDevice>,
+    limit: u32,
+    /// At least as many entries as calls have left in all tables; undoing the newest call keeps that true.
+    bound: u64,
+}
+
+impl SpaprMachine {
+    /// A machine without devices, whose tables together store at most `entry_limit` entries that are not zero.
+    #[must_use]
+    pub fn new(entry_limit: u32) -> Self {
+        Self { phbs: BTreeMap::new(), vios: BTreeMap::new(), limit: entry_limit, bound: 0 }
+    }
+
+    /// Adds a bridge, with its default window.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if its index is taken or its window is unsound.
+    pub fn add_phb(&mut self, config: PhbConfig) -> Result<&Phb, ConfigError> {
+        if self.phbs.contains_key(&config.index) {
+            return Err(ConfigError::DuplicateLiobn(config.liobn(0)));
+        }
+        let phb = Phb::new(config)?;
+        Ok(self.phbs.entry(config.index).or_insert(phb))
+    }
+
+    /// Adds a VIO device, with its table.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if its unit number is taken or its window is unsound.
+    pub fn add_vio(&mut self, config: VioConfig) -> Result<&VioDevice, ConfigError> {
+        if self.vios.contains_key(&config.unit) {
+            return Err(ConfigError::DuplicateLiobn(config.unit));
+        }
+        let device = VioDevice::new(config)?;
+        Ok(self.vios.entry(config.unit).or_insert(device))
+    }
+
+    /// The bridges, by ascending index.
+    pub fn phbs(&self) -> impl Iterator<Item = &Phb> {
+        self.phbs.values()
+    }
+
+    /// The bridge with this index.
+    #[must_use]
+    pub fn phb(&self, index: u32) -> Option<&Phb> {
+        self.phbs.get(&index)
+    }
+
+    /// The VIO devices with tables, by ascending unit.
+    pub fn vios(&self) -> impl Iterator<Item = &VioDevice> {
+        self.vios.values()
+    }
+
+    /// The VIO device with this unit number.
+    #[must_use]
+    pub fn vio(&self, unit: u32) -> Option<&VioDevice> {
+        self.vios.get(&unit)
+    }
+
+    pub(super) fn vio_mut(&mut self, unit: u32) -> Option<&mut VioDevice> {
+        self.vios.get_mut(&unit)
+    }
+
+    /// The bridge that RTAS calls name so; its windows must be dynamic.
+    pub(super) fn ddw_phb(&self, buid: u64) -> Option<&Phb> {
+        self.phbs.values().find(|phb| phb.buid() == buid && phb.config().ddw)
+    }
+
+    pub(super) fn ddw_phb_mut(&mut self, buid: u64) -> Option<&mut Phb> {
+        self.phbs.values_mut().find(|phb| phb.buid() == buid && phb.config().ddw)
+    }
+
+    /// The bridge that owns a LIOBN of PCI.
+    pub(super) fn owner_mut(&mut self, liobn: u32) -> Option<&mut Phb> {
+        if liobn >> 31 == 0 {
+            return None;
+        }
+        self.phbs.get_mut(&(liobn >> 8 & PhbConfig::MAX_INDEX))
+    }
+
+    /// The table that a guest names so; `None` if no such window is there now, or any of the high 32 bits is set.
+    #[must_use]
+    pub fn table(&self, liobn: u64) -> Option<&SharedTable> {
+        let liobn = u32::try_from(liobn).ok()?;
+        if liobn >> 31 == 0 {
+            return self.vios.get(&liobn).map(VioDevice::table);
+        }
+        self.phbs.get(&(liobn >> 8 & PhbConfig::MAX_INDEX))?.slot(liobn)?.table()
+    }
+
+    /// All tables of windows that are there now, by ascending LIOBN.
+    pub fn tables(&self) -> impl Iterator<Item = &SharedTable> {
+        let windows = self.phbs.values().flat_map(Phb::slots).filter_map(|slot| slot.table());
+        self.vios.values().map(VioDevice::table).chain(windows)
+    }
+
+    /// How many entries that are not zero the tables store together.
+    #[must_use]
+    pub fn stored(&self) -> u64 {
+        self.tables().filter_map(|table| table.try_borrow().ok()).map(|table| u64::from(table.stored())).sum()
+    }
+
+    /// How many they may store.
+    #[must_use]
+    pub fn entry_limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// Bytes of memory that the tables hold.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.tables().filter_map(|table| table.try_borrow().ok()).map(|table| table.memory_bytes()).sum()
+    }
+
+    /// Resets the machine, as a reboot does: default windows, empty tables, no bypass.
+    pub fn reset(&mut self, effects: &mut Effects) {
+        effects.clear();
+        for device in self.vios.values_mut() {
+            device.reset(effects);
+        }
+        for phb in self.phbs.values_mut() {
+            phb.reset(effects);
+        }
+    }
+
+    /// Resets one bridge; returns whether there is such a one.
+    pub fn reset_phb(&mut self, index: u32, effects: &mut Effects) -> bool {
+        effects.clear();
+        self.phbs.get_mut(&index).map(|phb| phb.reset(effects)).is_some()
+    }
+
+    /// Resets one VIO device; returns whether there is such a one.
+    pub fn reset_vio(&mut self, unit: u32, effects: &mut Effects) -> bool {
+        effects.clear();
+        self.vios.get_mut(&unit).map(|device| device.reset(effects)).is_some()
+    }
+
+    pub(super) fn quiesce(&self, effects: &mut Effects) {
+        for device in self.vios.values() {
+            device.quiesce(effects);
+        }
+    }
+
+    /// Takes back a window that a host can not hold, right after its create: there is nothing left of it.
+    ///
+    /// Returns whether there was one. The guest is to be told [`RTAS_HW_ERROR`](super::RTAS_HW_ERROR).
+    pub fn withdraw(&mut self, liobn: u32, effects: &mut Effects) -> bool {
+        effects.clear();
+        self.owner_mut(liobn).is_some_and(|phb| phb.withdraw(liobn, effects))
+    }
+
+    /// How many entries a table may store after a call that makes at most `more` of them not zero.
+    ///
+    /// Tables are counted only when the bound, which is cheap to keep, says that it may be close.
+    pub(super) fn room_for(&mut self, table: &SharedTable, more: u64) -> u32 {
+        let limit = u64::from(self.limit);
+        if let Some(bound) = self.bound.checked_add(more).filter(|bound| *bound <= limit) {
+            self.bound = bound;
+            return self.limit;
+        }
+        let stored = self.stored();
+        self.bound = stored.saturating_add(more).min(limit);
+        let others: u64 = self
+            .tables()
+            .filter(|other| !Rc::ptr_eq(other, table))
+            .filter_map(|other| other.try_borrow().ok())
+            .map(|other| u64::from(other.stored()))
+            .sum();
+        u32::try_from(limit.saturating_sub(others)).unwrap_or(self.limit)
+    }
+}

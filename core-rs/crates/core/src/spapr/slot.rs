@@ -1,0 +1,86 @@
+//! A bridge's place for one DMA window.
+
+use core::cell::RefCell;
+use std::rc::Rc;
+
+use super::effects::{Effects, Event};
+use crate::tce_table::{Change, Geometry, SharedTable, TableError, TceTable, Values};
+
+/// A place for one DMA window: its LIOBN is fixed, its window comes and goes.
+#[derive(Debug)]
+pub struct WindowSlot {
+    liobn: u32,
+    default: bool,
+    table: Option<SharedTable>,
+}
+
+impl WindowSlot {
+    pub(super) fn new(liobn: u32) -> Self {
+        Self { liobn, default: false, table: None }
+    }
+
+    /// How a guest names the table.
+    #[must_use]
+    pub fn liobn(&self) -> u32 {
+        self.liobn
+    }
+
+    /// Whether the slot counts as the default window's. It does so from the first reset on, whatever window it holds
+    /// later: QEMU keeps the flag with the slot (seen: a created window there is not followed by the default one).
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        self.default
+    }
+
+    /// The window's table; `None` while there is no window.
+    #[must_use]
+    pub fn table(&self) -> Option<&SharedTable> {
+        self.table.as_ref()
+    }
+
+    /// The window, if there is one.
+    #[must_use]
+    pub fn window(&self) -> Option<Geometry> {
+        Some(self.table.as_ref()?.try_borrow().ok()?.geometry())
+    }
+
+    pub(super) fn enable(&mut self, window: Geometry, effects: &mut Effects) -> Result<(), TableError> {
+        let table = Rc::new(RefCell::new(TceTable::new(window, u32::MAX)?));
+        effects.events.push(Event::WindowAdded { liobn: self.liobn, table: Rc::clone(&table) });
+        self.table = Some(table);
+        Ok(())
+    }
+
+    /// Takes the window away; returns whether there was one.
+    pub(super) fn disable(&mut self, effects: &mut Effects) -> bool {
+        let Some(table) = self.table.take() else { return false };
+        effects.events.push(Event::WindowRemoved { liobn: self.liobn, table });
+        true
+    }
+
+    /// Makes this the default window, and empty. One that is there already stays, so that handles to it live on.
+    pub(super) fn enable_default(&mut self, window: Geometry, effects: &mut Effects) {
+        self.default = true;
+        match &self.table {
+            Some(table) if self.window() == Some(window) => clear(self.liobn, table, effects),
+            _ => {
+                self.disable(effects);
+                // The bridge was built with this window.
+                let _ = self.enable(window, effects);
+            }
+        }
+    }
+}
+
+/// Makes all entries of a table 0, and says what that changed.
+pub(super) fn clear(liobn: u32, table: &SharedTable, effects: &mut Effects) {
+    let Ok(mut cleared) = table.try_borrow_mut() else { return };
+    if cleared.stored() == 0 {
+        return;
+    }
+    let mut change = Change::new();
+    let entries = cleared.geometry().entries;
+    // Zeros in range are never refused.
+    let _ = cleared.write(0, Values::Same(0, entries), &mut change);
+    effects.events.push(Event::Cleared { liobn, table: Rc::clone(table), change });
+}

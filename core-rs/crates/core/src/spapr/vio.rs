@@ -1,0 +1,59 @@
+//! A VIO device and its table.
+
+use core::cell::RefCell;
+use std::rc::Rc;
+
+use super::config::{ConfigError, VioConfig};
+use super::effects::{Effects, Event};
+use super::slot::clear;
+use crate::tce_table::{SharedTable, TceTable};
+
+/// A VIO device with a translation table, which it can be told to go past.
+#[derive(Debug)]
+pub struct VioDevice {
+    unit: u32,
+    table: SharedTable,
+    bypass: bool,
+}
+
+impl VioDevice {
+    pub(super) fn new(config: VioConfig) -> Result<Self, ConfigError> {
+        let table = TceTable::new(config.window()?, u32::MAX).map_err(ConfigError::Window)?;
+        Ok(Self { unit: config.unit, table: Rc::new(RefCell::new(table)), bypass: false })
+    }
+
+    /// The unit number, which is also its LIOBN.
+    #[must_use]
+    pub fn unit(&self) -> u32 {
+        self.unit
+    }
+
+    /// Its table; hypercalls reach it also while the device goes past it.
+    #[must_use]
+    pub fn table(&self) -> &SharedTable {
+        &self.table
+    }
+
+    /// Whether its accesses are direct: bus addresses are guest-physical ones.
+    #[must_use]
+    pub fn bypass(&self) -> bool {
+        self.bypass
+    }
+
+    pub(super) fn set_bypass(&mut self, on: bool, effects: &mut Effects) {
+        if self.bypass != on {
+            self.bypass = on;
+            effects.events.push(Event::Bypass { unit: self.unit, on });
+        }
+    }
+
+    /// Makes its table empty; bypass stays as it is.
+    pub(super) fn quiesce(&self, effects: &mut Effects) {
+        clear(self.unit, &self.table, effects);
+    }
+
+    pub(super) fn reset(&mut self, effects: &mut Effects) {
+        self.quiesce(effects);
+        self.set_bypass(false, effects);
+    }
+}
