@@ -1,0 +1,37 @@
+// H_PUT_TCE through the public API: alone, with a notifier, with a container on a simulated host. The first group is the
+// same call with more and more listening to it.
+import { IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
+import { SpaprPhb } from "@giommu/spapr-tce";
+import { SimulatedHost, VfioContainer } from "@giommu/vfio-sync";
+
+const PAGES = 1 << 18;
+
+function bridge() {
+  const phb = new SpaprPhb({ index: 0 });
+  const [table] = phb.windows;
+  if (table === undefined) throw new Error("a bridge has its default window");
+  let page = 0;
+  // Every put changes an entry: the targets of one round are never those of the next.
+  let round = 0n;
+  return {
+    phb,
+    table,
+    put: () => {
+      table.putTce(BigInt(page) << 12n, BigInt(page) << 12n | round << 40n | 3n);
+      if (++page === PAGES) [page, round] = [0, round + 1n];
+    },
+  };
+}
+
+const alone = bridge();
+Deno.bench("nobody listens", { group: "put" }, alone.put);
+
+const told = bridge();
+told.table.region.notifiers.register(
+  new IommuNotifier({ flags: IommuNotifierFlag.IOTLB_EVENTS, notify: () => {} }),
+);
+Deno.bench("one notifier", { group: "put" }, told.put);
+
+const mirrored = bridge();
+new VfioContainer({ host: new SimulatedHost({ rules: "iommufd" }) }).attach(mirrored.phb.space);
+Deno.bench("one container", { group: "put" }, mirrored.put);
