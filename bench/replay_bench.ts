@@ -1,12 +1,12 @@
 // Replay of a TCE table at several sizes and densities, through the public API: what a hotplug waits for.
 import { replay } from "@giommu/memory-api";
 import { IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
-import { TceTable } from "@giommu/spapr-tce";
+import { MAX_ENTRY_LIMIT, TceTable } from "@giommu/spapr-tce";
 
 const listener = new IommuNotifier({ flags: IommuNotifierFlag.MAP, notify: () => {} });
 
 function table(shift: number): TceTable {
-  return new TceTable({ liobn: 0x8000_0000, entries: 2 ** shift, entryLimit: 2 ** shift });
+  return new TceTable({ liobn: 0x8000_0000, entries: 2 ** shift, entryLimit: Math.min(2 ** shift, MAX_ENTRY_LIMIT) });
 }
 
 for (const shift of [18, 24, 31]) {

@@ -9,5 +9,5 @@
 
 export * from "./hcall.ts";
 export * from "./spapr_phb.ts";
-export { DEFAULT_ENTRY_LIMIT, TceTable } from "./tce_table.ts";
+export { DEFAULT_ENTRY_LIMIT, MAX_ENTRY_LIMIT, TceTable } from "./tce_table.ts";
 export type { TceTableInit } from "./tce_table.ts";

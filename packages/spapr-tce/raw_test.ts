@@ -24,3 +24,8 @@ Deno.test("a raw table refuses an unsound geometry in words", () => {
   assertThrows(() => new RawTceTable(1, 1n, 63, 2, 1), Error, "passes the top");
   assertThrows(() => new RawTceTable(1, 0n, 64, 2, 1), Error, "page shift 64");
 });
+
+Deno.test("a table that exists in the core keeps its limit, however large", () => {
+  using table = tableFromRaw(new RawTceTable(1, 0n, 12, 64, 0xffff_ffff));
+  assertEquals(table.entryLimit, 0xffff_ffff);
+});

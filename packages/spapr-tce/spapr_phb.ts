@@ -1,11 +1,15 @@
 import type { Iova } from "@giommu/core";
 import { checkInteger, hex, IommuError } from "@giommu/core";
+import type { Subregion } from "@giommu/memory-api";
 import { AddressSpace, IoRegion, MemoryRegion, transaction } from "@giommu/memory-api";
 import type { OnHostFailure } from "./hcall.ts";
-import { TceTable } from "./tce_table.ts";
+import { tableState, TceTable } from "./tce_table.ts";
 
 /** The most PCI host bridges whose LIOBNs fit their 32 bits. */
 const INDEX_MAX = 0x7f_ffff;
+
+/** How many windows the 8 bits of a LIOBN tell apart. */
+const WINDOWS = 0x100;
 
 /** Where QEMU's bridges take message-signalled interrupts (`SPAPR_PCI_MSI_WINDOW`, include/hw/pci-host/spapr.h). */
 const MSI_START = 0x400_0000_0000n;
@@ -71,7 +75,13 @@ export class SpaprPhb implements Disposable {
   readonly space: AddressSpace;
   readonly #root: MemoryRegion;
   readonly #init: SpaprPhbInit;
+  /** All tables that the bridge owns, by their regions. Those whose region lies in the root are its windows. */
+  readonly #tables = new Map<MemoryRegion, TceTable>();
+  /** Tables of removed windows that a transaction may still put back. */
+  readonly #removed = new Set<TceTable>();
+  /** The windows as they were when last asked for, and the subregions that they were made of. */
   #windows: readonly TceTable[] = [];
+  #subregions: readonly Subregion[] = [];
   #disposed = false;
 
   /**
@@ -87,14 +97,22 @@ export class SpaprPhb implements Disposable {
     this.#init = init;
     this.#root = new MemoryRegion({ name: `pci@${this.buid.toString(16)}`, size: 1n << 64n });
     this.#root.addSubregion(MSI_START, new IoRegion({ name: "msi", size: MSI_SIZE }), { priority: -1 });
-    if (init.dmaWindow !== false) this.addWindow({ window: 0, ...(init.dmaWindow ?? { size: 0x4000_0000n }) });
+    if (init.dmaWindow !== false) {
+      this.addWindow({ window: 0, ...(init.dmaWindow === undefined ? { size: 0x4000_0000n } : init.dmaWindow) });
+    }
     this.space = new AddressSpace(`pci@${this.buid.toString(16)}`, this.#root, {
       ...(init.memory !== undefined && { memory: init.memory }),
     });
   }
 
-  /** The windows' tables, by ascending LIOBN. */
+  /** The windows' tables, by ascending LIOBN: those that lie on the bus right now. */
   get windows(): readonly TceTable[] {
+    const { subregions } = this.#root;
+    if (subregions !== this.#subregions) {
+      const found = subregions.map(({ region }) => this.#tables.get(region)).filter((table) => table !== undefined);
+      this.#windows = found.sort((a, b) => a.liobn - b.liobn);
+      this.#subregions = subregions;
+    }
     return this.#windows;
   }
 
@@ -106,7 +124,7 @@ export class SpaprPhb implements Disposable {
    */
   table(liobn: number | bigint): TceTable | undefined {
     const wanted = typeof liobn === "bigint" ? liobn : BigInt(checkInteger("liobn", liobn));
-    return this.#windows.find((table) => BigInt(table.liobn) === wanted);
+    return this.windows.find((table) => BigInt(table.liobn) === wanted);
   }
 
   /**
@@ -116,13 +134,14 @@ export class SpaprPhb implements Disposable {
    * @returns The table. The bridge owns it.
    * @throws {TypeError} If a field has the wrong type.
    * @throws {RangeError} If a field is out of bounds.
-   * @throws {IommuError} `"duplicate-liobn"` if the number is taken.
+   * @throws {IommuError} `"duplicate-liobn"` if the number is taken, or all are; `"disposed"`.
    * @throws Whatever a listener of the bus throws, such as a container whose host cannot hold the window. Nothing is left
-   * over then.
+   * over then, unless the map is changed all the same: where only what the new window hides could not be removed, it is
+   * on the bus, and {@linkcode table} finds it.
    */
   addWindow(init: AddWindowInit): TceTable {
-    const window = checkInteger("window", init.window ?? this.#freeWindow(), 0, 0xff);
-    const pageShift = checkInteger("pageShift", init.pageShift ?? 12, 0, 63);
+    const window = checkInteger("window", init.window === undefined ? this.#freeWindow() : init.window, 0, WINDOWS - 1);
+    const pageShift = checkInteger("pageShift", init.pageShift === undefined ? 12 : init.pageShift, 0, 63);
     if (typeof init.size !== "bigint") {
       throw new TypeError(`Cannot use size: expected a bigint, got ${typeof init.size}`);
     }
@@ -144,7 +163,7 @@ export class SpaprPhb implements Disposable {
     try {
       this.addTable(table);
     } catch (error) {
-      table[Symbol.dispose]();
+      if (table.region.parent === undefined) table[Symbol.dispose]();
       throw error;
     }
     return table;
@@ -153,10 +172,13 @@ export class SpaprPhb implements Disposable {
   /**
    * Adds a window whose table exists already, with the mappings that it has.
    *
-   * @param table A table with one of the bridge's LIOBNs. The bridge owns it from now on, unless this throws.
+   * @param table A table with one of the bridge's LIOBNs. The bridge owns it from now on, unless this throws and the
+   * window is not there.
    * @throws {RangeError} If the LIOBN is of another bridge.
-   * @throws {IommuError} `"duplicate-liobn"` if there is a window with this LIOBN; `"disposed"`.
-   * @throws Whatever a listener of the bus throws. The window is not there then.
+   * @throws {IommuError} `"duplicate-liobn"` if there is a window with this LIOBN; `"disposed"` if the bridge or the table
+   * was.
+   * @throws Whatever a listener of the bus throws. The window is not there then, unless the map is changed all the same,
+   * as for {@linkcode addWindow}.
    */
   addTable(table: TceTable): void {
     this.#live("add a window to");
@@ -167,38 +189,65 @@ export class SpaprPhb implements Disposable {
     if (this.table(table.liobn) !== undefined) {
       throw new IommuError("duplicate-liobn", `Cannot add ${table} to ${this}: there is a window with this LIOBN`);
     }
-    // The higher LIOBN hides the lower one.
-    this.#root.addSubregion(table.busOffset, table.region, { priority: window });
-    this.#windows = [...this.#windows, table].sort((a, b) => a.liobn - b.liobn);
+    if (tableState(table).raw === undefined) {
+      throw new IommuError("disposed", `Cannot add ${table} to ${this}: the table was disposed`);
+    }
+    const owned = this.#tables.has(table.region);
+    this.#tables.set(table.region, table);
+    try {
+      // The higher LIOBN hides the lower one.
+      this.#root.addSubregion(table.busOffset, table.region, { priority: window });
+    } finally {
+      if (table.region.parent !== this.#root && !owned) this.#tables.delete(table.region);
+    }
+    this.#disposeRemoved();
   }
 
   /**
    * Removes a window and disposes of its table. Listeners of the bus unmap what they had mapped of it.
    *
+   * Inside a transaction the table lives on, as the window is back if that is undone. If it is not, the table is disposed
+   * of when the next window is added or removed outside of a transaction, and with the bridge at the latest.
+   *
    * @param table The table.
    * @returns Whether it was a window of this bridge.
-   * @throws Whatever a listener of the bus throws; the window is gone all the same.
+   * @throws {IommuError} `"change-in-progress"` from inside a listener's callback; the window stays.
+   * @throws Whatever a listener of the bus throws. If it refused what the window had hidden, the window stays, with its
+   * table; if it could not let go of the window, that is gone all the same. {@linkcode windows} tells.
    */
   removeWindow(table: TceTable): boolean {
-    if (!this.#windows.includes(table)) return false;
-    this.#windows = this.#windows.filter((other) => other !== table);
+    if (!this.windows.includes(table)) return false;
     try {
       this.#root.removeSubregion(table.region);
     } finally {
-      table[Symbol.dispose]();
+      if (table.region.parent !== this.#root) {
+        this.#removed.add(table);
+        this.#disposeRemoved();
+      }
     }
     return true;
   }
 
-  /** Removes all windows and disposes of their tables and of the bus's address space; twice is fine. */
+  /**
+   * Removes all windows and disposes of their tables and of the bus's address space; twice is fine.
+   *
+   * It must not happen inside a transaction that is undone later: the tables do not come back.
+   *
+   * @throws {IommuError} `"change-in-progress"` from inside a listener's callback; nothing is done then.
+   * @throws The first error that a listener throws, once all is done.
+   */
   [Symbol.dispose](): void {
     if (this.#disposed) return;
+    transaction(() => {}); // throws from inside a listener's callback
     this.#disposed = true;
-    const tables = this.#windows;
-    this.#windows = [];
+    const tables = [...this.#tables.values()];
     try {
-      transaction(() => tables.forEach((table) => this.#root.removeSubregion(table.region)));
+      transaction(() => this.windows.forEach((table) => this.#root.removeSubregion(table.region)));
     } finally {
+      this.#tables.clear();
+      this.#removed.clear();
+      this.#windows = [];
+      this.#subregions = this.#root.subregions;
       for (const table of tables) table[Symbol.dispose]();
       this.space[Symbol.dispose]();
     }
@@ -218,8 +267,28 @@ export class SpaprPhb implements Disposable {
   }
 
   #freeWindow(): number {
-    let window = 0;
-    while (this.table(this.#liobn(window)) !== undefined) window++;
-    return window;
+    for (let window = 0; window < WINDOWS; window++) {
+      if (this.table(this.#liobn(window)) === undefined) return window;
+    }
+    throw new IommuError("duplicate-liobn", `Cannot add a window to ${this}: all ${WINDOWS} are taken`, {
+      remedy: "remove one first",
+    });
   }
+
+  /** Disposes of the tables of removed windows, unless a transaction may still put them back. No delivery is under way. */
+  #disposeRemoved(): void {
+    if (this.#removed.size === 0 || inTransaction()) return;
+    for (const table of this.#removed) {
+      if (table.region.parent !== undefined) continue; // the transaction was undone, or the window added again
+      this.#tables.delete(table.region);
+      table[Symbol.dispose]();
+    }
+    this.#removed.clear();
+  }
+}
+
+/** Whether a transaction is open: a space that is made inside one is empty until its end. */
+function inTransaction(): boolean {
+  using probe = new AddressSpace("probe", new IoRegion({ name: "probe", size: 1n }));
+  return probe.sections.length === 0;
 }

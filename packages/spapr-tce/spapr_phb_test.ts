@@ -101,3 +101,150 @@ Deno.test("a disposed SpaprPhb has disposed its tables", () => {
   assertEquals(assertThrows(() => table.stored, IommuError).code, "disposed");
   assertEquals(assertThrows(() => phb.addWindow({ size: 0x1000n }), IommuError).code, "disposed");
 });
+
+/** A listener that throws where told to; what it throws is an IommuError. */
+function refusing(
+  calls: Partial<Record<"regionAdd" | "regionDel" | "commit", (name: string) => boolean>>,
+): MemoryListener {
+  const check = (call: keyof typeof calls, name: string) => {
+    if (calls[call]?.(name)) throw new IommuError("host-refused", `Cannot ${call} ${name}`);
+  };
+  return {
+    regionAdd: ({ region }) => check("regionAdd", region.name),
+    regionDel: ({ region }) => check("regionDel", region.name),
+    commit: () => check("commit", ""),
+  };
+}
+
+/** Whether a table still has its entries. */
+function isLive(table: TceTable): boolean {
+  try {
+    return table.stored >= 0;
+  } catch (error) {
+    assert(error instanceof IommuError && error.code === "disposed");
+    return false;
+  }
+}
+
+Deno.test("SpaprPhb keeps a window whose removal a listener refuses, with its table", () => {
+  using phb = new SpaprPhb({ index: 0, dmaWindow: { size: 0x1_0000n } });
+  const high = phb.addWindow({ size: 0x1_0000n });
+  let refuses = false;
+  phb.space.addListener(refusing({ regionAdd: (name) => refuses && name === "tce-iommu-80000000" }));
+  high.putTce(0n, 0x5003n);
+  refuses = true;
+  assertEquals(assertThrows(() => phb.removeWindow(high), IommuError).code, "host-refused");
+  assertEquals(phb.windows.map((table) => table.liobn), [0x8000_0000, 0x8000_0001]);
+  assertEquals(phb.table(0x8000_0001), high);
+  assertEquals([high.entry(0), phb.space.translate(0n).kind], [0x5003n, "fault"]);
+  refuses = false;
+  assert(phb.removeWindow(high));
+  assertEquals([phb.windows.length, isLive(high)], [1, false]);
+});
+
+Deno.test("SpaprPhb disposes of a window's table though a listener could not let go of it", () => {
+  using phb = new SpaprPhb({ index: 0 });
+  let fails = true;
+  phb.space.addListener(refusing({ regionDel: () => fails }));
+  const table = phb.windows[0]!;
+  assertThrows(() => phb.removeWindow(table), IommuError);
+  assertEquals([phb.windows.length, isLive(table)], [0, false]);
+  fails = false;
+});
+
+Deno.test("SpaprPhb keeps a new window that is on the bus, though what it hides could not be removed", () => {
+  using phb = new SpaprPhb({ index: 0, dmaWindow: { size: 0x1_0000n } });
+  let fails = true;
+  phb.space.addListener(refusing({ regionDel: () => fails }));
+  assertEquals(assertThrows(() => phb.addWindow({ size: 0x1_0000n }), IommuError).code, "host-refused");
+  assertEquals(sections(phb)[0]?.[0], "tce-iommu-80000001");
+  const table = phb.table(0x8000_0001);
+  assert(table !== undefined && isLive(table));
+  assertEquals(phb.space.translate(0n).kind, "fault");
+  fails = false;
+  assert(phb.removeWindow(table));
+});
+
+Deno.test("SpaprPhb has the windows again that an undone transaction removed, and none that it added", () => {
+  using phb = new SpaprPhb({ index: 0 });
+  const [table] = phb.windows;
+  let added: TceTable | undefined;
+  const undone = () =>
+    transaction(() => {
+      assert(phb.removeWindow(table!));
+      assertEquals(phb.windows, []);
+      added = phb.addWindow({ size: 0x1000n, window: 5 });
+      assertEquals(phb.windows, [added]);
+      throw new Error("change of mind");
+    });
+  assertThrows(undone, Error, "change of mind");
+  assertEquals(phb.windows, [table!]);
+  assertEquals([isLive(table!), phb.space.translate(0n).kind], [true, "fault"]);
+  phb.addWindow({ size: 0x1000n, window: 5 });
+  assertEquals([isLive(table!), phb.windows.length], [true, 2]);
+});
+
+Deno.test("SpaprPhb has the windows again that a refused transaction removed", () => {
+  using phb = new SpaprPhb({ index: 0 });
+  const table = phb.windows[0]!;
+  let refuses = false;
+  phb.space.addListener(refusing({ commit: () => refuses && !(refuses = false) }));
+  refuses = true;
+  assertThrows(() => transaction(() => phb.removeWindow(table)), IommuError, "commit");
+  assertEquals([phb.windows.length, isLive(table)], [1, true]);
+});
+
+Deno.test("SpaprPhb disposes of a table that a transaction removed when the next window comes or goes, or with itself", () => {
+  const phb = new SpaprPhb({ index: 0 });
+  const first = phb.windows[0]!;
+  transaction(() => phb.removeWindow(first));
+  assertEquals([phb.windows.length, isLive(first)], [0, true]);
+  const second = phb.addWindow({ size: 0x1000n });
+  assertEquals([isLive(first), isLive(second)], [false, true]);
+  transaction(() => {
+    phb.removeWindow(second);
+    phb.addTable(second);
+  });
+  phb.addWindow({ size: 0x1000n });
+  assertEquals([phb.windows.length, isLive(second)], [2, true], "it is a window again");
+  transaction(() => phb.removeWindow(second));
+  phb[Symbol.dispose]();
+  assertEquals([phb.windows.length, isLive(second)], [0, false]);
+});
+
+Deno.test("SpaprPhb cannot be disposed of, nor lose a window, while listeners are told of a change", () => {
+  using phb = new SpaprPhb({ index: 0 });
+  const table = phb.windows[0]!;
+  const errors: unknown[] = [];
+  phb.space.addListener({
+    regionAdd: ({ region }) => {
+      if (region.name !== "tce-iommu-80000001") return;
+      for (const act of [() => phb.removeWindow(table), () => phb[Symbol.dispose]()]) {
+        errors.push(assertThrows(act, IommuError).code);
+      }
+    },
+  });
+  phb.addWindow({ size: 0x1000n, busOffset: 1n << 59n });
+  assertEquals(errors, ["change-in-progress", "change-in-progress"]);
+  assertEquals([phb.windows.length, isLive(table)], [2, true]);
+});
+
+Deno.test("SpaprPhb says that all windows are taken, also of the last bridge", () => {
+  for (const index of [1, 0x7f_ffff]) {
+    using phb = new SpaprPhb({ index });
+    for (let window = 1; window < 256; window++) phb.addWindow({ size: 0x1000n, window });
+    const error = assertThrows(() => phb.addWindow({ size: 0x1000n }), IommuError, "all 256 are taken");
+    assertEquals(error.code, "duplicate-liobn");
+  }
+});
+
+Deno.test("SpaprPhb takes no disposed table, and null for nothing", () => {
+  using phb = new SpaprPhb({ index: 0 });
+  const table = new TceTable({ liobn: 0x8000_0001, entries: 1 });
+  table[Symbol.dispose]();
+  assertEquals(assertThrows(() => phb.addTable(table), IommuError).code, "disposed");
+  assertEquals(phb.windows.length, 1);
+  for (const field of ["pageShift", "window", "busOffset", "size"]) {
+    assertThrows(() => phb.addWindow({ size: 0x1000n, [field]: null }), TypeError, field);
+  }
+});

@@ -8,12 +8,22 @@ import { IommuNotifierFlag } from "@giommu/notifiers";
 import { readExtent, readMaps, readUnmaps, type Window } from "./_batch.ts";
 import { tellPageByPage } from "./_change.ts";
 import { readList } from "./_list.ts";
+import { callCore, checkCore, coreTrapped, isTrapped } from "./_trap.ts";
 import { walk } from "./_walk.ts";
 import type { HcallResult, OnHostFailure } from "./hcall.ts";
 import { Hcall } from "./hcall.ts";
 
 /** How many entries of a table may be other than 0 unless its maker says so: 2^20, enough for 4 GiB in pages of 4 KiB. */
 export const DEFAULT_ENTRY_LIMIT = 1 << 20;
+
+/**
+ * The most entries that the limit of a table may allow: 2^25.
+ *
+ * The core has 4 GiB for all tables of a process. One call that changes n entries in place needs n times 8.3 bytes for
+ * the entries, 8 to undo them, and 24 each for what vanished and what appeared. The lists double as they grow, and what
+ * they outgrow may be lost to others, so the three of them take up to twice as much: 120 bytes in all, 3.75 GiB for 2^25.
+ */
+export const MAX_ENTRY_LIMIT = 1 << 25;
 
 /** What makes a {@linkcode TceTable}. */
 export interface TceTableInit {
@@ -25,7 +35,10 @@ export interface TceTableInit {
   readonly busOffset?: Iova;
   /** The page size of an entry, as a power of two: 0 to 63; 12 (4 KiB) unless given. */
   readonly pageShift?: number;
-  /** How many entries may be other than 0, as a guest chooses how many it stores; {@linkcode DEFAULT_ENTRY_LIMIT} unless given. */
+  /**
+   * How many entries may be other than 0, as a guest chooses how many it stores: at most {@linkcode MAX_ENTRY_LIMIT};
+   * {@linkcode DEFAULT_ENTRY_LIMIT} unless given.
+   */
   readonly entryLimit?: number;
   /** What a guest's call answers when the host refuses; `"refuse"` unless given. */
   readonly onHostFailure?: OnHostFailure;
@@ -115,28 +128,33 @@ export class TceTable implements Disposable {
    * @param init Where it lies, how large it is, what it may hold.
    * @throws {TypeError} If a field has the wrong type.
    * @throws {RangeError} If a field is out of bounds, or the window would pass the top of the 64-bit space.
+   * @throws {IommuError} `"core-trapped"` if the core ran out of memory, now or before.
    */
   constructor(init: TceTableInit) {
     this.liobn = checkInteger("liobn", init.liobn);
-    this.busOffset = checkU64("busOffset", init.busOffset ?? 0n);
-    this.pageShift = checkInteger("pageShift", init.pageShift ?? 12, 0, 63);
+    this.busOffset = checkU64("busOffset", init.busOffset === undefined ? 0n : init.busOffset);
+    this.pageShift = checkInteger("pageShift", init.pageShift === undefined ? 12 : init.pageShift, 0, 63);
     this.entries = checkInteger("entries", init.entries, 1);
-    this.entryLimit = checkInteger("entryLimit", init.entryLimit ?? DEFAULT_ENTRY_LIMIT);
-    this.onHostFailure = init.onHostFailure ?? "refuse";
+    const existing = adopted.get(init);
+    const entryLimit = init.entryLimit === undefined ? DEFAULT_ENTRY_LIMIT : init.entryLimit;
+    this.entryLimit = checkInteger("entryLimit", entryLimit, 0, existing ? undefined : MAX_ENTRY_LIMIT);
+    this.onHostFailure = init.onHostFailure === undefined ? "refuse" : init.onHostFailure;
     if (this.onHostFailure !== "refuse" && this.onHostFailure !== "qemu") {
       throw new RangeError(
         `Cannot make ${this}: onHostFailure is ${String(this.onHostFailure)}, not "refuse" or "qemu"`,
       );
     }
     const window: Window = { busOffset: this.busOffset, pageSize: 1n << BigInt(this.pageShift) };
-    this.#state = { raw: adopted.get(init) ?? this.#create(), window };
+    this.#state = { raw: existing ?? this.#create(), window };
     this.region = this.#newRegion();
   }
 
   #create(): RawTceTable {
+    checkCore(`make ${this}`);
     try {
       return new RawTceTable(this.liobn, this.busOffset, this.pageShift, this.entries, this.entryLimit);
     } catch (error) {
+      if (error instanceof WebAssembly.RuntimeError) throw coreTrapped(`make ${this}`, error);
       throw new RangeError(`Cannot make ${this}: ${error instanceof Error ? error.message : error}`, { cause: error });
     }
   }
@@ -203,13 +221,19 @@ export class TceTable implements Disposable {
    * @param tce The entry: bit 0 lets devices read, bit 1 lets them write.
    * @returns How it ended.
    * @throws {RangeError} If an argument does not fit 64 bits.
-   * @throws {IommuError} `"disposed"`; `"change-in-progress"` from inside a notifier of this table.
+   * @throws {IommuError} `"disposed"`, also if a notifier that refuses disposes of the table; `"change-in-progress"` from
+   * inside a notifier of this table; `"core-trapped"` if the core ran out of memory, now or before.
    */
   putTce(ioba: Iova, tce: bigint): HcallResult {
     checkU64("ioba", ioba);
     checkU64("tce", tce);
     const raw = this.#writable();
-    const ret = raw.putTce(ioba, tce) as Hcall;
+    let ret: Hcall;
+    try { // by hand, as this is called for every page
+      ret = raw.putTce(ioba, tce) as Hcall;
+    } catch (error) {
+      throw coreTrapped(`write ${this}`, error);
+    }
     return ret === Hcall.SUCCESS && this.#quiet ? DONE : this.#tell(raw, ret);
   }
 
@@ -232,19 +256,24 @@ export class TceTable implements Disposable {
    * @param list Where the list lies, on a 4 KiB boundary: big-endian 64-bit entries. What lies outside `memory` reads as 0, as
    * in QEMU.
    * @param npages How many entries: 1 to 512.
-   * @param memory The guest's memory.
+   * @param memory The guest's memory. It is read before anything else is done.
    * @returns How it ended.
    * @throws {RangeError} If an argument does not fit 64 bits.
-   * @throws {IommuError} `"disposed"`; `"change-in-progress"` from inside a notifier of this table.
+   * @throws {IommuError} `"disposed"`, also if `memory` or a notifier that refuses disposes of the table;
+   * `"change-in-progress"` from inside a notifier of this table; `"core-trapped"` if the core ran out of memory, now or
+   * before.
    */
   putTceIndirect(ioba: Iova, list: Gpa, npages: bigint, memory: GuestMemory): HcallResult {
     checkU64("ioba", ioba);
     checkU64("list", list);
     checkU64("npages", npages);
-    const raw = this.#writable();
+    this.#idle();
     const count = RawTceTable.checkIndirect(list, npages);
     if (count < 0) return { ret: count as Hcall, stored: 0 };
-    const ret = raw.putTceIndirect(ioba, readList(memory, list, count)) as Hcall;
+    const words = readList(memory, list, count);
+    // Only now, as reading may have run anything: a notifier may have joined, or the table be gone.
+    const raw = this.#writable();
+    const ret = this.#core(() => raw.putTceIndirect(ioba, words)) as Hcall;
     return this.#tell(raw, ret, raw.lastStored);
   }
 
@@ -256,14 +285,15 @@ export class TceTable implements Disposable {
    * @param npages How many entries, at most as many as the table has.
    * @returns How it ended.
    * @throws {RangeError} If an argument does not fit 64 bits.
-   * @throws {IommuError} `"disposed"`; `"change-in-progress"` from inside a notifier of this table.
+   * @throws {IommuError} `"disposed"`, also if a notifier that refuses disposes of the table; `"change-in-progress"` from
+   * inside a notifier of this table; `"core-trapped"` if the core ran out of memory, now or before.
    */
   stuffTce(ioba: Iova, tce: bigint, npages: bigint): HcallResult {
     checkU64("ioba", ioba);
     checkU64("tce", tce);
     checkU64("npages", npages);
     const raw = this.#writable();
-    const ret = raw.stuffTce(ioba, tce, npages) as Hcall;
+    const ret = this.#core(() => raw.stuffTce(ioba, tce, npages)) as Hcall;
     return this.#tell(raw, ret, raw.lastStored);
   }
 
@@ -271,7 +301,8 @@ export class TceTable implements Disposable {
    * Clears all entries and tells the notifiers, as a reset of the device that owns the table does.
    *
    * @returns How it ended: {@linkcode Hcall.HARDWARE} and an error if a mapping could not be removed from the host.
-   * @throws {IommuError} `"disposed"`; `"change-in-progress"` from inside a notifier of this table.
+   * @throws {IommuError} `"disposed"`, also if a notifier that refuses disposes of the table; `"change-in-progress"` from
+   * inside a notifier of this table; `"core-trapped"` if the core ran out of memory, now or before.
    */
   reset(): HcallResult {
     return this.stuffTce(this.busOffset, 0n, BigInt(this.entries));
@@ -281,7 +312,7 @@ export class TceTable implements Disposable {
   [Symbol.dispose](): void {
     const { raw } = this.#state;
     this.#state.raw = undefined;
-    raw?.free();
+    if (!isTrapped()) raw?.free();
   }
 
   /** How messages name the table. */
@@ -292,21 +323,32 @@ export class TceTable implements Disposable {
   #live(verb: string): RawTceTable {
     const { raw } = this.#state;
     if (raw === undefined) throw new IommuError("disposed", `Cannot ${verb} ${this}: the table was disposed`);
+    if (isTrapped()) checkCore(`${verb} ${this}`);
     return raw;
   }
 
-  /** The raw table, ready to record what a call changes if anybody listens. */
-  #writable(): RawTceTable {
+  /** Makes a call into the core that may need memory. */
+  #core<T>(call: () => T): T {
+    return callCore(call, () => `write ${this}`);
+  }
+
+  /** The raw table, if nobody is being told of a change. */
+  #idle(): RawTceTable {
     const raw = this.#live("write");
-    const { notifiers } = this.region;
-    if (notifiers.changing) {
+    if (this.region.notifiers.changing) {
       throw new IommuError(
         "change-in-progress",
         `Cannot write ${this}: its notifiers are being told of another change`,
         { remedy: "a notifier must not alter the IOMMU that it listens to" },
       );
     }
-    const quiet = notifiers.size === 0;
+    return raw;
+  }
+
+  /** The raw table, ready to record what a call changes if anybody listens. No callback may run before that call. */
+  #writable(): RawTceTable {
+    const raw = this.#idle();
+    const quiet = this.region.notifiers.size === 0;
     if (quiet !== this.#quiet) {
       raw.setQuiet(quiet);
       this.#quiet = quiet;
@@ -314,24 +356,24 @@ export class TceTable implements Disposable {
     return raw;
   }
 
-  /** Tells the notifiers what a call changed, and makes it undone if they refuse. */
+  /** Tells the notifiers what a call changed, and makes it undone if they refuse. `raw` is of use until they are told. */
   #tell(raw: RawTceTable, ret: Hcall, stored?: number): HcallResult {
     if (ret === Hcall.NOT_ENOUGH_RESOURCES) {
       return { ret, ...(stored !== undefined && { stored }), error: this.#full() };
     }
     const { window } = this.#state;
-    const change: IommuChange = { unmaps: readUnmaps(raw, window), maps: readMaps(raw, window) };
+    const change: IommuChange = this.#core(() => ({ unmaps: readUnmaps(raw, window), maps: readMaps(raw, window) }));
     const done: HcallResult = stored === undefined ? { ret } : { ret, stored };
     const extents = change.unmaps.length + change.maps.length;
     if (extents === 0) return done;
-    if (extents > LARGE) raw.shrink();
+    if (extents > LARGE) this.#core(() => raw.shrink());
     if (this.onHostFailure === "qemu") {
       const error = tellPageByPage(this.region.notifiers, change);
       return error === undefined ? done : { ...done, error };
     }
     const outcome = this.region.change(change);
     if (outcome.status === "done") return done;
-    this.#takeBack(raw, outcome);
+    this.#takeBack(outcome);
     const failed = outcome.status === "refused" || change.maps.length > 0 ? Hcall.NOT_ENOUGH_RESOURCES : Hcall.HARDWARE;
     return {
       ret: failed,
@@ -340,10 +382,14 @@ export class TceTable implements Disposable {
     };
   }
 
-  #takeBack(raw: RawTceTable, outcome: ChangeOutcome): void {
-    if (outcome.status === "refused") raw.undo();
-    else raw.clearChanged();
-    for (const { start, last } of outcome.lost) raw.clearAddresses(start, last);
+  #takeBack(outcome: ChangeOutcome): void {
+    // Asked for anew: a notifier may have disposed of the table.
+    const raw = this.#live("take back a write of");
+    this.#core(() => {
+      if (outcome.status === "refused") raw.undo();
+      else raw.clearChanged();
+      for (const { start, last } of outcome.lost) raw.clearAddresses(start, last);
+    });
   }
 
   #full(): IommuError {

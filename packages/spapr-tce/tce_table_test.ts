@@ -1,9 +1,9 @@
 import { IommuError } from "@giommu/core";
-import { ArrayGuestMemory } from "@giommu/memory-api";
+import { ArrayGuestMemory, type GuestMemory } from "@giommu/memory-api";
 import { IommuNotifier, IommuNotifierFlag, IommuPerm } from "@giommu/notifiers";
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import { Hcall } from "./hcall.ts";
-import { TceTable } from "./tce_table.ts";
+import { MAX_ENTRY_LIMIT, TceTable } from "./tce_table.ts";
 
 const LIOBN = 0x8000_0000;
 
@@ -257,6 +257,11 @@ Deno.test("TceTable names what is wrong with an argument", () => {
     RangeError,
     "onHostFailure",
   );
+  const nothing = null as unknown as undefined;
+  for (const field of ["pageShift", "busOffset", "entryLimit"]) {
+    assertThrows(() => new TceTable({ liobn: LIOBN, entries: 1, [field]: nothing }), TypeError, field);
+  }
+  assertThrows(() => new TceTable({ liobn: LIOBN, entries: 1, onHostFailure: nothing! }), RangeError, "onHostFailure");
   using table = new TceTable({ liobn: LIOBN, entries: 1 });
   assertThrows(() => table.putTce(1n << 64n, 0n), RangeError, "ioba");
   assertThrows(() => table.putTce(0n, -1n), RangeError, "tce");
@@ -272,4 +277,55 @@ Deno.test("a disposed TceTable says so", () => {
   ) {
     assertEquals(assertThrows(use, IommuError).code, "disposed");
   }
+});
+
+Deno.test("TceTable takes no limit that the core's memory could not hold", () => {
+  const limit = MAX_ENTRY_LIMIT + 1;
+  assertThrows(() => new TceTable({ liobn: LIOBN, entries: limit, entryLimit: limit }), RangeError, "entryLimit");
+  using table = new TceTable({ liobn: LIOBN, entries: 0xffff_ffff, entryLimit: MAX_ENTRY_LIMIT });
+  assertEquals(table.stuffTce(0n, 3n, 0xffff_ffffn).error?.code, "entry-limit");
+  assertEquals(table.stored, 0);
+});
+
+Deno.test("a TceTable that a refusing notifier disposes of says so, whatever there is to take back", () => {
+  for (const type of [IommuNotifierFlag.MAP, IommuNotifierFlag.UNMAP]) {
+    const table = new TceTable({ liobn: LIOBN, entries: 16 });
+    table.putTce(0n, 0x1003n);
+    const notifier = new IommuNotifier({
+      flags: IommuNotifierFlag.IOTLB_EVENTS,
+      notify: (event) => {
+        if (event.type !== type) return;
+        table[Symbol.dispose]();
+        throw new Error("no");
+      },
+    });
+    table.region.notifiers.register(notifier);
+    assertEquals(assertThrows(() => table.putTce(0n, 0x2003n), IommuError).code, "disposed");
+  }
+});
+
+/** A guest's memory that does something before it reads a list of one entry. */
+function memoryThat(act: () => void, tce: bigint): GuestMemory {
+  const memory = memoryWith(0, [tce]);
+  return {
+    size: memory.size,
+    read: (address, into) => {
+      act();
+      return memory.read(address, into);
+    },
+    write: (address, from) => memory.write(address, from),
+  };
+}
+
+Deno.test("a TceTable that GuestMemory.read() disposes of says so", () => {
+  const table = new TceTable({ liobn: LIOBN, entries: 16 });
+  const memory = memoryThat(() => table[Symbol.dispose](), 0x1003n);
+  assertEquals(assertThrows(() => table.putTceIndirect(0n, 0n, 1n, memory), IommuError).code, "disposed");
+});
+
+Deno.test("a notifier that joins or leaves while a list is read hears what is true then", () => {
+  using table = new TceTable({ liobn: LIOBN, entries: 16 });
+  let heard: string[] = [];
+  table.putTceIndirect(0n, 0n, 1n, memoryThat(() => heard = listen(table), 0x1003n));
+  assertEquals(heard, ["0..fff MAP 1000 3"]);
 });
