@@ -5,6 +5,7 @@ import { MemoryFollower } from "./_memory_follower.ts";
 import type { Mirror } from "./_mirror.ts";
 import { Sections } from "./_sections.ts";
 import type { AttachPlan, AttachReport, ContainerPolicy } from "./attach_report.ts";
+import type { MapCounts } from "./count_maps.ts";
 import { countMaps } from "./count_maps.ts";
 
 /** A container's tie to one address space, from the first attach to the last detach. */
@@ -22,6 +23,8 @@ export class Attachment {
   readonly #problemsBefore: number;
   #nanoseconds = 0;
   #isOpening = true;
+  #isClosed = false;
+  #refused: unknown;
 
   constructor(
     mirror: Mirror,
@@ -44,9 +47,14 @@ export class Attachment {
     this.#problemsBefore = mirror.problems.total;
   }
 
-  /** Whether it was given up, or failed. */
-  get isOver(): boolean {
-    return this.#sections.deaf;
+  /** Whether it left the address spaces: it was given up, or detached. */
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  /** Why it was given up, where that was not asked for. */
+  get refused(): unknown {
+    return this.#refused ?? this.#mirror.failure;
   }
 
   /** How far the replays are. */
@@ -77,6 +85,7 @@ export class Attachment {
   step(budget: number): boolean {
     let done = false;
     this.#timed(() => {
+      this.#alive();
       done = this.#sections.step(budget);
       this.#alive();
     });
@@ -86,19 +95,20 @@ export class Attachment {
 
   /** All is mapped. */
   finish(): AttachReport {
-    this.#isOpening = false;
     const { memory } = this.#mirror;
-    return {
-      ...this.#report(false),
-      ...(this.#counts && { maps: countMaps(this.space, memory === undefined ? {} : { memory }) }),
-    };
+    let maps: MapCounts | undefined;
+    this.#undoing(() => {
+      if (this.#counts) maps = countMaps(this.space, memory === undefined ? {} : { memory });
+      this.#alive();
+    });
+    this.#isOpening = false;
+    return { ...this.#report(false), ...(maps !== undefined && { maps }) };
   }
 
-  /** Gives an attach up that is not finished: nothing is left. */
+  /** Gives an attach up that is not finished: nothing is left but what the host does not unmap, as the failure says. */
   abort(): void {
-    this.close();
-    this.#mirror.clear();
-    this.#onGone();
+    this.#mirror.driver.checkIdle();
+    this.#giveUp();
   }
 
   /** One more device. */
@@ -140,9 +150,29 @@ export class Attachment {
 
   /** Leaves the address spaces; what is mapped stays. */
   close(): void {
-    this.stop();
-    this.space.removeListener(this.#sections);
-    this.#mirror.memory?.removeListener(this.#follower);
+    this.#isClosed = true;
+    try {
+      this.stop();
+    } finally {
+      try {
+        this.space.removeListener(this.#sections);
+      } finally {
+        this.#mirror.memory?.removeListener(this.#follower);
+      }
+    }
+  }
+
+  /** Undoes everything, whatever of it goes wrong. */
+  #giveUp(): void {
+    try {
+      this.close();
+    } finally {
+      try {
+        this.#mirror.clear();
+      } finally {
+        this.#onGone();
+      }
+    }
   }
 
   #alive(): void {
@@ -153,26 +183,40 @@ export class Attachment {
   #timed(act: () => void): void {
     const start = performance.now();
     try {
-      act();
-    } catch (error) {
-      throw this.#undo(error);
+      this.#undoing(act);
     } finally {
       this.#nanoseconds += Math.round((performance.now() - start) * 1e6);
     }
   }
 
-  #undo(error: unknown): unknown {
+  #undoing(act: () => void): void {
+    const wasAlive = this.#mirror.failure === undefined;
+    try {
+      act();
+    } catch (error) {
+      throw this.#refused = this.#undo(error, wasAlive);
+    }
+  }
+
+  #undo(error: unknown, wasAlive: boolean): unknown {
     const { info } = this.#mirror;
-    this.abort();
+    const failures: unknown[] = [];
+    try {
+      this.#giveUp();
+    } catch (cause) {
+      failures.push(cause);
+    }
     const what = `Cannot attach ${info.name} to ${this.space.name}`;
     const why = error instanceof Error ? error.message : String(error);
+    // A container that failed before, and unmapped everything now, left nothing: what it failed of is the reason.
     const { failure } = this.#mirror;
-    if (failure !== undefined) {
+    if (failure !== undefined && (wasAlive || this.#mirror.driver.raw.size > 0)) failures.push(failure);
+    if (failures.length > 0) {
       const ranges = fromPairs(this.#mirror.driver.raw.failureRanges());
       return new IommuError("rollback-failed", `${what}, and cannot undo what was done: ${why}`, {
         ranges,
         remedy: "close the host",
-        cause: new AggregateError([error, failure], why),
+        cause: new AggregateError([error, ...failures], why),
       });
     }
     if (!(error instanceof IommuError)) return error;

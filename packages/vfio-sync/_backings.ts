@@ -11,29 +11,45 @@ export interface Backing {
  * Numbers for the RAM behind mappings. The core keeps the number with each mapping and gives it back when the
  * mapping has to be made again, at a time when the memory map may show something else there.
  *
- * A guest cannot make these grow: there is one per place where the machine shows a piece of RAM.
+ * A guest cannot make these grow: there is one per place where the machine shows a piece of RAM. A number is never
+ * given to something else.
  */
 export class Backings {
-  readonly #all: Backing[] = [];
+  readonly #all = new Map<number, Backing>();
   readonly #byRam = new Map<RamRegion, Map<bigint, number>>();
+  #newest = 0;
 
   /** The number of some RAM; 0 stands for none. */
   number(ram: RamRegion, delta: bigint): number {
     let byDelta = this.#byRam.get(ram);
     if (byDelta === undefined) this.#byRam.set(ram, byDelta = new Map());
     let number = byDelta.get(delta);
-    if (number === undefined) byDelta.set(delta, number = this.#all.push({ ram, delta }));
+    if (number === undefined) {
+      byDelta.set(delta, number = ++this.#newest);
+      this.#all.set(number, { ram, delta });
+    }
     return number;
   }
 
   /** What a number stands for. */
   get(number: number): Backing | undefined {
-    return this.#all[number - 1];
+    return this.#all.get(number);
+  }
+
+  /** Forgets all numbers but those that are in use. */
+  retain(used: ReadonlySet<number>): void {
+    for (const [number, { ram, delta }] of this.#all) {
+      if (used.has(number)) continue;
+      this.#all.delete(number);
+      const byDelta = this.#byRam.get(ram);
+      byDelta?.delete(delta);
+      if (byDelta?.size === 0) this.#byRam.delete(ram);
+    }
   }
 
   /** Forgets all numbers; nothing may be mapped. */
   clear(): void {
-    this.#all.length = 0;
+    this.#all.clear();
     this.#byRam.clear();
   }
 }

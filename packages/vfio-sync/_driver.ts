@@ -1,5 +1,5 @@
 import type { AddressRange } from "@giommu/core";
-import { formatRange, IommuError } from "@giommu/core";
+import { ADDRESS_MAX, formatRange, IommuError } from "@giommu/core";
 import type { RawContainer } from "@giommu/core/wasm";
 import { IommuPerm } from "@giommu/notifiers";
 import { Backings } from "./_backings.ts";
@@ -16,6 +16,8 @@ export class Driver {
   readonly backings: Backings = new Backings();
   readonly #host: HostIommu;
   readonly #quiesce: Quiesce | undefined;
+  /** Whether there are holes in which a device runs. */
+  readonly #isExposing: boolean;
   readonly #view = new OpView();
   /** Lets the device go on that was stopped for a hole. */
   #resume: (() => void) | void = undefined;
@@ -25,12 +27,22 @@ export class Driver {
   #stopped = false;
   #stuck: unknown;
   #freed = false;
+  /** When the first UNMAP of the request under way was made. */
+  #unmappedAt: number | undefined;
+  #exposedPages = 0n;
+  #exposedNanoseconds = 0;
 
   /** Takes the raw container over: whoever owns the driver frees it. */
-  constructor(raw: RawContainer, host: HostIommu, quiesce: Quiesce | undefined) {
+  constructor(raw: RawContainer, host: HostIommu, quiesce: Quiesce | undefined, isExposing = false) {
+    this.#isExposing = isExposing;
     this.raw = raw;
     this.#host = host;
     this.#quiesce = quiesce;
+  }
+
+  /** How long pages were exposed: from the first UNMAP of each request that made a hole to its last call. */
+  get exposedNanoseconds(): number {
+    return this.#exposedNanoseconds;
   }
 
   /** What the host answered when the container failed. */
@@ -75,6 +87,7 @@ export class Driver {
       }
     } finally {
       this.#busy = false;
+      this.#countExposure();
       this.#letGoOn();
     }
     if (raw.failureKind === 0) this.#failure = undefined;
@@ -115,10 +128,33 @@ export class Driver {
     return stuck;
   }
 
+  /** Lets go of RAM that no mapping uses. */
+  forgetRam(): void {
+    const used = new Set<number>();
+    for (let start = 0n; start <= ADDRESS_MAX;) {
+      const count = this.raw.maps(start, ADDRESS_MAX);
+      const batch = this.raw.batch();
+      for (let i = 0; i < count; i++) used.add(this.#view.at(batch, i).backing);
+      if (count === 0) break;
+      start = this.#view.last + 1n;
+    }
+    this.backings.retain(used);
+  }
+
   /** Frees the core's memory. */
   free(): void {
     this.#freed = true;
     this.raw.free();
+  }
+
+  #countExposure(): void {
+    const since = this.#unmappedAt;
+    this.#unmappedAt = undefined;
+    if (since === undefined) return;
+    const exposed = this.raw.counters()[4] ?? 0n;
+    if (exposed === this.#exposedPages) return;
+    this.#exposedPages = exposed;
+    this.#exposedNanoseconds += Math.round((performance.now() - since) * 1e6);
   }
 
   #letGoOn(): void {
@@ -139,6 +175,7 @@ export class Driver {
         return this.#host.map(this.#mapping(op));
       case OpKind.UNMAP: {
         const { start, last, bytes } = op;
+        if (this.#isExposing) this.#unmappedAt ??= performance.now();
         const unmapped = this.#host.unmap({ start, last });
         if (unmapped === bytes || lenient) return;
         throw new IommuError(
@@ -150,7 +187,14 @@ export class Driver {
       }
       default: {
         if (this.#stopped) return;
-        this.#resume = this.#quiesce?.();
+        const resume: unknown = this.#quiesce?.();
+        if (resume !== undefined && typeof resume !== "function") {
+          const what = resume instanceof Promise ? "a Promise" : resume === null ? "null" : typeof resume;
+          throw new TypeError(
+            `Cannot stop the device: quiesce returned ${what}, expected nothing or a function; it has to stop before it returns`,
+          );
+        }
+        this.#resume = resume as (() => void) | undefined;
         this.#stopped = true;
       }
     }

@@ -55,6 +55,7 @@ export class MemoryFollower implements MemoryListener {
   /** The transaction is complete; here a deletion can still be refused. */
   commit(): void {
     for (const error of this.#kept.values()) throw error;
+    if (this.#gone.size > 0) this.#mirror.forgetRam();
   }
 
   /** Maps one run, all or nothing. */

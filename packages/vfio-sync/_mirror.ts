@@ -231,6 +231,11 @@ export class Mirror {
     if (this.driver.raw.size === 0) this.driver.backings.clear();
   }
 
+  /** Lets go of RAM that no mapping uses any more; while something may have to be put back, nothing is done. */
+  forgetRam(): void {
+    if (this.#open === 0 && this.#failure === undefined) this.driver.forgetRam();
+  }
+
   /** If the core says so, the container is failed from now on. `ranges`: where host and guest differ, if not where the core says. */
   settle(ranges?: readonly AddressRange[]): void {
     const { raw } = this.driver;

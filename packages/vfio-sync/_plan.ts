@@ -1,6 +1,6 @@
 import { IommuError } from "@giommu/core";
-import type { AddressSpace } from "@giommu/memory-api";
-import { replay } from "@giommu/memory-api";
+import type { AddressSpace, TerminalRegion } from "@giommu/memory-api";
+import { ReplayStepper } from "@giommu/memory-api";
 import { IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
 import { Driver } from "./_driver.ts";
 import type { Mirror } from "./_mirror.ts";
@@ -10,6 +10,12 @@ import type { AttachPlan } from "./attach_report.ts";
 import { countMaps } from "./count_maps.ts";
 import type { HostIommu } from "./host_iommu.ts";
 
+/** An IOMMU region of more than that many of its smallest pages may be too much to be walked in one go. */
+const LARGE = 1n << 24n;
+
+/** How far such a region is tried if there is a bound, in probes or entries of its own replay. */
+const BOUND = 1 << 16;
+
 /**
  * Tries an attach out on a copy of the container's state, with a host that takes everything: whatever the limits
  * forbid is found before the first call on the real one.
@@ -18,12 +24,14 @@ import type { HostIommu } from "./host_iommu.ts";
  * @param space What would be attached.
  * @param memory System memory.
  * @param runs How replays are cut.
+ * @param isBounded Whether to look only at the beginning of IOMMU regions that may be too large.
  */
 export function planAttach(
   mirror: Mirror,
   space: AddressSpace,
   memory: AddressSpace | undefined,
   runs: "full" | "call",
+  isBounded: boolean,
 ): AttachPlan {
   const { info } = mirror;
   let bytes = 0n;
@@ -40,6 +48,7 @@ export function planAttach(
   const dry = mirror.copy(new Driver(raw, host, undefined), memory);
   let [pages, extents, ramSections] = [0n, 0, 0];
   let refusal: IommuError | undefined;
+  const isPartial = isBounded && space.sections.some(({ region }) => isLarge(region));
   try {
     for (const section of space.sections) {
       const { region, range, offsetWithinRegion: start } = section;
@@ -52,13 +61,16 @@ export function planAttach(
         runs,
         notify: (event) => dry.take(event, delta),
       });
-      const told = replay(region, notifier);
+      using stepper = new ReplayStepper(region, notifier);
+      if (isPartial && isLarge(region)) stepper.step(BOUND);
+      else while (!stepper.step(Number.MAX_SAFE_INTEGER).done);
+      const told = stepper.progress;
       pages += told.pages;
       extents += told.extents;
     }
   } catch (error) {
     if (!(error instanceof IommuError)) throw error;
-    refusal = error.code === "mapping-limit" ? tooMany(mirror, space, memory, error) : error;
+    refusal = error.code === "mapping-limit" && !isPartial ? tooMany(mirror, space, memory, error) : error;
   } finally {
     raw.free();
   }
@@ -71,6 +83,10 @@ export function planAttach(
     problems: dry.problems.kept,
     ...(refusal !== undefined && { refusal }),
   };
+}
+
+function isLarge(region: TerminalRegion): boolean {
+  return region.kind === "iommu" && region.size / region.minPageSize > LARGE;
 }
 
 /** The same refusal with the numbers of the whole: one run that is too much tells little. */

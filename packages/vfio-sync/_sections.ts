@@ -72,6 +72,7 @@ export class Sections implements MemoryListener {
   /** The transaction is complete; here a deletion can still be refused. */
   commit(): void {
     for (const error of this.#kept.values()) throw error;
+    for (const { region } of this.#gone) if (region.kind === "ram") return this.#mirror.forgetRam();
   }
 
   /** Goes on with the first replay that is under way; returns whether all are over. */
@@ -84,8 +85,16 @@ export class Sections implements MemoryListener {
 
   /** Listens to no IOMMU any more; what is mapped stays. */
   stop(): void {
-    for (const piece of this.#pieces.splice(0)) piece.stop();
     this.#kept.clear();
+    const errors: unknown[] = [];
+    for (const piece of this.#pieces.splice(0)) {
+      try {
+        piece.stop();
+      } catch (error) {
+        errors.push(error); // an IOMMU that does not want to be left is left all the same
+      }
+    }
+    if (errors.length > 0) throw errors[0];
   }
 
   #addIommu(section: MemorySection, region: IommuMemoryRegion): void {

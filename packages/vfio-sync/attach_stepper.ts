@@ -73,24 +73,36 @@ export class AttachStepper implements Disposable {
    * @param budget How many units of work to do at most: probes of `translate`, or entries of an IOMMU's own replay.
    * @returns How far it is now.
    * @throws {RangeError} If the budget is not a whole number from 1 on.
-   * @throws {IommuError} As `VfioContainer.attach`: nothing is left then. `"replay-aborted"` if it was aborted before.
+   * @throws {IommuError} As `VfioContainer.attach`: nothing is left then. If the container failed since the last step,
+   * what it failed of. `"replay-aborted"` if it is over without being done; the reason is the `cause`.
    */
   step(budget: number): AttachProgress {
     checkInteger("budget", budget, 1, Number.MAX_SAFE_INTEGER);
     if (this.#report !== undefined) return this.progress;
-    if (this.#attachment.isOver) {
+    const { isClosed, refused: cause } = this.#attachment;
+    if (isClosed) {
       throw new IommuError(
         "replay-aborted",
-        `Cannot go on attaching to ${this.#attachment.space.name}: it was aborted`,
+        `Cannot go on attaching to ${this.#attachment.space.name}: it ${
+          cause === undefined ? "was aborted" : "failed"
+        }`,
+        { ...(cause !== undefined && { cause }) },
       );
     }
     if (this.#attachment.step(budget)) this.#report = this.#attachment.finish();
     return this.progress;
   }
 
-  /** Ends the attach where it is, and undoes it. One that is done stays as it is. Twice is fine. */
+  /**
+   * Ends the attach where it is, and undoes it, also on a container that failed meanwhile. One that is done stays as it
+   * is. Twice is fine.
+   *
+   * What the host does not unmap is what `VfioContainer.failed` names; a `detach` tries again.
+   *
+   * @throws {IommuError} `"change-in-progress"` from inside a call of the host; nothing is undone then.
+   */
   abort(): void {
-    if (this.#report === undefined && !this.#attachment.isOver) this.#attachment.abort();
+    if (this.#report === undefined && !this.#attachment.isClosed) this.#attachment.abort();
   }
 
   /** The same as {@linkcode abort}. */

@@ -1,5 +1,5 @@
 import { IommuError } from "@giommu/core";
-import { AddressSpace, MemoryRegion, RamRegion } from "@giommu/memory-api";
+import { AddressSpace, IommuMemoryRegion, MemoryRegion, RamRegion } from "@giommu/memory-api";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { flatten, GuestTable } from "./_guest_table_test.ts";
@@ -115,7 +115,7 @@ Deno.test("an aborted attach leaves nothing, wherever it was", () => {
 
 Deno.test("a step that the host refuses undoes the whole attach", () => {
   const { first, space, host, container } = setUp({ rules: "type1", maxMappings: 10 });
-  const steps = container.attachSteps(space);
+  const steps = container.attachSteps(space, { plan: false });
   const error = assertThrows(
     () => {
       while (!steps.step(3).done);
@@ -169,4 +169,65 @@ Deno.test("step() refuses a budget that is none", () => {
   using steps = container.attachSteps(space);
   assertThrows(() => steps.step(0), RangeError, "budget");
   assertEquals(steps.report, undefined);
+});
+
+Deno.test("attachSteps() refuses what a plan finds before the first host call, unless it is told not to plan", () => {
+  const { first, space, host, container } = setUp({ rules: "type1", maxMappings: 10 });
+  const error = assertThrows(() => container.attachSteps(space), IommuError, "one per page makes");
+  assertEquals([error.code, host.calls, container.space], ["mapping-limit", 0, undefined]);
+  assertEquals([first.region.notifiers.size, space.listeners.length], [0, 0]);
+  using steps = container.attachSteps(space, { plan: false });
+  assertEquals(host.size, 1);
+  assertThrows(() => {
+    while (!steps.step(3).done);
+  }, IommuError);
+  assertEquals([host.size, container.space], [0, undefined]);
+});
+
+Deno.test("attachSteps() does not walk a region of 2^64 bytes to plan", () => {
+  let asked = 0;
+  const iommu = new IommuMemoryRegion({
+    name: "huge",
+    size: 1n << 64n,
+    translate: (iova) => {
+      asked++;
+      if (iova & 0x1000n) return undefined;
+      const start = iova & ~0xfffn;
+      return { iova: { start, last: start + 0xfffn }, target: start, perm: 3, pageSize: 0x1000n };
+    },
+  });
+  using space = new AddressSpace("bus", iommu);
+  const host = new SimulatedHost();
+  using container = new VfioContainer({ host });
+  container.attachSteps(space).abort();
+  assert(asked <= 2 ** 16, String(asked));
+  asked = 0;
+  container.attachSteps(space, { plan: false }).abort();
+  assertEquals([asked, host.calls], [0, 0]);
+  // What the beginning shows is refused all the same.
+  using small = new VfioContainer({ host: new SimulatedHost({ maxMappings: 10 }) });
+  assertEquals(assertThrows(() => small.attachSteps(space), IommuError).code, "mapping-limit");
+});
+
+Deno.test("a container that fails between the steps leaves nothing, whether it is stepped or aborted", () => {
+  for (const how of ["step", "abort", "detach"] as const) {
+    const { first, space, host, container } = setUp();
+    const steps = container.attachSteps(space);
+    steps.step(30);
+    host.failWhen({ call: ({ call }) => call === "UNMAP" });
+    assertEquals(first.unmap(0, 1).status, "unmap-failed");
+    host.failNoMore();
+    if (how === "step") {
+      const error = assertThrows(() => steps.step(10), IommuError, "Cannot attach type1 to pci0: Cannot unmap");
+      assertEquals(error.code, "unmap-failed");
+    } else if (how === "abort") steps.abort();
+    else container.detach();
+    assertEquals([host.size, container.space, space.listeners.length], [0, undefined, 0]);
+    assertEquals(first.region.notifiers.size, 0);
+    const error = assertThrows(() => steps.step(1), IommuError);
+    const { cause } = error;
+    assertEquals([error.code, cause instanceof IommuError && cause.code], ["replay-aborted", "unmap-failed"]);
+    steps.abort();
+    container.dispose();
+  }
 });

@@ -299,3 +299,103 @@ Deno.test("VfioContainer leaves other listeners of the same IOMMU alone", () => 
   table.map(0, 1, 0n);
   assertEquals(heard, [IommuNotifierFlag.MAP]);
 });
+
+Deno.test("attach() to something that is no AddressSpace is refused and leaves the container as it was", () => {
+  const table = new GuestTable({ pages: 4 });
+  table.map(0, 2, 0n);
+  using space = bus(table);
+  using container = new VfioContainer({ host: new SimulatedHost() });
+  for (const wrong of [{}, 5, null, undefined]) {
+    const no = wrong as unknown as AddressSpace;
+    assertThrows(() => container.attach(no), TypeError, "AddressSpace");
+    assertThrows(() => container.attachSteps(no), TypeError, "AddressSpace");
+    assertThrows(() => container.plan(no), TypeError, "AddressSpace");
+  }
+  assertThrows(() => container.attach(space, null as unknown as object), TypeError, "options");
+  assertThrows(() => container.attachSteps(space, { plan: 1 as unknown as boolean }), TypeError, "plan");
+  const gone = new AddressSpace("gone", table.region);
+  gone.dispose();
+  for (const attach of [() => container.attach(gone), () => container.attachSteps(gone), () => container.plan(gone)]) {
+    assertEquals(assertThrows(attach, IommuError).code, "disposed");
+  }
+  container.detach();
+  assertEquals([container.space, container.attach(space).devices], [undefined, 1]);
+});
+
+Deno.test("attach() that fails to count maps is undone", () => {
+  let walks = 0;
+  const region = new IommuMemoryRegion({
+    name: "moody",
+    size: 0x4000n,
+    translate: () => undefined,
+    *replay() {
+      if (++walks >= 3) throw new Error("third walk");
+      yield { iova: { start: 0n, last: 0xfffn }, target: 0n, perm: 3, pageSize: 0x1000n };
+    },
+  });
+  using space = new AddressSpace("bus", region);
+  const host = new SimulatedHost();
+  using container = new VfioContainer({ host });
+  assertThrows(() => container.attach(space, { countMaps: true }), Error, "third walk");
+  assertEquals([container.space, container.devices, host.size, host.calls], [undefined, 0, 0, 2]);
+  assertEquals([region.notifiers.size, space.listeners.length], [0, 0]);
+});
+
+Deno.test("an attach in steps that fails is undone although an IOMMU does not want to be left", () => {
+  const table = new GuestTable({ pages: 16 });
+  table.map(0, 6, 0n);
+  const region = new IommuMemoryRegion({
+    name: "clingy",
+    size: 0x4000n,
+    translate: () => undefined,
+    flagsChanged: (_, next) => {
+      if (next === IommuNotifierFlag.NONE) throw new Error("stay");
+    },
+  });
+  const root = new MemoryRegion({ name: "bus", size: 2n ** 64n });
+  root.addSubregion(0n, region);
+  root.addSubregion(0x10_0000n, table.region);
+  using space = new AddressSpace("pci0", root);
+  const host = new SimulatedHost({ rules: "type1", failAt: [{ call: 4 }] });
+  const container = new VfioContainer({ host });
+  const steps = container.attachSteps(space);
+  assertThrows(
+    () => {
+      while (!steps.step(100).done);
+    },
+    IommuError,
+    "refused MAP",
+  );
+  assertEquals([container.space, host.size, space.listeners.length], [undefined, 0, 0]);
+  assertEquals([region.notifiers.size, table.region.notifiers.size], [0, 0]);
+  container.attach(space);
+  assertThrows(() => container.detach(), Error, "stay");
+  assertEquals([container.space, host.size, region.notifiers.size], [undefined, 0, 0]);
+  container.dispose();
+});
+
+Deno.test("a container refuses options of the wrong kind", () => {
+  const make = (options: object) => () =>
+    new VfioContainer({ host: new SimulatedHost({ rules: "type1" }), ...options } as VfioContainerOptions);
+  const { info } = new SimulatedHost();
+  const host = (wrong: object) => ({ host: { map() {}, unmap: () => 0n, info: { ...info, ...wrong } } });
+  const wrongs: [object, string][] = [
+    [{ quiesce: true, coalesce: "full" }, "quiesce"],
+    [{ cutOff: 5 }, "cutOff"],
+    [{ memory: {} }, "memory"],
+    [{ allowDmaHoles: "yes" }, "allowDmaHoles"],
+    [{ staticWindows: 5 }, "staticWindows"],
+    [{ staticWindows: [null] }, "staticWindows"],
+    [{ host: undefined }, "host"],
+    [{ host: {} }, "host.map"],
+    [{ host: { map() {}, unmap() {} } }, "host.info"],
+    [host({ unmapWide: 1 }), "host.info.unmapWide"],
+    [host({ writeOnly: undefined }), "host.info.writeOnly"],
+    [host({ name: 5 }), "host.info.name"],
+    [host({ iovaRanges: 5 }), "host.info.iovaRanges"],
+    [host({ split: 5 }), "host.info.split"],
+  ];
+  for (const [options, what] of wrongs) assertThrows(make(options), TypeError, what);
+  assertThrows(make(host({ split: "weird" })), RangeError, "split");
+  make(host({}))().dispose();
+});

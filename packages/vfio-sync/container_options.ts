@@ -29,7 +29,7 @@ export interface VfioContainerOptions {
   readonly memory?: AddressSpace;
   /** Whether live neighbours may be without their translation for a moment, where the host cannot split. Each page is counted. */
   readonly allowDmaHoles?: boolean;
-  /** Stops the device before such a moment; returns what lets it go on. To throw says that it does not stop. */
+  /** Stops the device before such a moment; returns what lets it go on. To throw says that it does not stop, and so does to return anything else, such as a promise. */
   quiesce?(): void | (() => void);
   /**
    * The container failed: the host may hold what the guest removed. Cuts the device off (bus mastering, power, or
@@ -44,6 +44,15 @@ export interface AttachOptions {
   readonly countMaps?: boolean;
 }
 
+/** How one attach in steps is done. */
+export interface AttachStepsOptions extends AttachOptions {
+  /**
+   * Whether what the limits of the host forbid is looked for before the first host call, which walks everything at
+   * once; true unless given.
+   */
+  readonly plan?: boolean;
+}
+
 /** What a container did since it was made. Undoing counts as well: each call is one that the host saw. */
 export interface ContainerCounters {
   /** MAP calls that the host took. */
@@ -56,6 +65,8 @@ export interface ContainerCounters {
   readonly holes: number;
   /** Guest pages that were without translation meanwhile, while a device may have used them. */
   readonly exposedPages: number;
+  /** How long they were: from the first UNMAP of each such change to its last call. */
+  readonly exposedNanoseconds: number;
   /** Times that the device was stopped for that. */
   readonly quiesced: number;
   /** Guest pages that were mapped read-write because the host has no write-only. */

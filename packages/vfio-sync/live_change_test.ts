@@ -364,3 +364,56 @@ Deno.test("a host that changes the guest from inside its calls is told off, and 
   assert(verify(container).differing === 0n && verify(container).stale === 0n);
   container.dispose();
 });
+
+Deno.test("a quiesce that returns neither nothing nor a function did not stop the device", () => {
+  for (const [answer, what] of [[Promise.resolve(), "a Promise"], [null, "null"], [5, "number"]] as const) {
+    const { table, host, container } = setUp({ rules: "type1" }, {
+      coalesce: "full",
+      quiesce: (() => answer) as unknown as () => void,
+    });
+    const { status, error } = table.unmap(2);
+    assertEquals([status, error?.code, host.size], ["unmap-failed", "unmap-failed", 1]);
+    const cause = container.failed?.cause;
+    assert(cause instanceof TypeError && cause.message.includes(`quiesce returned ${what}`), String(cause));
+    container.dispose();
+  }
+});
+
+Deno.test("the time of holes is counted where a device runs in them, and only of holes", () => {
+  const wait = { for: 0 };
+  const { table, container } = setUp({
+    rules: "type1",
+    observe: () => {
+      for (const end = performance.now() + wait.for; performance.now() < end;);
+    },
+  }, { coalesce: "full", allowDmaHoles: true });
+  assertEquals(container.counters.exposedNanoseconds, 0);
+  wait.for = 1;
+  table.unmap(2); // UNMAP, MAP, MAP
+  const { exposedNanoseconds } = container.counters;
+  assert(exposedNanoseconds >= 3e6 && exposedNanoseconds < 3e9, String(exposedNanoseconds));
+  table.unmap(0, 2); // a whole map
+  table.map(20, 2, 0n);
+  assertEquals(container.counters.exposedNanoseconds, exposedNanoseconds);
+  container.dispose();
+
+  const stopped = setUp({ rules: "type1" }, { coalesce: "full", quiesce: () => {} });
+  stopped.table.unmap(2);
+  assertEquals([stopped.container.counters.holes, stopped.container.counters.exposedNanoseconds], [1, 0]);
+  stopped.container.dispose();
+});
+
+Deno.test("a host whose observer throws refused the MAP, and holds what the container says", () => {
+  let armed = false;
+  const { table, host, container } = setUp({
+    observe: ({ call }) => {
+      if (armed && call === "MAP") throw new Error("observer");
+    },
+  });
+  armed = true;
+  assertEquals(table.map(10, 1, 0n).status, "refused");
+  armed = false;
+  assertEquals([host.size, container.size, verify(container).agrees], [1, 1, true]);
+  assertEquals(table.map(10, 1, 0n).status, "done");
+  container.dispose();
+});

@@ -2,6 +2,7 @@ import type { AddressRange, Gpa } from "@giommu/core";
 import { ADDRESS_MAX, checkInteger, checkRange, checkU64 } from "@giommu/core";
 import { IommuPerm } from "@giommu/notifiers";
 import { advance, joinRanges, lowestBit } from "./_arithmetic.ts";
+import { checkArray, checkFailure, checkObject, checkSplit, checkType } from "./_checks.ts";
 import { RangeMap } from "./_range_map.ts";
 import type { HostErrno } from "./host_error.ts";
 import { HostError } from "./host_error.ts";
@@ -30,7 +31,10 @@ export interface SimulatedHostOptions {
   readonly writeOnly?: boolean;
   /** Calls that fail. */
   readonly failAt?: readonly HostFailure[];
-  /** Told after every call, also of one that failed: tests look here whether a neighbour is without its translation. */
+  /**
+   * Told after every call, also of one that failed: tests look here whether a neighbour is without its translation. If it
+   * throws, the call is undone and throws the same: the host refused it then.
+   */
   observe?(result: HostCallResult, host: SimulatedHost): void;
 }
 
@@ -72,10 +76,18 @@ export class SimulatedHost implements HostIommu {
    *
    * @param options Whose rules, and what differs from them.
    * @throws {TypeError} If a field has the wrong type.
-   * @throws {RangeError} If the rules are unknown, a page size is no power of two, or a range is empty.
+   * @throws {RangeError} If the rules, `split` or an errno are unknown, a page size is no power of two, or a range is empty.
    */
   constructor(options: SimulatedHostOptions = {}) {
-    const { rules = "none", pageSize, name, split, unmapWide, writeOnly } = options;
+    checkObject("options", options);
+    const { rules = "none", pageSize, name, split, unmapWide, writeOnly, failAt = [], observe } = options;
+    checkType("name", name, "string");
+    checkSplit(split);
+    checkType("unmapWide", unmapWide, "boolean");
+    checkType("writeOnly", writeOnly, "boolean");
+    checkType("observe", observe, "function");
+    checkArray("failAt", failAt);
+    checkArray("iovaRanges", options.iovaRanges ?? []);
     if (!Object.hasOwn(HOST_RULES, rules)) {
       throw new RangeError(`Cannot simulate a host: there are no rules ${JSON.stringify(rules)}`);
     }
@@ -97,8 +109,8 @@ export class SimulatedHost implements HostIommu {
     });
     this.#ranges = joinRanges(iovaRanges);
     this.#page = lowestBit(this.info.pageSizes);
-    this.#failAt = [...options.failAt ?? []];
-    this.#observe = options.observe;
+    this.#failAt = failAt.map(checkFailure);
+    this.#observe = observe;
   }
 
   /** How many calls were made so far, those that failed included. */
@@ -116,9 +128,15 @@ export class SimulatedHost implements HostIommu {
     return this.#maps.size;
   }
 
-  /** Adds a failure to the script; `call` counts from the host's first call. */
+  /**
+   * Adds a failure to the script.
+   *
+   * @param failure Which calls fail; a number counts from the host's first call.
+   * @throws {TypeError} If a field has the wrong type.
+   * @throws {RangeError} If the errno is unknown, or `call` no whole number.
+   */
   failWhen(failure: HostFailure): void {
-    this.#failAt.push(failure);
+    this.#failAt.push(checkFailure(failure));
   }
 
   /** Forgets the rest of the script. */
@@ -126,19 +144,39 @@ export class SimulatedHost implements HostIommu {
     this.#failAt.length = 0;
   }
 
-  /** Maps a range; see {@linkcode HostIommu.map}. */
+  /**
+   * Maps a range; see {@linkcode HostIommu.map}.
+   *
+   * @param mapping What to map where.
+   * @throws {TypeError} If a field has the wrong type.
+   * @throws {RangeError} If the permission or the target is out of bounds.
+   * @throws {HostError} If the rules or the script refuse.
+   * @throws Whatever `observe` throws; nothing is mapped then.
+   */
   map(mapping: HostMapping): void {
     const { gpa, perm } = mapping;
+    checkBounds(mapping.iova);
+    checkU64("gpa", gpa);
+    checkInteger("perm", perm, IommuPerm.NONE, IommuPerm.READ_WRITE);
     const iova = Object.freeze({ start: mapping.iova.start, last: mapping.iova.last });
     const call: HostCall = { number: ++this.#calls, call: "MAP", range: iova, gpa, perm };
     const errno = this.#scripted(call) ?? this.#refuseMap(mapping);
     if (errno !== undefined) this.#refuse(call, errno);
     this.#maps.add(Object.freeze({ ...mapping, iova }));
-    this.#observe?.({ ...call, bytes: iova.last - iova.start + 1n }, this);
+    this.#tell({ ...call, bytes: iova.last - iova.start + 1n }, iova, []);
   }
 
-  /** Unmaps whatever is mapped in a range; see {@linkcode HostIommu.unmap}. */
+  /**
+   * Unmaps whatever is mapped in a range; see {@linkcode HostIommu.unmap}.
+   *
+   * @param range The bus addresses, both ends included.
+   * @returns How many bytes were unmapped.
+   * @throws {TypeError} If an end is not a bigint.
+   * @throws {HostError} If the rules or the script refuse.
+   * @throws Whatever `observe` throws; nothing is unmapped then.
+   */
   unmap(range: AddressRange): bigint {
+    checkBounds(range);
     const iova = Object.freeze({ start: range.start, last: range.last });
     const call: HostCall = { number: ++this.#calls, call: "UNMAP", range: iova };
     const scripted = this.#scripted(call) ?? this.#refuseRange(iova);
@@ -148,7 +186,7 @@ export class SimulatedHost implements HostIommu {
     if (errno !== undefined) this.#refuse(call, errno);
     let bytes = 0n;
     for (const map of hit) bytes += this.#cut(map, iova);
-    this.#observe?.({ ...call, bytes }, this);
+    this.#tell({ ...call, bytes }, iova, hit);
     return bytes;
   }
 
@@ -162,9 +200,11 @@ export class SimulatedHost implements HostIommu {
    *
    * @param iova A bus address.
    * @returns The guest-physical address and the permission; `undefined` where the device would fault.
+   * @throws {TypeError} If the address is not a bigint.
+   * @throws {RangeError} If it does not fit 64 bits.
    */
   translate(iova: bigint): { readonly gpa: Gpa; readonly perm: IommuPerm } | undefined {
-    const map = this.#maps.find(iova);
+    const map = this.#maps.find(checkU64("iova", iova));
     return map && { gpa: BigInt.asUintN(64, map.gpa + (iova - map.iova.start)), perm: map.perm };
   }
 
@@ -173,6 +213,20 @@ export class SimulatedHost implements HostIommu {
       if (typeof which === "number" ? which === call.number : which(call)) return errno;
     }
     return undefined;
+  }
+
+  /** Tells of a call that was made; if that throws, puts back what was mapped in the range before. */
+  #tell(result: HostCallResult, range: AddressRange, before: readonly HostMapping[]): void {
+    try {
+      this.#observe?.(result, this);
+    } catch (error) {
+      this.#failed++;
+      for (const { iova } of [{ iova: range }, ...before]) {
+        for (const map of this.#maps.overlapping(iova)) this.#maps.delete(map);
+      }
+      for (const map of before) this.#maps.add(map);
+      throw error;
+    }
   }
 
   #refuse(call: HostCall, errno: HostErrno): never {
@@ -226,5 +280,12 @@ export class SimulatedHost implements HostIommu {
     if (start < from) this.#maps.add(advance(map, { start, last: from - 1n }));
     if (to < last) this.#maps.add(advance(map, { start: to + 1n, last }));
     return to - from + 1n;
+  }
+}
+
+/** Throws unless both ends are bigints; the rules say what else is wrong with them. */
+function checkBounds({ start, last }: AddressRange): void {
+  for (const end of [start, last]) {
+    if (typeof end !== "bigint") throw new TypeError(`Cannot use a range: expected a bigint, got ${typeof end}`);
   }
 }

@@ -155,3 +155,54 @@ Deno.test("SimulatedHost takes adjoining IOVA ranges for one", () => {
   const on = host("none", { iovaRanges: [range(0x1000n, 0x1fffn), range(0n, 0xfffn)] });
   assertEquals(map(on, range(0n, 0x1fffn)), undefined);
 });
+
+Deno.test("SimulatedHost undoes a call from which its observer throws", () => {
+  let armed = false;
+  const on = host("iommufd", {
+    split: "atomic",
+    observe: () => {
+      if (armed) throw new Error("observer");
+    },
+  });
+  map(on, range(0n, 0x3fffn), 0x10000n);
+  map(on, page(4n), 0x90000n);
+  armed = true;
+  const before = [...on.mappings()];
+  assertThrows(() => map(on, page(8n)), Error, "observer");
+  assertThrows(() => on.unmap(range(0x1000n, 0x4fffn)), Error, "observer");
+  assertThrows(() => on.unmap(range(0x1000n, 0x1fffn)), Error, "observer");
+  assertEquals([...on.mappings()], before);
+  assertEquals([on.size, on.calls, on.failedCalls], [2, 5, 3]);
+});
+
+Deno.test("SimulatedHost refuses options and arguments of the wrong kind", () => {
+  const make = (options: object) => () => new SimulatedHost(options);
+  for (
+    const [options, what] of [
+      [{ name: 5 }, "name"],
+      [{ unmapWide: 1 }, "unmapWide"],
+      [{ writeOnly: "no" }, "writeOnly"],
+      [{ observe: 5 }, "observe"],
+      [{ failAt: 5 }, "failAt"],
+      [{ failAt: [null] }, "failAt"],
+      [{ failAt: [{ call: 1n }] }, "failAt.call"],
+      [{ iovaRanges: [null] }, "iovaRanges"],
+    ] as const
+  ) assertThrows(make(options), TypeError, what);
+  assertThrows(make({ split: "x" }), RangeError, "split");
+  assertThrows(make({ failAt: [{ call: 1, errno: "EFOO" }] }), RangeError, "EFOO");
+  assertThrows(make({ failAt: [{ call: 1.5 }] }), RangeError, "failAt.call");
+
+  const on = host("none");
+  assertThrows(() => on.failWhen({ call: "1" as unknown as number }), TypeError, "failAt.call");
+  assertThrows(() => map(on, page(0n), 0n, 7 as 3), RangeError, "perm");
+  assertThrows(() => map(on, page(0n), 5 as unknown as bigint), TypeError, "gpa");
+  assertThrows(
+    () => on.map({ iova: { start: 0 as unknown as bigint, last: 5n }, gpa: 0n, perm: 3 }),
+    TypeError,
+    "range",
+  );
+  assertThrows(() => on.unmap({ start: 0n, last: 5 as unknown as bigint }), TypeError, "range");
+  assertThrows(() => on.translate(5 as unknown as bigint), TypeError, "iova");
+  assertEquals([on.calls, on.size], [0, 0]);
+});

@@ -1,8 +1,7 @@
 import type { AddressRange, Gpa } from "@giommu/core";
 import { checkInteger, checkU64, intersect } from "@giommu/core";
 import type { AddressSpace, IommuMemoryRegion, MemoryListener, MemorySection } from "@giommu/memory-api";
-import type { IommuPerm } from "@giommu/notifiers";
-import { IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
+import { IommuNotifier, IommuNotifierFlag, IommuPerm } from "@giommu/notifiers";
 import { RangeMap } from "./_range_map.ts";
 
 /** How an {@linkcode UnmapOnlyConsumer} is made. */
@@ -133,6 +132,7 @@ export class UnmapOnlyConsumer implements Disposable {
    */
   translate(iova: bigint, access: IommuPerm): CachedTranslation | undefined {
     checkU64("iova", iova);
+    checkInteger("access", access, IommuPerm.NONE, IommuPerm.READ_WRITE);
     const cached = this.#cache.find(iova);
     if (cached !== undefined && (access & ~cached.perm) === 0) {
       this.#hits++;

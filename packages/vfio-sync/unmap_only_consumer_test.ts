@@ -95,3 +95,13 @@ Deno.test("UnmapOnlyConsumer can listen to an IOMMU that cannot tell of MAPs", (
   using device = new UnmapOnlyConsumer(bus);
   assert(device.translate(0n, 1) === undefined);
 });
+
+Deno.test("UnmapOnlyConsumer refuses an access that is none", () => {
+  using space = new AddressSpace("bus", new RamRegion({ name: "ram", size: 0x1000n }));
+  using device = new UnmapOnlyConsumer(space);
+  assertThrows(() => device.translate(0n, 7 as 3), RangeError, "access");
+  assertThrows(() => device.translate(0n, "r" as unknown as 3), TypeError, "access");
+  assertEquals([device.hits, device.misses], [0, 0]);
+  device.translate(0n, 1);
+  assertThrows(() => device.translate(0n, 8 as 3), RangeError, "access");
+});

@@ -10,7 +10,13 @@ import { planAttach } from "./_plan.ts";
 import type { AttachPlan, AttachReport, ContainerPolicy } from "./attach_report.ts";
 import type { AttachStepper } from "./attach_stepper.ts";
 import { stepperOf } from "./attach_stepper.ts";
-import type { AttachOptions, ContainerCounters, VfioContainerOptions } from "./container_options.ts";
+import { checkAttachOptions, checkContainerOptions, checkSpace } from "./_checks.ts";
+import type {
+  AttachOptions,
+  AttachStepsOptions,
+  ContainerCounters,
+  VfioContainerOptions,
+} from "./container_options.ts";
 import type { HostIommu, HostMapping } from "./host_iommu.ts";
 
 /**
@@ -76,13 +82,19 @@ export class VfioContainer implements Disposable {
    * `quiesce` or `allowDmaHoles`.
    */
   constructor(options: VfioContainerOptions) {
+    checkContainerOptions(options);
     const { host, staticWindows = [] } = options;
     this.host = host;
     this.#options = options;
     this.policy = policyOf(options);
     for (const window of staticWindows) checkRange("staticWindows", window);
     this.#raw = newRaw(host, this.policy);
-    const driver = new Driver(this.#raw, host, options.quiesce && (() => options.quiesce?.()));
+    const driver = new Driver(
+      this.#raw,
+      host,
+      options.quiesce && (() => options.quiesce?.()),
+      this.policy.holes === "allowed",
+    );
     const statics = this.policy.asked === "static" ? staticWindows : [];
     this.#mirror = new Mirror(
       driver,
@@ -137,6 +149,7 @@ export class VfioContainer implements Disposable {
       failedCalls: Number(failed),
       holes: Number(holes),
       exposedPages: Number(exposed),
+      exposedNanoseconds: this.#mirror.driver.exposedNanoseconds,
       quiesced: Number(quiesced),
       widenedPages: Number(widened),
       problems: this.#mirror.problems.total,
@@ -161,7 +174,8 @@ export class VfioContainer implements Disposable {
    *
    * @param space What the device would see.
    * @returns What would be done, and the refusal if there is one.
-   * @throws {IommuError} `"disposed"`.
+   * @throws {TypeError} If `space` is no `AddressSpace`.
+   * @throws {IommuError} `"disposed"`, also of the space.
    *
    * @example
    * ```ts
@@ -178,6 +192,7 @@ export class VfioContainer implements Disposable {
    */
   plan(space: AddressSpace): AttachPlan {
     this.#live("plan with");
+    checkSpace(space);
     const refusal = this.#attachment?.refusal(space) ?? this.#refusal(space);
     if (refusal === undefined && this.#attachment === undefined) return this.#plan(space);
     const nothing = { pages: 0n, extents: 0, ramSections: 0, hostMaps: 0, bytes: 0n, problems: [] };
@@ -192,13 +207,16 @@ export class VfioContainer implements Disposable {
    * @param space What the device sees.
    * @param options What to report.
    * @returns What was done.
-   * @throws {IommuError} `"disposed"`, `"container-failed"`; `"already-attached"` to another space;
+   * @throws {TypeError} If an argument has the wrong type.
+   * @throws {IommuError} `"disposed"`, also of the space; `"container-failed"`; `"already-attached"` to another space;
    * `"page-too-fine"`, `"iova-out-of-range"`, `"mapping-limit"`, `"overlap"`, `"host-refused"` if something cannot be
    * mapped, with the range and a remedy. Nothing is mapped or registered then. `"rollback-failed"` if that could not be
    * undone; its `ranges` are what the host still holds.
    */
   attach(space: AddressSpace, options: AttachOptions = {}): AttachReport {
     this.#live("attach");
+    checkSpace(space);
+    checkAttachOptions(options);
     const attachment = this.#attachment;
     if (attachment !== undefined) return attachment.join(space);
     const mine = this.#newAttachment(space, options);
@@ -211,8 +229,13 @@ export class VfioContainer implements Disposable {
    * Attaches a device step by step, between which the guest may run: what it changes meanwhile is mirrored once, by the
    * walk or live.
    *
+   * What the limits of the host forbid is found before its first call, as by {@linkcode attach}. That walks everything at
+   * once; `plan: false` leaves it out, and a refusal comes on the way and is undone. Of an IOMMU region of more than 2^24
+   * of its smallest pages only as much is tried beforehand as 65,536 units of work reach: one that has neither `replay`
+   * nor `nextMapped` cannot be walked in one go.
+   *
    * @param space What the device sees.
-   * @param options What to report.
+   * @param options What to report, and whether to plan.
    * @returns What is to be stepped until it is done. Dispose it to abort: nothing is left then.
    * @throws {IommuError} As {@linkcode attach}; and `"already-attached"` also to the same space.
    *
@@ -236,11 +259,14 @@ export class VfioContainer implements Disposable {
    * assertEquals(steps.report?.pages, 256n);
    * ```
    */
-  attachSteps(space: AddressSpace, options: AttachOptions = {}): AttachStepper {
+  attachSteps(space: AddressSpace, options: AttachStepsOptions = {}): AttachStepper {
     this.#live("attach");
+    checkSpace(space);
+    checkAttachOptions(options);
     const refusal = this.#attachment?.refusal(space, "alone");
     if (refusal !== undefined) throw refusal;
     const attachment = this.#newAttachment(space, options);
+    if (options.plan !== false) attachment.check(() => this.#plan(space, true));
     attachment.open(true);
     return stepperOf(attachment);
   }
@@ -289,13 +315,15 @@ export class VfioContainer implements Disposable {
     );
   }
 
-  #plan(space: AddressSpace): AttachPlan {
-    return planAttach(this.#mirror, space, this.#options.memory ?? space.memory, runsOf(this.policy));
+  #plan(space: AddressSpace, isBounded = false): AttachPlan {
+    const memory = this.#options.memory ?? space.memory;
+    return planAttach(this.#mirror, space, memory, runsOf(this.policy), isBounded);
   }
 
   #newAttachment(space: AddressSpace, options: AttachOptions): Attachment {
     const refusal = this.#refusal(space);
     if (refusal !== undefined) throw refusal;
+    this.#mirror.driver.checkIdle();
     const memory = this.#options.memory ?? space.memory;
     const attachment = new Attachment(this.#mirror, space, memory, this.policy, runsOf(this.policy), options, () => {
       if (this.#attachment === attachment) this.#attachment = undefined;
@@ -307,8 +335,11 @@ export class VfioContainer implements Disposable {
   #tearDown(): void {
     const attachment = this.#attachment;
     this.#attachment = undefined;
-    attachment?.close();
-    this.#mirror.clear();
+    try {
+      attachment?.close();
+    } finally {
+      this.#mirror.clear();
+    }
     const left = this.failed;
     if (left !== undefined && this.#mirror.driver.raw.size > 0) {
       throw new IommuError(
