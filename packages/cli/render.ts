@@ -3,7 +3,6 @@ import { type PictureRun, windowPicture } from "./picture.ts";
 import type {
   CheckReport,
   DifferenceReport,
-  DisagreementReport,
   ErrorReport,
   InputReport,
   QemuReport,

@@ -138,9 +138,8 @@ export class Session implements AsyncDisposable {
     if (problemCount === 0) return [];
     const [first] = problems;
     const where = first === undefined ? "" : `; the first is line ${first.line} (${first.kind})`;
-    return [
-      `${problemCount} lines do not fit the tables' geometry${where}; --window tells geometry that a log does not`,
-    ];
+    const lines = counted(problemCount, "line does", "lines do");
+    return [`${lines} not fit the tables' geometry${where}; --window tells geometry that a log does not`];
   }
 
   /** Closes the input and frees the machine. */
