@@ -1,4 +1,3 @@
-import { CHECK_HELP } from "./help.ts";
 import { parseCheckOptions } from "./options.ts";
 import { write, writeJson } from "./output.ts";
 import { renderCheck } from "./render.ts";
@@ -15,10 +14,6 @@ import { styleFor } from "./terminal.ts";
  * @throws {IommuError} `"bad-input"` if an input cannot be read.
  */
 export async function checkCommand(args: readonly string[]): Promise<number> {
-  if (args.includes("--help") || args.includes("-h")) {
-    write(CHECK_HELP);
-    return 0;
-  }
   const options = parseCheckOptions(args);
   await using session = await Session.open(options);
   await session.readRest();

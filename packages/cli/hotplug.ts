@@ -17,7 +17,6 @@ export class Hotplug implements Disposable {
   readonly #memory: AddressSpace | undefined;
   readonly #bridge: RebuiltBridge;
   readonly #container: VfioContainer;
-  readonly #asked: string;
   /** Events of the log before the container was attached, and host calls by then. */
   #before = { events: 0, maps: 0, unmaps: 0 };
   #over = false;
@@ -34,7 +33,6 @@ export class Hotplug implements Disposable {
     const { host, hostPageShift, iovaRanges, maxMappings, ram, liobns } = options;
     this.#session = session;
     this.#point = point;
-    this.#asked = options.coalesce;
     this.host = new SimulatedHost({
       rules: host === "sim" ? "none" : host,
       name: host,
@@ -55,8 +53,8 @@ export class Hotplug implements Disposable {
 
   /** The policy as asked for and as used. */
   get policy(): string {
-    const { coalesce, split } = this.#container.policy;
-    const meaning = this.#asked === coalesce ? coalesce : `${this.#asked} = ${coalesce}`;
+    const { asked, coalesce, split } = this.#container.policy;
+    const meaning = asked === coalesce ? coalesce : `${asked} = ${coalesce}`;
     return `${meaning}, on ${this.host.info.name}${
       coalesce !== "none" && split === "none" ? ", which cannot split" : ""
     }`;

@@ -12,15 +12,20 @@
 
 import { IommuError } from "@giommu/core";
 import { checkCommand } from "./check.ts";
-import { HELP } from "./help.ts";
+import { CHECK_HELP, HELP, REPLAY_HELP } from "./help.ts";
 import { write } from "./output.ts";
 import { replayCommand } from "./replay.ts";
 import { UsageError } from "./usage_error.ts";
 
-/** The subcommands: each takes what was typed after its name, and returns the exit status. */
-const COMMANDS: Readonly<Record<string, (args: readonly string[]) => Promise<number>>> = {
-  replay: replayCommand,
-  check: checkCommand,
+/** A subcommand: what `--help` prints, and what it does with what was typed after its name. */
+interface Command {
+  readonly help: string;
+  run(args: readonly string[]): Promise<number>;
+}
+
+const COMMANDS: Readonly<Record<string, Command>> = {
+  replay: { help: REPLAY_HELP, run: replayCommand },
+  check: { help: CHECK_HELP, run: checkCommand },
 };
 
 /**
@@ -41,7 +46,11 @@ export async function main(args: readonly string[]): Promise<number> {
     if (command === undefined) {
       throw new UsageError(`'${name}' is not a command; there are ${Object.keys(COMMANDS).join(", ")}`);
     }
-    return await command(rest);
+    if (rest.includes("--help") || rest.includes("-h")) {
+      write(command.help);
+      return 0;
+    }
+    return await command.run(rest);
   } catch (error) {
     // A reader that went away (`giommu … | head`) is not an error of ours.
     if (error instanceof Deno.errors.BrokenPipe) return 0;

@@ -1,6 +1,5 @@
 import { reach } from "./attach_point.ts";
 import { writeDump } from "./dump.ts";
-import { REPLAY_HELP } from "./help.ts";
 import { Hotplug } from "./hotplug.ts";
 import { parseReplayOptions, type ReplayOptions } from "./options.ts";
 import { write, writeJson } from "./output.ts";
@@ -19,10 +18,6 @@ import { styleFor } from "./terminal.ts";
  * @throws {IommuError} `"bad-input"` if the input cannot be read.
  */
 export async function replayCommand(args: readonly string[]): Promise<number> {
-  if (args.includes("--help") || args.includes("-h")) {
-    write(REPLAY_HELP);
-    return 0;
-  }
   const options = parseReplayOptions(args);
   await using session = await Session.open(options);
   const { report, pictures, policy, notes } = await run(session, options);

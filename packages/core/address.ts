@@ -157,3 +157,29 @@ export function intersect(a: AddressRange, b: AddressRange): AddressRange | unde
   const last = a.last < b.last ? a.last : b.last;
   return start <= last ? { start, last } : undefined;
 }
+
+/**
+ * Sorts ranges, and joins those that overlap or adjoin.
+ *
+ * @param ranges The ranges, in any order.
+ * @returns New ranges, ascending, with a gap between each and the next.
+ *
+ * @example
+ * ```ts
+ * import { joinRanges } from "@giommu/core";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const ranges = [{ start: 8n, last: 9n }, { start: 0n, last: 3n }, { start: 4n, last: 5n }];
+ * assertEquals(joinRanges(ranges), [{ start: 0n, last: 5n }, { start: 8n, last: 9n }]);
+ * ```
+ */
+export function joinRanges(ranges: readonly AddressRange[]): AddressRange[] {
+  const sorted = [...ranges].sort((a, b) => (a.start < b.start ? -1 : a.start > b.start ? 1 : 0));
+  const joined: { start: bigint; last: bigint }[] = [];
+  for (const { start, last } of sorted) {
+    const end = joined.at(-1);
+    if (end === undefined || start > end.last + 1n) joined.push({ start, last });
+    else if (last > end.last) end.last = last;
+  }
+  return joined;
+}

@@ -1,4 +1,4 @@
-import { memory } from "./_wasm/giommu_wasm.js";
+import { RecordView } from "./record_view.ts";
 
 const BYTES = 24;
 
@@ -8,52 +8,35 @@ const BYTES = 24;
  * The layout is that of `ExtentRecord` in the WebAssembly façade. A batch is valid until the next call into the object
  * that made it.
  */
-export class ExtentView {
-  #view: DataView<ArrayBuffer>;
-  #at = 0;
-
+export class ExtentView extends RecordView {
   /** Creates a cursor that stands on nothing yet. */
   constructor() {
-    this.#view = new DataView(memory.buffer as ArrayBuffer);
-  }
-
-  /**
-   * Moves to one extent of a batch.
-   *
-   * @param pointer Where the batch begins in the core's memory.
-   * @param index Which extent, from 0.
-   * @returns This cursor.
-   */
-  at(pointer: number, index: number): this {
-    // The memory may have grown since the last batch, which detaches every older view.
-    if (this.#view.buffer !== memory.buffer) this.#view = new DataView(memory.buffer as ArrayBuffer);
-    this.#at = pointer + index * BYTES;
-    return this;
+    super(BYTES);
   }
 
   /** Where the extent begins. */
   get iova(): bigint {
-    return this.#view.getBigUint64(this.#at, true);
+    return this.view.getBigUint64(this.place, true);
   }
 
   /** Where its first page points to. */
   get target(): bigint {
-    return this.#view.getBigUint64(this.#at + 8, true);
+    return this.view.getBigUint64(this.place + 8, true);
   }
 
   /** How many pages it has. */
   get pages(): number {
-    return this.#view.getUint32(this.#at + 16, true);
+    return this.view.getUint32(this.place + 16, true);
   }
 
   /** What a device may do: bit 0 read, bit 1 write. */
   get perm(): 0 | 1 | 2 | 3 {
-    return (this.#view.getUint32(this.#at + 20, true) & 3) as 0 | 1 | 2 | 3;
+    return (this.view.getUint32(this.place + 20, true) & 3) as 0 | 1 | 2 | 3;
   }
 
   /** The page size of its entries, as a power of two. */
   get pageShift(): number {
-    return (this.#view.getUint32(this.#at + 20, true) >> 8) & 0xff;
+    return (this.view.getUint32(this.place + 20, true) >> 8) & 0xff;
   }
 
   /** The last address of the extent, included. */

@@ -6,3 +6,4 @@
 
 export * from "./_wasm/giommu_wasm.js";
 export { ExtentView } from "./extent_view.ts";
+export { RecordView } from "./record_view.ts";

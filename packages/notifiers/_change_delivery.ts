@@ -1,6 +1,6 @@
 import type { AddressRange } from "@giommu/core";
-import { formatRange, IommuError } from "@giommu/core";
-import { appendAudible, mapOf, mergeRanges, unmapEvents, unmapOf } from "./_pieces.ts";
+import { formatRange, IommuError, joinRanges } from "@giommu/core";
+import { appendAudible, mapOf, unmapEvents, unmapOf } from "./_pieces.ts";
 import type { Audible } from "./_pieces.ts";
 import type { ChangeOutcome, IommuChange } from "./change.ts";
 import type { IotlbEvent } from "./event.ts";
@@ -139,7 +139,7 @@ export class ChangeDelivery {
         part.open = false;
       }
     }
-    return { status: "unmap-failed", error, lost: mergeRanges(this.#change.maps.map((entry) => entry.iova)) };
+    return { status: "unmap-failed", error, lost: joinRanges(this.#change.maps.map((entry) => entry.iova)) };
   }
 
   /** A MAP, a begin or a commit was refused: everybody is put back, those told last first. */
@@ -151,7 +151,7 @@ export class ChangeDelivery {
       else if (told.includes(part)) this.#invert(part);
       else this.#tryClose(part);
     }
-    const lost = mergeRanges(this.#lost);
+    const lost = joinRanges(this.#lost);
     if (lost.length > 0) this.#tellLost(lost);
     return { status: "refused", error: this.#explain(refusal, lost), lost };
   }

@@ -55,16 +55,3 @@ export function unmapOf({ start, last }: AddressRange, pageSize: bigint): IotlbE
 export function mapOf(entry: IotlbEntry): IotlbEvent {
   return newEvent(IommuNotifierFlag.MAP, entry.iova, entry.target, entry.perm, entry.pageSize, entry.targetSpace);
 }
-
-/** Sorts ranges and joins those that overlap or adjoin. */
-export function mergeRanges(ranges: readonly AddressRange[]): readonly AddressRange[] {
-  if (ranges.length < 2) return ranges;
-  const sorted = [...ranges].sort((a, b) => a.start < b.start ? -1 : a.start > b.start ? 1 : 0);
-  const merged: { start: bigint; last: bigint }[] = [];
-  for (const { start, last } of sorted) {
-    const open = merged.at(-1);
-    if (open === undefined || start > open.last + 1n) merged.push({ start, last });
-    else if (last > open.last) open.last = last;
-  }
-  return merged;
-}

@@ -22,18 +22,6 @@ export function advance(map: HostMapping, iova: AddressRange): HostMapping {
   });
 }
 
-/** The ranges in order, overlapping and adjoining ones joined. */
-export function joinRanges(ranges: readonly AddressRange[]): AddressRange[] {
-  const sorted = [...ranges].sort((a, b) => (a.start < b.start ? -1 : a.start > b.start ? 1 : 0));
-  const joined: { start: bigint; last: bigint }[] = [];
-  for (const { start, last } of sorted) {
-    const end = joined.at(-1);
-    if (end === undefined || start > end.last + 1n) joined.push({ start, last });
-    else if (last > end.last) end.last = last;
-  }
-  return joined;
-}
-
 /** Pairs of first and last address, as ranges. */
 export function fromPairs(pairs: BigUint64Array): AddressRange[] {
   const ranges: AddressRange[] = [];

@@ -1,9 +1,9 @@
 import type { AddressRange } from "@giommu/core";
-import { formatRange, hex, intersect, IommuError } from "@giommu/core";
+import { formatRange, hex, intersect, IommuError, joinRanges } from "@giommu/core";
 import type { AddressSpace } from "@giommu/memory-api";
 import type { IommuPerm, IotlbEvent, TargetSpace } from "@giommu/notifiers";
 import { IommuNotifierFlag, IommuPerm as Perm } from "@giommu/notifiers";
-import { fromPairs, joinRanges, log2 } from "./_arithmetic.ts";
+import { fromPairs, log2 } from "./_arithmetic.ts";
 import type { Driver } from "./_driver.ts";
 import { FailureKind, failureOf, renamed } from "./_failure.ts";
 import { Problems } from "./_problems.ts";

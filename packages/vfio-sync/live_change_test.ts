@@ -1,8 +1,7 @@
-import type { IommuError } from "@giommu/core";
+import { type IommuError, joinRanges } from "@giommu/core";
 import { AddressSpace, MemoryRegion, RamRegion } from "@giommu/memory-api";
 import { mapEvent, unmapEvent } from "@giommu/notifiers";
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { joinRanges } from "./_arithmetic.ts";
 import { flatten, GuestTable } from "./_guest_table_test.ts";
 import type { VfioContainerOptions } from "./container_options.ts";
 import type { SimulatedHostOptions } from "./simulated_host.ts";

@@ -1,7 +1,7 @@
 import type { AddressRange, Gpa } from "@giommu/core";
-import { ADDRESS_MAX, checkInteger, checkRange, checkU64 } from "@giommu/core";
+import { ADDRESS_MAX, checkInteger, checkRange, checkU64, joinRanges } from "@giommu/core";
 import { IommuPerm } from "@giommu/notifiers";
-import { advance, joinRanges, lowestBit } from "./_arithmetic.ts";
+import { advance, lowestBit } from "./_arithmetic.ts";
 import { checkArray, checkFailure, checkObject, checkSplit, checkType } from "./_checks.ts";
 import { RangeMap } from "./_range_map.ts";
 import type { HostErrno } from "./host_error.ts";

@@ -1,7 +1,7 @@
 // What a sceptical reader of the contract found broken once; each with the smallest input that shows it.
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { recording } from "./paths.ts";
-import { bytes, giommu } from "./run_giommu.ts";
+import { bytes, giommu, inflatedBytes } from "./run_giommu.ts";
 
 // deno-lint-ignore no-explicit-any -- the shape is the command's contract
 type Json = any;
@@ -10,14 +10,6 @@ async function json(args: readonly string[], log: readonly string[], code: numbe
   const ended = await giommu([...args, "--json"], bytes(log.join("\n") + "\n"));
   assertEquals([ended.code, ended.stderr], [code, ""], ended.stdout.slice(0, 600));
   return JSON.parse(ended.stdout);
-}
-
-/** The migration stream, inflated. */
-async function stream(): Promise<Uint8Array<ArrayBuffer>> {
-  const file = new Blob([await Deno.readFile(recording("migration-ddw-off.mig.gz"))]);
-  return new Uint8Array(
-    await new Response(file.stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer(),
-  );
 }
 
 Deno.test("A line that shows a window for the first time, and fills it, maps it once", async () => {
@@ -52,7 +44,7 @@ Deno.test("The run ends at the unplug of its own bridge's container, not of anot
 });
 
 Deno.test("A damaged section of a stream is said, not left out of the comparison", async () => {
-  const whole = await stream();
+  const whole = await inflatedBytes(recording("migration-ddw-off.mig.gz"));
   const at = new TextDecoder("latin1").decode(whole).indexOf("\x0bspapr_iommu");
   assert(at > 0);
   const path = await Deno.makeTempFile();

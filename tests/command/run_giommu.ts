@@ -39,10 +39,15 @@ async function feed(child: Deno.ChildProcess, input: Uint8Array): Promise<void> 
 }
 
 /** Inflates a .gz file. */
-export async function inflated(path: string): Promise<string> {
+export async function inflatedBytes(path: string): Promise<Uint8Array<ArrayBuffer>> {
   using file = await Deno.open(path, { read: true });
   const chunks = file.readable.pipeThrough(new DecompressionStream("gzip"));
-  return await new Response(chunks).text();
+  return new Uint8Array(await new Response(chunks).arrayBuffer());
+}
+
+/** Inflates a .gz file of text. */
+export async function inflated(path: string): Promise<string> {
+  return new TextDecoder().decode(await inflatedBytes(path));
 }
 
 /** Deflates text as a .gz. */
