@@ -178,6 +178,11 @@ export class TceTable implements Disposable {
     });
   }
 
+  /** Whether it was disposed. */
+  get disposed(): boolean {
+    return this.#state.raw === undefined;
+  }
+
   /** How many entries are not 0, whatever they say. */
   get stored(): number {
     return this.#live("count entries of").stored;
