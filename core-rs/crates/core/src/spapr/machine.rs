@@ -136,6 +136,7 @@ impl SpaprMachine {
         for phb in self.phbs.values_mut() {
             phb.reset(effects);
         }
+        effects.arrange();
     }
 
     /// Resets one bridge; returns whether there is such a one.
@@ -154,14 +155,6 @@ impl SpaprMachine {
         for device in self.vios.values() {
             device.quiesce(effects);
         }
-    }
-
-    /// Takes back a window that a host can not hold, right after its create: there is nothing left of it.
-    ///
-    /// Returns whether there was one. The guest is to be told [`RTAS_HW_ERROR`](super::RTAS_HW_ERROR).
-    pub fn withdraw(&mut self, liobn: u32, effects: &mut Effects) -> bool {
-        effects.clear();
-        self.owner_mut(liobn).is_some_and(|phb| phb.withdraw(liobn, effects))
     }
 
     /// How many entries a table may store after a call that makes at most `more` of them not zero.

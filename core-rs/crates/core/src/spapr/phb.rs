@@ -60,7 +60,7 @@ impl Phb {
         self.slots.get((liobn & 0xff) as usize)
     }
 
-    fn slot_mut(&mut self, liobn: u32) -> Option<&mut WindowSlot> {
+    pub(super) fn slot_mut(&mut self, liobn: u32) -> Option<&mut WindowSlot> {
         self.slots.get_mut((liobn & 0xff) as usize)
     }
 
@@ -97,11 +97,6 @@ impl Phb {
         Ok(())
     }
 
-    /// Takes a window away and nothing else; returns whether there was one.
-    pub(super) fn withdraw(&mut self, liobn: u32, effects: &mut Effects) -> bool {
-        self.slot_mut(liobn).is_some_and(|slot| slot.disable(effects))
-    }
-
     /// Drops created windows and brings the default one back, empty.
     pub(super) fn reset(&mut self, effects: &mut Effects) {
         let window = self.default_window;
@@ -110,5 +105,6 @@ impl Phb {
             slot.disable(effects);
         }
         first.enable_default(window, effects);
+        effects.arrange();
     }
 }

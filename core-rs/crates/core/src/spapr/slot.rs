@@ -58,9 +58,34 @@ impl WindowSlot {
         true
     }
 
+    /// Says whether the slot counts as the default window's.
+    pub(super) fn set_default(&mut self, default: bool, effects: &mut Effects) {
+        if self.default != default {
+            effects.defaults.push((self.liobn, self.default));
+            self.default = default;
+        }
+    }
+
+    /// The same, where it is an undo.
+    pub(super) fn put_back_default(&mut self, default: bool) {
+        self.default = default;
+    }
+
+    /// Undoes that a window appeared.
+    pub(super) fn take_back(&mut self, added: &SharedTable) {
+        if self.table.as_ref().is_some_and(|table| Rc::ptr_eq(table, added)) {
+            self.table = None;
+        }
+    }
+
+    /// Undoes that a window went.
+    pub(super) fn put_back(&mut self, removed: SharedTable) {
+        self.table = Some(removed);
+    }
+
     /// Makes this the default window, and empty. One that is there already stays, so that handles to it live on.
     pub(super) fn enable_default(&mut self, window: Geometry, effects: &mut Effects) {
-        self.default = true;
+        self.set_default(true, effects);
         match &self.table {
             Some(table) if self.window() == Some(window) => clear(self.liobn, table, effects),
             _ => {
@@ -82,5 +107,5 @@ pub(super) fn clear(liobn: u32, table: &SharedTable, effects: &mut Effects) {
     let entries = cleared.geometry().entries;
     // Zeros in range are never refused.
     let _ = cleared.write(0, Values::Same(0, entries), &mut change);
-    effects.events.push(Event::Cleared { liobn, table: Rc::clone(table), change });
+    effects.events.push(Event::Changed { liobn, table: Rc::clone(table), change });
 }

@@ -47,6 +47,11 @@ impl VioDevice {
         }
     }
 
+    /// The same, where it is an undo.
+    pub(super) fn put_back_bypass(&mut self, on: bool) {
+        self.bypass = on;
+    }
+
     /// Makes its table empty; bypass stays as it is.
     pub(super) fn quiesce(&self, effects: &mut Effects) {
         clear(self.unit, &self.table, effects);
