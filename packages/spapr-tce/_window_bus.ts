@@ -24,8 +24,6 @@ export class WindowBus implements Disposable {
   readonly #root: MemoryRegion;
   /** All tables that the bus owns, by their regions. Those whose region lies in the root are its windows. */
   readonly #tables = new Map<MemoryRegion, TceTable>();
-  /** Tables of removed windows that a transaction may still put back. */
-  readonly #removed = new Set<TceTable>();
   /** The windows as they were when last asked for, and the subregions that they were made of. */
   #windows: readonly TceTable[] = [];
   #subregions: readonly Subregion[] = [];
@@ -92,23 +90,19 @@ export class WindowBus implements Disposable {
     try {
       this.#root.removeSubregion(table.region);
     } finally {
-      if (table.region.parent !== this.#root) {
-        this.#removed.add(table);
-        this.sweep();
-      }
+      this.sweep();
     }
     return true;
   }
 
-  /** Disposes of the tables of removed windows, unless a transaction may still put them back. No delivery is under way. */
+  /** Disposes of the tables that are no windows, unless a transaction may still put them back. No delivery is under way. */
   sweep(): void {
-    if (this.#removed.size === 0 || inTransaction()) return;
-    for (const table of this.#removed) {
-      if (table.region.parent !== undefined) continue; // the transaction was undone, or the window added again
-      this.#tables.delete(table.region);
+    if (this.#tables.size === this.windows.length || inTransaction()) return;
+    for (const [region, table] of this.#tables) {
+      if (region.parent === this.#root) continue;
+      this.#tables.delete(region);
       table[Symbol.dispose]();
     }
-    this.#removed.clear();
   }
 
   /** Removes all windows, and disposes of their tables and of the space; twice is fine. */
@@ -121,7 +115,6 @@ export class WindowBus implements Disposable {
       transaction(() => this.windows.forEach((table) => this.#root.removeSubregion(table.region)));
     } finally {
       this.#tables.clear();
-      this.#removed.clear();
       this.#windows = [];
       this.#subregions = this.#root.subregions;
       for (const table of tables) table[Symbol.dispose]();

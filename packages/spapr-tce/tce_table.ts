@@ -64,6 +64,12 @@ export function adopt(raw: RawTceTable, onHostFailure: OnHostFailure): TceTable 
   return new TceTable(init);
 }
 
+/** What calls answer when the host refuses, if not what was asked for is neither. */
+export function checkOnHostFailure(asked: OnHostFailure = "refuse"): OnHostFailure {
+  if (asked === "refuse" || asked === "qemu") return asked;
+  throw new RangeError(`Cannot use onHostFailure: it is ${String(asked)}, not "refuse" or "qemu"`);
+}
+
 /** Extents of one call that are worth giving their memory back to the core. */
 const LARGE = 1 << 16;
 
@@ -138,12 +144,7 @@ export class TceTable implements Disposable {
     const existing = adopted.get(init);
     const entryLimit = init.entryLimit === undefined ? DEFAULT_ENTRY_LIMIT : init.entryLimit;
     this.entryLimit = checkInteger("entryLimit", entryLimit, 0, existing ? undefined : MAX_ENTRY_LIMIT);
-    this.onHostFailure = init.onHostFailure === undefined ? "refuse" : init.onHostFailure;
-    if (this.onHostFailure !== "refuse" && this.onHostFailure !== "qemu") {
-      throw new RangeError(
-        `Cannot make ${this}: onHostFailure is ${String(this.onHostFailure)}, not "refuse" or "qemu"`,
-      );
-    }
+    this.onHostFailure = checkOnHostFailure(init.onHostFailure);
     const window: Window = { busOffset: this.busOffset, pageSize: 1n << BigInt(this.pageShift) };
     this.#state = { raw: existing ?? this.#create(), window };
     this.region = this.#newRegion();

@@ -38,7 +38,13 @@ impl RawTceTable {
     /// A handle on a table that a machine in the core holds as well.
     #[must_use]
     pub fn from_shared(table: SharedTable) -> Self {
-        Self { table, change: Change::new(), stored: 0, records: Vec::new(), cursor: None }
+        Self::with_change(table, Change::new())
+    }
+
+    /// A handle whose newest call was another's, who leaves what it changed to this one.
+    #[must_use]
+    pub(crate) fn with_change(table: SharedTable, change: Change) -> Self {
+        Self { table, change, stored: 0, records: Vec::new(), cursor: None }
     }
 
     /// The table inside.

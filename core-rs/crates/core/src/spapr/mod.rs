@@ -54,7 +54,7 @@ pub use machine::SpaprMachine;
 pub use memory::GuestMemory;
 pub use phb::Phb;
 pub use registers::{H_GET_TCE, H_PUT_TCE, H_PUT_TCE_INDIRECT, H_RTAS, H_STUFF_TCE, Registers};
-pub use rtas::RTAS_BLOCK_WORDS;
+pub use rtas::{RTAS_BLOCK_WORDS, block_address};
 pub use rtas_reply::{RTAS_HW_ERROR, RTAS_OK, RTAS_PARAM_ERROR, RtasReply};
 pub use slot::WindowSlot;
 pub use snapshot::SnapshotError;
