@@ -13,6 +13,7 @@ export type { DeviceTreeProperties } from "./device_tree.ts";
 export * from "./hcall.ts";
 export { MachinePhb } from "./machine_phb.ts";
 export type { MachinePhbInit } from "./machine_phb.ts";
+export * from "./qemu_sections.ts";
 export * from "./rtas.ts";
 export { SpaprMachine } from "./spapr_machine.ts";
 export type { SpaprMachineInit, SpaprMachineOptions } from "./spapr_machine.ts";

@@ -5,6 +5,7 @@ import type { AddressSpace, GuestMemory } from "@giommu/memory-api";
 import { SpaceMemory, transaction } from "@giommu/memory-api";
 import { deliver, type Delivered } from "./_effects.ts";
 import { MachineDevices } from "./_machine_devices.ts";
+import { stateRefused } from "./_machine_state.ts";
 import { readBlock, writeAnswers } from "./_rtas_block.ts";
 import { systemMemory } from "./_system_memory.ts";
 import { callCore, checkCore, isTrapped } from "./_trap.ts";
@@ -52,13 +53,6 @@ export let machineState: (machine: SpaprMachine) => MachineState;
 
 /** Machines that exist in the core already, for the constructor that is about to be called with this init. */
 const adopted = new WeakMap<SpaprMachineInit, RawSpaprMachine>();
-
-/** Makes a machine of one that exists in the core; not exported by the package. */
-export function adoptMachine(raw: RawSpaprMachine, options: SpaprMachineOptions): SpaprMachine {
-  const init: SpaprMachineInit = { ...options };
-  adopted.set(init, raw);
-  return new SpaprMachine(init);
-}
 
 /**
  * The IOMMUs of a pseries machine as its guest sees them: PCI host bridges with their DMA windows, VIO devices, and the
@@ -367,6 +361,76 @@ export class SpaprMachine implements Disposable {
   }
 
   /**
+   * Saves the state of all windows and devices: options, windows, entries with all their bits, bypass. Memory is not in it.
+   *
+   * @returns Bytes in a format of giommu's own, which begins with its version. Their number follows what is stored.
+   * @throws {IommuError} `"disposed"`; `"core-trapped"`.
+   */
+  save(): Uint8Array {
+    const raw = this.#live("save");
+    return callCore(() => raw.save(), () => `save ${this}`);
+  }
+
+  /**
+   * Brings the machine into a saved state. Containers on its buses are brought in step with it, all or nothing.
+   *
+   * @param state What {@linkcode save} returned, of a machine with the same bridges and devices.
+   * @throws {TypeError} If it is no `Uint8Array`.
+   * @throws {IommuError} `"snapshot-version"`, `"snapshot-mismatch"` (of another machine), `"bad-input"` (damaged),
+   * `"entry-limit"`, or whatever a container refuses with: the machine is as before. `"unmap-failed"` if a container
+   * could not let go of what was mapped: the state is the saved one, and the container has failed.
+   * `"change-in-progress"` inside a transaction, or from inside a listener or a notifier; `"disposed"`; `"core-trapped"`.
+   */
+  restore(state: Uint8Array): void {
+    checkState(state);
+    const { error } = this.#act("restore", (raw) => {
+      try {
+        raw.restore(state);
+      } catch (error) {
+        throw stateRefused(`restore ${this}`, error);
+      }
+    });
+    if (error !== undefined) throw error;
+  }
+
+  /**
+   * Makes a machine as it was saved, with all its bridges and devices.
+   *
+   * @param state What {@linkcode save} returned, in this process or another one.
+   * @param options Its memory, and its limits.
+   * @returns The machine, which the caller disposes of.
+   * @throws {TypeError} If `state` is no `Uint8Array`, or there are not exactly one of `ram` and `memory`.
+   * @throws {IommuError} `"snapshot-version"`, `"bad-input"` (damaged), `"entry-limit"`; `"core-trapped"`.
+   *
+   * @example
+   * ```ts
+   * import { SpaprMachine } from "@giommu/spapr-tce";
+   * import { assertEquals } from "@std/assert";
+   *
+   * using machine = new SpaprMachine({ ram: 0x10000n, phbs: [{ index: 0 }], vios: [{ unit: 0x7100_0001 }] });
+   * machine.putTce(0x7100_0001, 0x3000n, 0x5003n);
+   *
+   * using moved = SpaprMachine.fromSnapshot(machine.save(), { ram: 0x10000n });
+   * assertEquals(moved.getTce(0x7100_0001, 0x3000n).value, 0x5003n);
+   * ```
+   */
+  static fromSnapshot(state: Uint8Array, options: SpaprMachineOptions): SpaprMachine {
+    checkState(state);
+    checkCore("restore an sPAPR machine");
+    const limit = checkInteger("entryLimit", options.entryLimit ?? DEFAULT_ENTRY_LIMIT, 0, MAX_ENTRY_LIMIT);
+    const raw = callCore(() => {
+      try {
+        return RawSpaprMachine.fromSnapshot(state, limit);
+      } catch (error) {
+        throw stateRefused("restore an sPAPR machine", error);
+      }
+    }, () => "restore an sPAPR machine");
+    const init: SpaprMachineInit = { ...options };
+    adopted.set(init, raw);
+    return new SpaprMachine(init);
+  }
+
+  /**
    * Removes all devices, disposes of their tables and spaces, and of the memory that it made; twice is fine.
    *
    * @throws {IommuError} `"change-in-progress"` from inside a listener's callback; nothing is done then.
@@ -462,6 +526,12 @@ const NOTHING: Delivered = Object.freeze({ undone: false });
 function tokenOf(name: RtasName): number {
   if (!Object.hasOwn(RTAS_TOKENS, name)) throw new RangeError(`Cannot make an RTAS call: there is no ${String(name)}`);
   return RTAS_TOKENS[name];
+}
+
+function checkState(state: Uint8Array): void {
+  if (!(state instanceof Uint8Array)) {
+    throw new TypeError(`Cannot restore an sPAPR machine: expected a Uint8Array, got ${typeof state}`);
+  }
 }
 
 function duplicate(device: string): IommuError {
