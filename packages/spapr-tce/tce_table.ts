@@ -115,7 +115,7 @@ export class TceTable implements Disposable {
   readonly pageShift: number;
   /** How many entries it has. */
   readonly entries: number;
-  /** How many entries may be other than 0. */
+  /** How many entries may be other than 0; of a machine's table, those of all the machine's tables together. */
   readonly entryLimit: number;
   /** What a guest's call answers when the host refuses. */
   readonly onHostFailure: OnHostFailure;
@@ -399,9 +399,13 @@ export class TceTable implements Disposable {
   }
 
   #full(): IommuError {
+    const { stored, sharedStored } = this.#live("count entries of");
+    const held = sharedStored === undefined
+      ? `it holds ${stored}`
+      : `the tables of its machine hold ${sharedStored}, itself ${stored},`;
     return new IommuError(
       "entry-limit",
-      `Cannot store entries in ${this}: it holds ${this.stored} of ${this.entryLimit} entries that may be other than 0`,
+      `Cannot store entries in ${this}: ${held} of ${this.entryLimit} entries that may be other than 0`,
       { remedy: "raise entryLimit" },
     );
   }

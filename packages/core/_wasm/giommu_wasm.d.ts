@@ -598,7 +598,7 @@ export class RawTceTable {
      */
     readonly entries: number;
     /**
-     * How many entries may be other than 0.
+     * How many entries may be other than 0, by its own limit or that of the budget that it shares.
      */
     readonly entryLimit: number;
     /**
@@ -629,6 +629,10 @@ export class RawTceTable {
      * Where the newest batch lies.
      */
     readonly pointer: number;
+    /**
+     * How many entries of all tables that share its budget are not 0; nothing where it shares none.
+     */
+    readonly sharedStored: number | undefined;
     /**
      * How many entries are not 0.
      */

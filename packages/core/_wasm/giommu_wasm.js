@@ -1224,7 +1224,7 @@ export class RawTceTable {
         return ret >>> 0;
     }
     /**
-     * How many entries may be other than 0.
+     * How many entries may be other than 0, by its own limit or that of the budget that it shares.
      * @returns {number}
      */
     get entryLimit() {
@@ -1377,6 +1377,14 @@ export class RawTceTable {
      */
     setQuiet(quiet) {
         wasm.rawtcetable_setQuiet(this.__wbg_ptr, quiet);
+    }
+    /**
+     * How many entries of all tables that share its budget are not 0; nothing where it shares none.
+     * @returns {number | undefined}
+     */
+    get sharedStored() {
+        const ret = wasm.rawtcetable_sharedStored(this.__wbg_ptr);
+        return ret === Number.MAX_SAFE_INTEGER ? undefined : ret;
     }
     /**
      * Gives back the memory that a large call left behind.

@@ -95,6 +95,10 @@ impl Stored {
         shared.filter(|shared| shared.0 < own.0).unwrap_or(own)
     }
 
+    pub(super) fn budget(&self) -> Option<&Rc<EntryBudget>> {
+        self.budget.as_ref()
+    }
+
     /// Leaves the budget, and joins another one.
     pub(super) fn share(&mut self, budget: Option<Rc<EntryBudget>>) {
         if let Some(left) = &self.budget {

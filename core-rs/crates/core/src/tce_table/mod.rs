@@ -139,6 +139,12 @@ impl TceTable {
         self.limit
     }
 
+    /// The budget that it is part of.
+    #[must_use]
+    pub fn budget(&self) -> Option<&Rc<EntryBudget>> {
+        self.stored.budget()
+    }
+
     /// Joins a budget with what it stores now, or leaves the one that it is part of. What it stores stays, even if that
     /// is more than the budget allows.
     pub fn share(&mut self, budget: Option<Rc<EntryBudget>>) {
