@@ -104,7 +104,7 @@ fn write(tables: &mut [One], at: usize, first: u32, values: &[u64], call: impl F
     assert!(tables[at].values() == expected);
 }
 
-fn step(tables: &mut Vec<One>, budgets: &[Rc<EntryBudget>; 2], at: usize, op: &Op) {
+fn step(tables: &mut [One], budgets: &[Rc<EntryBudget>; 2], at: usize, op: &Op) {
     let fit = |index: u32, count: u32| count.min(ENTRIES - index);
     let refused = |result: Result<(), TableError>| match result {
         Ok(()) => true,
