@@ -26,6 +26,7 @@ export const IOMMU_ERROR_CODES = [
   "bad-input",
   "change-in-progress",
   "replay-in-progress",
+  "snapshot-mismatch",
 ] as const;
 
 /** One of {@linkcode IOMMU_ERROR_CODES}. */

@@ -5,5 +5,7 @@
  */
 
 export * from "./_wasm/giommu_wasm.js";
+export { put } from "./feed.ts";
+export type { RawSink } from "./feed.ts";
 export { ExtentView } from "./extent_view.ts";
 export { RecordView } from "./record_view.ts";

@@ -1,6 +1,5 @@
 import { IommuError } from "@giommu/core";
-import { memory, RawLogReader } from "@giommu/core/wasm";
-import { put } from "./_feed.ts";
+import { memory, put, RawLogReader } from "@giommu/core/wasm";
 import { shapes } from "./_shapes.ts";
 import { type InputSource, openInput, TraceInput } from "./input.ts";
 import type { QemuRecord } from "./record.ts";

@@ -1,9 +1,8 @@
 import type { Iova } from "@giommu/core";
 import { checkInteger, IommuError } from "@giommu/core";
-import { RawMigrationReader } from "@giommu/core/wasm";
+import { put, RawMigrationReader } from "@giommu/core/wasm";
 import type { TceTable } from "@giommu/spapr-tce";
 import { tableFromRaw } from "@giommu/spapr-tce/raw";
-import { put } from "./_feed.ts";
 import { list } from "./_findings.ts";
 import { type InputSource, openInput, TraceInput } from "./input.ts";
 

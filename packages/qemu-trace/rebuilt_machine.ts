@@ -1,8 +1,7 @@
 import { checkInteger, checkU64, hex, IommuError } from "@giommu/core";
-import { ExtentView, RawLogMachine } from "@giommu/core/wasm";
+import { ExtentView, put, RawLogMachine } from "@giommu/core/wasm";
 import type { TceTable } from "@giommu/spapr-tce";
 import { tableFromRaw } from "@giommu/spapr-tce/raw";
-import { put } from "./_feed.ts";
 import * as read from "./_findings.ts";
 import type { Agreement, Disagreement, LogHotplug, LogProblem, StateComparison, UsagePeak } from "./finding.ts";
 import type { TraceInput } from "./input.ts";

@@ -21,6 +21,8 @@ export const Hcall = {
   SUCCESS: 0,
   /** The hardware failed: an old mapping could not be removed. */
   HARDWARE: -1,
+  /** There is no such call. */
+  FUNCTION: -2,
   /** A parameter is wrong. */
   PARAMETER: -4,
   /** A resource ran out, or the host refused. */
@@ -29,6 +31,37 @@ export const Hcall = {
 
 /** One of the values of {@linkcode Hcall}. */
 export type Hcall = typeof Hcall[keyof typeof Hcall];
+
+/**
+ * The opcodes of the hypercalls that a {@linkcode SpaprMachine} answers, in r3.
+ *
+ * The numbers are PAPR's; {@linkcode HcallOpcode.RTAS} is KVM's way to RTAS (QEMU, include/hw/ppc/spapr.h).
+ *
+ * @example
+ * ```ts
+ * import { Hcall, HcallOpcode, SpaprMachine } from "@giommu/spapr-tce";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using machine = new SpaprMachine({ ram: 0x10000n, phbs: [{ index: 0 }] });
+ * assertEquals(machine.hcall(HcallOpcode.PUT_TCE, [0x8000_0000n, 0x3000n, 0x5003n]).ret, Hcall.SUCCESS);
+ * assertEquals(machine.hcall(HcallOpcode.GET_TCE, [0x8000_0000n, 0x3000n]).value, 0x5003n);
+ * ```
+ */
+export const HcallOpcode = {
+  /** H_GET_TCE: LIOBN, bus address. */
+  GET_TCE: 0x1cn,
+  /** H_PUT_TCE: LIOBN, bus address, entry. */
+  PUT_TCE: 0x20n,
+  /** H_STUFF_TCE: LIOBN, bus address, entry, number of entries. */
+  STUFF_TCE: 0x138n,
+  /** H_PUT_TCE_INDIRECT: LIOBN, bus address, address of the list, number of entries. */
+  PUT_TCE_INDIRECT: 0x13cn,
+  /** H_RTAS: address of a block in guest memory. */
+  RTAS: 0xf000n,
+} as const;
+
+/** One of the values of {@linkcode HcallOpcode}. */
+export type HcallOpcode = typeof HcallOpcode[keyof typeof HcallOpcode];
 
 /** How a hypercall ended. What a guest does wrong is in `ret`, never an exception. */
 export interface HcallResult {

@@ -1,19 +1,12 @@
 import type { Iova } from "@giommu/core";
 import { checkInteger, hex, IommuError } from "@giommu/core";
-import type { Subregion } from "@giommu/memory-api";
-import { AddressSpace, IoRegion, MemoryRegion, transaction } from "@giommu/memory-api";
+import type { AddressSpace } from "@giommu/memory-api";
+import { PHB_INDEX_MAX, WindowBus } from "./_window_bus.ts";
 import type { OnHostFailure } from "./hcall.ts";
-import { tableState, TceTable } from "./tce_table.ts";
-
-/** The most PCI host bridges whose LIOBNs fit their 32 bits. */
-const INDEX_MAX = 0x7f_ffff;
+import { TceTable } from "./tce_table.ts";
 
 /** How many windows the 8 bits of a LIOBN tell apart. */
 const WINDOWS = 0x100;
-
-/** Where QEMU's bridges take message-signalled interrupts (`SPAPR_PCI_MSI_WINDOW`, include/hw/pci-host/spapr.h). */
-const MSI_START = 0x400_0000_0000n;
-const MSI_SIZE = 0x1000n;
 
 /** Where a DMA window lies and how large it is. */
 export interface DmaWindowInit {
@@ -67,22 +60,8 @@ export interface AddWindowInit extends DmaWindowInit {
  * ```
  */
 export class SpaprPhb implements Disposable {
-  /** The bridge's number. */
-  readonly index: number;
-  /** The bridge's name towards the guest's firmware: 0x800000020000000 + index, as QEMU numbers them. */
-  readonly buid: bigint;
-  /** What devices on the bus see. Disposed of with the bridge. */
-  readonly space: AddressSpace;
-  readonly #root: MemoryRegion;
   readonly #init: SpaprPhbInit;
-  /** All tables that the bridge owns, by their regions. Those whose region lies in the root are its windows. */
-  readonly #tables = new Map<MemoryRegion, TceTable>();
-  /** Tables of removed windows that a transaction may still put back. */
-  readonly #removed = new Set<TceTable>();
-  /** The windows as they were when last asked for, and the subregions that they were made of. */
-  #windows: readonly TceTable[] = [];
-  #subregions: readonly Subregion[] = [];
-  #disposed = false;
+  readonly #bus: WindowBus;
 
   /**
    * Creates a bridge with its default window, all of whose entries are 0.
@@ -92,28 +71,31 @@ export class SpaprPhb implements Disposable {
    * @throws {RangeError} If a field is out of bounds.
    */
   constructor(init: SpaprPhbInit) {
-    this.index = checkInteger("index", init.index, 0, INDEX_MAX);
-    this.buid = 0x800_0000_2000_0000n + BigInt(this.index);
     this.#init = init;
-    this.#root = new MemoryRegion({ name: `pci@${this.buid.toString(16)}`, size: 1n << 64n });
-    this.#root.addSubregion(MSI_START, new IoRegion({ name: "msi", size: MSI_SIZE }), { priority: -1 });
+    this.#bus = new WindowBus(checkInteger("index", init.index, 0, PHB_INDEX_MAX), init.memory);
     if (init.dmaWindow !== false) {
       this.addWindow({ window: 0, ...(init.dmaWindow === undefined ? { size: 0x4000_0000n } : init.dmaWindow) });
     }
-    this.space = new AddressSpace(`pci@${this.buid.toString(16)}`, this.#root, {
-      ...(init.memory !== undefined && { memory: init.memory }),
-    });
+  }
+
+  /** The bridge's number. */
+  get index(): number {
+    return this.#bus.index;
+  }
+
+  /** The bridge's name towards the guest's firmware: 0x800000020000000 + index, as QEMU numbers them. */
+  get buid(): bigint {
+    return this.#bus.buid;
+  }
+
+  /** What devices on the bus see. Disposed of with the bridge. */
+  get space(): AddressSpace {
+    return this.#bus.space;
   }
 
   /** The windows' tables, by ascending LIOBN: those that lie on the bus right now. */
   get windows(): readonly TceTable[] {
-    const { subregions } = this.#root;
-    if (subregions !== this.#subregions) {
-      const found = subregions.map(({ region }) => this.#tables.get(region)).filter((table) => table !== undefined);
-      this.#windows = found.sort((a, b) => a.liobn - b.liobn);
-      this.#subregions = subregions;
-    }
-    return this.#windows;
+    return this.#bus.windows;
   }
 
   /**
@@ -123,8 +105,7 @@ export class SpaprPhb implements Disposable {
    * @returns The table; `undefined` if no window has this LIOBN.
    */
   table(liobn: number | bigint): TceTable | undefined {
-    const wanted = typeof liobn === "bigint" ? liobn : BigInt(checkInteger("liobn", liobn));
-    return this.windows.find((table) => BigInt(table.liobn) === wanted);
+    return this.#bus.table(typeof liobn === "bigint" ? liobn : BigInt(checkInteger("liobn", liobn)));
   }
 
   /**
@@ -153,7 +134,7 @@ export class SpaprPhb implements Disposable {
     }
     const { entryLimit, onHostFailure } = this.#init;
     const table = new TceTable({
-      liobn: this.#liobn(window),
+      liobn: this.#bus.liobn(window),
       entries: Number(entries),
       pageShift,
       ...(init.busOffset !== undefined && { busOffset: init.busOffset }),
@@ -181,26 +162,7 @@ export class SpaprPhb implements Disposable {
    * as for {@linkcode addWindow}.
    */
   addTable(table: TceTable): void {
-    this.#live("add a window to");
-    const window = table.liobn & 0xff;
-    if (table.liobn !== this.#liobn(window)) {
-      throw new RangeError(`Cannot add ${table} to ${this}: its LIOBNs begin at ${hex(this.#liobn(0))}`);
-    }
-    if (this.table(table.liobn) !== undefined) {
-      throw new IommuError("duplicate-liobn", `Cannot add ${table} to ${this}: there is a window with this LIOBN`);
-    }
-    if (tableState(table).raw === undefined) {
-      throw new IommuError("disposed", `Cannot add ${table} to ${this}: the table was disposed`);
-    }
-    const owned = this.#tables.has(table.region);
-    this.#tables.set(table.region, table);
-    try {
-      // The higher LIOBN hides the lower one.
-      this.#root.addSubregion(table.busOffset, table.region, { priority: window });
-    } finally {
-      if (table.region.parent !== this.#root && !owned) this.#tables.delete(table.region);
-    }
-    this.#disposeRemoved();
+    this.#bus.add(table);
   }
 
   /**
@@ -216,16 +178,7 @@ export class SpaprPhb implements Disposable {
    * table; if it could not let go of the window, that is gone all the same. {@linkcode windows} tells.
    */
   removeWindow(table: TceTable): boolean {
-    if (!this.windows.includes(table)) return false;
-    try {
-      this.#root.removeSubregion(table.region);
-    } finally {
-      if (table.region.parent !== this.#root) {
-        this.#removed.add(table);
-        this.#disposeRemoved();
-      }
-    }
-    return true;
+    return this.#bus.remove(table);
   }
 
   /**
@@ -237,58 +190,20 @@ export class SpaprPhb implements Disposable {
    * @throws The first error that a listener throws, once all is done.
    */
   [Symbol.dispose](): void {
-    if (this.#disposed) return;
-    transaction(() => {}); // throws from inside a listener's callback
-    this.#disposed = true;
-    const tables = [...this.#tables.values()];
-    try {
-      transaction(() => this.windows.forEach((table) => this.#root.removeSubregion(table.region)));
-    } finally {
-      this.#tables.clear();
-      this.#removed.clear();
-      this.#windows = [];
-      this.#subregions = this.#root.subregions;
-      for (const table of tables) table[Symbol.dispose]();
-      this.space[Symbol.dispose]();
-    }
+    this.#bus[Symbol.dispose]();
   }
 
   /** How messages name the bridge. */
   toString(): string {
-    return `PCI host bridge ${this.index}`;
-  }
-
-  #live(verb: string): void {
-    if (this.#disposed) throw new IommuError("disposed", `Cannot ${verb} ${this}: the bridge was disposed`);
-  }
-
-  #liobn(window: number): number {
-    return (0x8000_0000 | this.index << 8 | window) >>> 0;
+    return this.#bus.toString();
   }
 
   #freeWindow(): number {
     for (let window = 0; window < WINDOWS; window++) {
-      if (this.table(this.#liobn(window)) === undefined) return window;
+      if (this.table(this.#bus.liobn(window)) === undefined) return window;
     }
     throw new IommuError("duplicate-liobn", `Cannot add a window to ${this}: all ${WINDOWS} are taken`, {
       remedy: "remove one first",
     });
   }
-
-  /** Disposes of the tables of removed windows, unless a transaction may still put them back. No delivery is under way. */
-  #disposeRemoved(): void {
-    if (this.#removed.size === 0 || inTransaction()) return;
-    for (const table of this.#removed) {
-      if (table.region.parent !== undefined) continue; // the transaction was undone, or the window added again
-      this.#tables.delete(table.region);
-      table[Symbol.dispose]();
-    }
-    this.#removed.clear();
-  }
-}
-
-/** Whether a transaction is open: a space that is made inside one is empty until its end. */
-function inTransaction(): boolean {
-  using probe = new AddressSpace("probe", new IoRegion({ name: "probe", size: 1n }));
-  return probe.sections.length === 0;
 }

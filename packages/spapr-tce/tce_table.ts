@@ -64,6 +64,12 @@ export function adopt(raw: RawTceTable, onHostFailure: OnHostFailure): TceTable 
   return new TceTable(init);
 }
 
+/** What calls answer when the host refuses, if not what was asked for is neither. */
+export function checkOnHostFailure(asked: OnHostFailure = "refuse"): OnHostFailure {
+  if (asked === "refuse" || asked === "qemu") return asked;
+  throw new RangeError(`Cannot use onHostFailure: it is ${String(asked)}, not "refuse" or "qemu"`);
+}
+
 /** Extents of one call that are worth giving their memory back to the core. */
 const LARGE = 1 << 16;
 
@@ -109,7 +115,7 @@ export class TceTable implements Disposable {
   readonly pageShift: number;
   /** How many entries it has. */
   readonly entries: number;
-  /** How many entries may be other than 0. */
+  /** How many entries may be other than 0; of a machine's table, those of all the machine's tables together. */
   readonly entryLimit: number;
   /** What a guest's call answers when the host refuses. */
   readonly onHostFailure: OnHostFailure;
@@ -138,12 +144,7 @@ export class TceTable implements Disposable {
     const existing = adopted.get(init);
     const entryLimit = init.entryLimit === undefined ? DEFAULT_ENTRY_LIMIT : init.entryLimit;
     this.entryLimit = checkInteger("entryLimit", entryLimit, 0, existing ? undefined : MAX_ENTRY_LIMIT);
-    this.onHostFailure = init.onHostFailure === undefined ? "refuse" : init.onHostFailure;
-    if (this.onHostFailure !== "refuse" && this.onHostFailure !== "qemu") {
-      throw new RangeError(
-        `Cannot make ${this}: onHostFailure is ${String(this.onHostFailure)}, not "refuse" or "qemu"`,
-      );
-    }
+    this.onHostFailure = checkOnHostFailure(init.onHostFailure);
     const window: Window = { busOffset: this.busOffset, pageSize: 1n << BigInt(this.pageShift) };
     this.#state = { raw: existing ?? this.#create(), window };
     this.region = this.#newRegion();
@@ -176,6 +177,11 @@ export class TceTable implements Disposable {
       },
       replay: (_notifier, { range, runs }) => walk(() => this.#live("replay"), window, range, runs),
     });
+  }
+
+  /** Whether it was disposed. */
+  get disposed(): boolean {
+    return this.#state.raw === undefined;
   }
 
   /** How many entries are not 0, whatever they say. */
@@ -393,9 +399,13 @@ export class TceTable implements Disposable {
   }
 
   #full(): IommuError {
+    const { stored, sharedStored } = this.#live("count entries of");
+    const held = sharedStored === undefined
+      ? `it holds ${stored}`
+      : `the tables of its machine hold ${sharedStored}, itself ${stored},`;
     return new IommuError(
       "entry-limit",
-      `Cannot store entries in ${this}: it holds ${this.stored} of ${this.entryLimit} entries that may be other than 0`,
+      `Cannot store entries in ${this}: ${held} of ${this.entryLimit} entries that may be other than 0`,
       { remedy: "raise entryLimit" },
     );
   }

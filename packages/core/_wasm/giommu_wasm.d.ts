@@ -328,6 +328,178 @@ export class RawMigrationReader {
 }
 
 /**
+ * Writes a section of a migration stream piece by piece. JavaScript owns it.
+ */
+export class RawSectionWriter {
+    /** Made by the core only. */
+    private constructor();
+    /** Frees what this owns in the core; using it afterwards is an error. */
+    free(): void;
+    /** The same as `free`. */
+    [Symbol.dispose](): void;
+    /**
+     * The next bytes, `max` of them at most; nothing after the last.
+     */
+    next(max: number): Uint8Array | undefined;
+}
+
+/**
+ * A machine. JavaScript owns it; the tables it hands out share theirs with it.
+ */
+export class RawSpaprMachine {
+    /** Frees what this owns in the core; using it afterwards is an error. */
+    free(): void;
+    /** The same as `free`. */
+    [Symbol.dispose](): void;
+    /**
+     * Adds a bridge with its default window.
+     *
+     * # Errors
+     * The message of [`ConfigError`](giommu_core::spapr::ConfigError).
+     */
+    addPhb(index: number, ddw: boolean, pgsz: bigint, dma_win_addr: bigint, dma_win_size: bigint, dma64_win_addr: bigint): void;
+    /**
+     * Adds a VIO device with its table.
+     *
+     * # Errors
+     * The message of [`ConfigError`](giommu_core::spapr::ConfigError).
+     */
+    addVio(unit: number, window_size: bigint): void;
+    /**
+     * The guest-physical address of a byte of a block.
+     */
+    static blockAddress(block: bigint, offset: bigint): bigint;
+    /**
+     * How many words of a block a call looks at.
+     */
+    static blockWords(): number;
+    /**
+     * Whether a VIO device goes past its table.
+     */
+    bypass(unit: number): boolean;
+    /**
+     * `ibm,ddw-applicable` of a bridge; nothing without dynamic windows.
+     */
+    ddwApplicable(index: number): Uint32Array | undefined;
+    /**
+     * `ibm,ddw-extensions` of a bridge; nothing without dynamic windows.
+     */
+    ddwExtensions(index: number): Uint32Array | undefined;
+    /**
+     * The cells that tell a guest of the default window with this LIOBN, or of a VIO device's.
+     */
+    deviceTreeWindow(liobn: number): Uint32Array;
+    /**
+     * 0: entries of a table changed; 1: a window is gone; 2: there is a new one; 3, 4: bypass is on, or off.
+     */
+    eventKind(at: number): number;
+    /**
+     * The LIOBN, which of a device is its unit.
+     */
+    eventLiobn(at: number): number;
+    /**
+     * A host refused or failed: the newest call answers a failure of the hardware.
+     */
+    failReply(): void;
+    /**
+     * A machine as it was saved.
+     *
+     * # Errors
+     * Why not: `version`, `limit` or `damaged`, a space, the message.
+     */
+    static fromSnapshot(bytes: Uint8Array | number[], entry_limit: number): RawSpaprMachine;
+    /**
+     * Brings the tables into the state that a migration stream of QEMU holds.
+     *
+     * # Errors
+     * Why not: `limit` or `machine`, a space, the message.
+     */
+    loadStream(stream: RawMigrationReader): void;
+    /**
+     * A machine without devices, whose tables together store so many entries that are not 0.
+     */
+    constructor(entry_limit: number);
+    /**
+     * Six numbers for each bridge, in the order of [`RawSpaprMachine::add_phb`].
+     */
+    phbs(): BigUint64Array;
+    /**
+     * Resets the machine.
+     */
+    reset(): void;
+    /**
+     * Brings the machine into a saved state.
+     *
+     * # Errors
+     * Why not: `version`, `limit`, `machine` or `damaged`, a space, the message.
+     */
+    restore(bytes: Uint8Array | number[]): void;
+    /**
+     * The words that it writes, the status first.
+     */
+    rets(): Uint32Array;
+    /**
+     * H_RTAS, with the first words of its block. Where its answers go is in `answersAt` as well.
+     */
+    rtasWords(words: Uint32Array | number[]): void;
+    /**
+     * Makes an RTAS call. What it answers is in `ret` and `rets`.
+     */
+    rtas(token: number, args: Uint32Array | number[], nret: number): void;
+    /**
+     * The state of the machine.
+     */
+    save(): Uint8Array;
+    /**
+     * The LIOBNs that have a section in QEMU's streams, ascending.
+     */
+    sectionLiobns(): Uint32Array;
+    /**
+     * A writer of the section of one table; `id` is its number in the stream. Nothing if there is no such LIOBN.
+     */
+    section(liobn: number, id: number): RawSectionWriter | undefined;
+    /**
+     * A handle on the table of a window that is there, which shares it.
+     */
+    table(liobn: number): RawTceTable | undefined;
+    /**
+     * A handle on the table of an event; of one that changed, with what changed and what undoes it.
+     *
+     * # Errors
+     * The event has no table: a defect of the caller.
+     */
+    takeTable(at: number): RawTceTable;
+    /**
+     * Takes the newest call back. What [`RawSpaprMachine::take_table`] took of it is not: its handle undoes it.
+     */
+    undo(): boolean;
+    /**
+     * The unit of each VIO device.
+     */
+    vios(): Uint32Array;
+    /**
+     * How many bytes after the block's start it writes them.
+     */
+    readonly answersAt: bigint;
+    /**
+     * How many may be.
+     */
+    readonly entryLimit: number;
+    /**
+     * How many events the newest call left.
+     */
+    readonly eventsLength: number;
+    /**
+     * What the newest call answers in r3.
+     */
+    readonly ret: number;
+    /**
+     * How many entries of all tables together are not 0.
+     */
+    readonly stored: number;
+}
+
+/**
  * A TCE table. JavaScript owns it; a machine in the core may share the table inside.
  */
 export class RawTceTable {
@@ -426,7 +598,7 @@ export class RawTceTable {
      */
     readonly entries: number;
     /**
-     * How many entries may be other than 0.
+     * How many entries may be other than 0, by its own limit or that of the budget that it shares.
      */
     readonly entryLimit: number;
     /**
@@ -457,6 +629,10 @@ export class RawTceTable {
      * Where the newest batch lies.
      */
     readonly pointer: number;
+    /**
+     * How many entries of all tables that share its budget are not 0; nothing where it shares none.
+     */
+    readonly sharedStored: number | undefined;
     /**
      * How many entries are not 0.
      */

@@ -740,6 +740,406 @@ export class RawMigrationReader {
 if (Symbol.dispose) RawMigrationReader.prototype[Symbol.dispose] = RawMigrationReader.prototype.free;
 
 /**
+ * Writes a section of a migration stream piece by piece. JavaScript owns it.
+ */
+export class RawSectionWriter {
+    static __wrap(ptr) {
+        const obj = Object.create(RawSectionWriter.prototype);
+        obj.__wbg_ptr = ptr;
+        RawSectionWriterFinalization.register(obj, obj.__wbg_ptr, obj);
+        return obj;
+    }
+    __destroy_into_raw() {
+        const ptr = this.__wbg_ptr;
+        this.__wbg_ptr = 0;
+        RawSectionWriterFinalization.unregister(this);
+        return ptr;
+    }
+    free() {
+        const ptr = this.__destroy_into_raw();
+        wasm.__wbg_rawsectionwriter_free(ptr, 0);
+    }
+    /**
+     * The next bytes, `max` of them at most; nothing after the last.
+     * @param {number} max
+     * @returns {Uint8Array | undefined}
+     */
+    next(max) {
+        const ret = wasm.rawsectionwriter_next(this.__wbg_ptr, max);
+        let v1;
+        if (ret[0] !== 0) {
+            v1 = getArrayU8FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 1, 1);
+        }
+        return v1;
+    }
+}
+if (Symbol.dispose) RawSectionWriter.prototype[Symbol.dispose] = RawSectionWriter.prototype.free;
+
+/**
+ * A machine. JavaScript owns it; the tables it hands out share theirs with it.
+ */
+export class RawSpaprMachine {
+    static __wrap(ptr) {
+        const obj = Object.create(RawSpaprMachine.prototype);
+        obj.__wbg_ptr = ptr;
+        RawSpaprMachineFinalization.register(obj, obj.__wbg_ptr, obj);
+        return obj;
+    }
+    __destroy_into_raw() {
+        const ptr = this.__wbg_ptr;
+        this.__wbg_ptr = 0;
+        RawSpaprMachineFinalization.unregister(this);
+        return ptr;
+    }
+    free() {
+        const ptr = this.__destroy_into_raw();
+        wasm.__wbg_rawspaprmachine_free(ptr, 0);
+    }
+    /**
+     * Adds a bridge with its default window.
+     *
+     * # Errors
+     * The message of [`ConfigError`](giommu_core::spapr::ConfigError).
+     * @param {number} index
+     * @param {boolean} ddw
+     * @param {bigint} pgsz
+     * @param {bigint} dma_win_addr
+     * @param {bigint} dma_win_size
+     * @param {bigint} dma64_win_addr
+     */
+    addPhb(index, ddw, pgsz, dma_win_addr, dma_win_size, dma64_win_addr) {
+        const ret = wasm.rawspaprmachine_addPhb(this.__wbg_ptr, index, ddw, pgsz, dma_win_addr, dma_win_size, dma64_win_addr);
+        if (ret[1]) {
+            throw takeFromExternrefTable0(ret[0]);
+        }
+    }
+    /**
+     * Adds a VIO device with its table.
+     *
+     * # Errors
+     * The message of [`ConfigError`](giommu_core::spapr::ConfigError).
+     * @param {number} unit
+     * @param {bigint} window_size
+     */
+    addVio(unit, window_size) {
+        const ret = wasm.rawspaprmachine_addVio(this.__wbg_ptr, unit, window_size);
+        if (ret[1]) {
+            throw takeFromExternrefTable0(ret[0]);
+        }
+    }
+    /**
+     * How many bytes after the block's start it writes them.
+     * @returns {bigint}
+     */
+    get answersAt() {
+        const ret = wasm.rawspaprmachine_answersAt(this.__wbg_ptr);
+        return BigInt.asUintN(64, ret);
+    }
+    /**
+     * The guest-physical address of a byte of a block.
+     * @param {bigint} block
+     * @param {bigint} offset
+     * @returns {bigint}
+     */
+    static blockAddress(block, offset) {
+        const ret = wasm.rawspaprmachine_blockAddress(block, offset);
+        return BigInt.asUintN(64, ret);
+    }
+    /**
+     * How many words of a block a call looks at.
+     * @returns {number}
+     */
+    static blockWords() {
+        const ret = wasm.rawspaprmachine_blockWords();
+        return ret >>> 0;
+    }
+    /**
+     * Whether a VIO device goes past its table.
+     * @param {number} unit
+     * @returns {boolean}
+     */
+    bypass(unit) {
+        const ret = wasm.rawspaprmachine_bypass(this.__wbg_ptr, unit);
+        return ret !== 0;
+    }
+    /**
+     * `ibm,ddw-applicable` of a bridge; nothing without dynamic windows.
+     * @param {number} index
+     * @returns {Uint32Array | undefined}
+     */
+    ddwApplicable(index) {
+        const ret = wasm.rawspaprmachine_ddwApplicable(this.__wbg_ptr, index);
+        let v1;
+        if (ret[0] !== 0) {
+            v1 = getArrayU32FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 4, 4);
+        }
+        return v1;
+    }
+    /**
+     * `ibm,ddw-extensions` of a bridge; nothing without dynamic windows.
+     * @param {number} index
+     * @returns {Uint32Array | undefined}
+     */
+    ddwExtensions(index) {
+        const ret = wasm.rawspaprmachine_ddwExtensions(this.__wbg_ptr, index);
+        let v1;
+        if (ret[0] !== 0) {
+            v1 = getArrayU32FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 4, 4);
+        }
+        return v1;
+    }
+    /**
+     * The cells that tell a guest of the default window with this LIOBN, or of a VIO device's.
+     * @param {number} liobn
+     * @returns {Uint32Array}
+     */
+    deviceTreeWindow(liobn) {
+        const ret = wasm.rawspaprmachine_deviceTreeWindow(this.__wbg_ptr, liobn);
+        var v1 = getArrayU32FromWasm0(ret[0], ret[1]).slice();
+        wasm.__wbindgen_free(ret[0], ret[1] * 4, 4);
+        return v1;
+    }
+    /**
+     * How many may be.
+     * @returns {number}
+     */
+    get entryLimit() {
+        const ret = wasm.rawspaprmachine_entryLimit(this.__wbg_ptr);
+        return ret >>> 0;
+    }
+    /**
+     * 0: entries of a table changed; 1: a window is gone; 2: there is a new one; 3, 4: bypass is on, or off.
+     * @param {number} at
+     * @returns {number}
+     */
+    eventKind(at) {
+        const ret = wasm.rawspaprmachine_eventKind(this.__wbg_ptr, at);
+        return ret >>> 0;
+    }
+    /**
+     * The LIOBN, which of a device is its unit.
+     * @param {number} at
+     * @returns {number}
+     */
+    eventLiobn(at) {
+        const ret = wasm.rawspaprmachine_eventLiobn(this.__wbg_ptr, at);
+        return ret >>> 0;
+    }
+    /**
+     * How many events the newest call left.
+     * @returns {number}
+     */
+    get eventsLength() {
+        const ret = wasm.rawspaprmachine_eventsLength(this.__wbg_ptr);
+        return ret >>> 0;
+    }
+    /**
+     * A host refused or failed: the newest call answers a failure of the hardware.
+     */
+    failReply() {
+        wasm.rawspaprmachine_failReply(this.__wbg_ptr);
+    }
+    /**
+     * A machine as it was saved.
+     *
+     * # Errors
+     * Why not: `version`, `limit` or `damaged`, a space, the message.
+     * @param {Uint8Array | number[]} bytes
+     * @param {number} entry_limit
+     * @returns {RawSpaprMachine}
+     */
+    static fromSnapshot(bytes, entry_limit) {
+        const val2 = +entry_limit;
+        const ptr0 = passArray8ToWasm0(bytes, wasm.__wbindgen_malloc);
+        const len0 = WASM_VECTOR_LEN;
+        const ret = wasm.rawspaprmachine_fromSnapshot(ptr0, len0, val2);
+        if (ret[2]) {
+            throw takeFromExternrefTable0(ret[1]);
+        }
+        return RawSpaprMachine.__wrap(ret[0]);
+    }
+    /**
+     * Brings the tables into the state that a migration stream of QEMU holds.
+     *
+     * # Errors
+     * Why not: `limit` or `machine`, a space, the message.
+     * @param {RawMigrationReader} stream
+     */
+    loadStream(stream) {
+        _assertClass(stream, RawMigrationReader);
+        const ret = wasm.rawspaprmachine_loadStream(this.__wbg_ptr, stream.__wbg_ptr);
+        if (ret[1]) {
+            throw takeFromExternrefTable0(ret[0]);
+        }
+    }
+    /**
+     * A machine without devices, whose tables together store so many entries that are not 0.
+     * @param {number} entry_limit
+     */
+    constructor(entry_limit) {
+        const ret = wasm.rawspaprmachine_new(entry_limit);
+        this.__wbg_ptr = ret;
+        RawSpaprMachineFinalization.register(this, this.__wbg_ptr, this);
+        return this;
+    }
+    /**
+     * Six numbers for each bridge, in the order of [`RawSpaprMachine::add_phb`].
+     * @returns {BigUint64Array}
+     */
+    phbs() {
+        const ret = wasm.rawspaprmachine_phbs(this.__wbg_ptr);
+        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+        return v1;
+    }
+    /**
+     * Resets the machine.
+     */
+    reset() {
+        wasm.rawspaprmachine_reset(this.__wbg_ptr);
+    }
+    /**
+     * Brings the machine into a saved state.
+     *
+     * # Errors
+     * Why not: `version`, `limit`, `machine` or `damaged`, a space, the message.
+     * @param {Uint8Array | number[]} bytes
+     */
+    restore(bytes) {
+        const ptr0 = passArray8ToWasm0(bytes, wasm.__wbindgen_malloc);
+        const len0 = WASM_VECTOR_LEN;
+        const ret = wasm.rawspaprmachine_restore(this.__wbg_ptr, ptr0, len0);
+        if (ret[1]) {
+            throw takeFromExternrefTable0(ret[0]);
+        }
+    }
+    /**
+     * What the newest call answers in r3.
+     * @returns {number}
+     */
+    get ret() {
+        const ret = wasm.rawspaprmachine_ret(this.__wbg_ptr);
+        return ret;
+    }
+    /**
+     * The words that it writes, the status first.
+     * @returns {Uint32Array}
+     */
+    rets() {
+        const ret = wasm.rawspaprmachine_rets(this.__wbg_ptr);
+        var v1 = getArrayU32FromWasm0(ret[0], ret[1]).slice();
+        wasm.__wbindgen_free(ret[0], ret[1] * 4, 4);
+        return v1;
+    }
+    /**
+     * H_RTAS, with the first words of its block. Where its answers go is in `answersAt` as well.
+     * @param {Uint32Array | number[]} words
+     */
+    rtasWords(words) {
+        const ptr0 = passArray32ToWasm0(words, wasm.__wbindgen_malloc);
+        const len0 = WASM_VECTOR_LEN;
+        wasm.rawspaprmachine_rtasWords(this.__wbg_ptr, ptr0, len0);
+    }
+    /**
+     * Makes an RTAS call. What it answers is in `ret` and `rets`.
+     * @param {number} token
+     * @param {Uint32Array | number[]} args
+     * @param {number} nret
+     */
+    rtas(token, args, nret) {
+        const val2 = +token;
+        const val3 = +nret;
+        const ptr0 = passArray32ToWasm0(args, wasm.__wbindgen_malloc);
+        const len0 = WASM_VECTOR_LEN;
+        wasm.rawspaprmachine_rtas(this.__wbg_ptr, val2, ptr0, len0, val3);
+    }
+    /**
+     * The state of the machine.
+     * @returns {Uint8Array}
+     */
+    save() {
+        const ret = wasm.rawspaprmachine_save(this.__wbg_ptr);
+        var v1 = getArrayU8FromWasm0(ret[0], ret[1]).slice();
+        wasm.__wbindgen_free(ret[0], ret[1] * 1, 1);
+        return v1;
+    }
+    /**
+     * The LIOBNs that have a section in QEMU's streams, ascending.
+     * @returns {Uint32Array}
+     */
+    sectionLiobns() {
+        const ret = wasm.rawspaprmachine_sectionLiobns(this.__wbg_ptr);
+        var v1 = getArrayU32FromWasm0(ret[0], ret[1]).slice();
+        wasm.__wbindgen_free(ret[0], ret[1] * 4, 4);
+        return v1;
+    }
+    /**
+     * A writer of the section of one table; `id` is its number in the stream. Nothing if there is no such LIOBN.
+     * @param {number} liobn
+     * @param {number} id
+     * @returns {RawSectionWriter | undefined}
+     */
+    section(liobn, id) {
+        const ret = wasm.rawspaprmachine_section(this.__wbg_ptr, liobn, id);
+        return ret === 0 ? undefined : RawSectionWriter.__wrap(ret);
+    }
+    /**
+     * How many entries of all tables together are not 0.
+     * @returns {number}
+     */
+    get stored() {
+        const ret = wasm.rawspaprmachine_stored(this.__wbg_ptr);
+        return ret >>> 0;
+    }
+    /**
+     * A handle on the table of a window that is there, which shares it.
+     * @param {number} liobn
+     * @returns {RawTceTable | undefined}
+     */
+    table(liobn) {
+        const ret = wasm.rawspaprmachine_table(this.__wbg_ptr, liobn);
+        return ret === 0 ? undefined : RawTceTable.__wrap(ret);
+    }
+    /**
+     * A handle on the table of an event; of one that changed, with what changed and what undoes it.
+     *
+     * # Errors
+     * The event has no table: a defect of the caller.
+     * @param {number} at
+     * @returns {RawTceTable}
+     */
+    takeTable(at) {
+        const ret = wasm.rawspaprmachine_takeTable(this.__wbg_ptr, at);
+        if (ret[2]) {
+            throw takeFromExternrefTable0(ret[1]);
+        }
+        return RawTceTable.__wrap(ret[0]);
+    }
+    /**
+     * Takes the newest call back. What [`RawSpaprMachine::take_table`] took of it is not: its handle undoes it.
+     * @returns {boolean}
+     */
+    undo() {
+        const ret = wasm.rawspaprmachine_undo(this.__wbg_ptr);
+        return ret !== 0;
+    }
+    /**
+     * The unit of each VIO device.
+     * @returns {Uint32Array}
+     */
+    vios() {
+        const ret = wasm.rawspaprmachine_vios(this.__wbg_ptr);
+        var v1 = getArrayU32FromWasm0(ret[0], ret[1]).slice();
+        wasm.__wbindgen_free(ret[0], ret[1] * 4, 4);
+        return v1;
+    }
+}
+if (Symbol.dispose) RawSpaprMachine.prototype[Symbol.dispose] = RawSpaprMachine.prototype.free;
+
+/**
  * A TCE table. JavaScript owns it; a machine in the core may share the table inside.
  */
 export class RawTceTable {
@@ -824,7 +1224,7 @@ export class RawTceTable {
         return ret >>> 0;
     }
     /**
-     * How many entries may be other than 0.
+     * How many entries may be other than 0, by its own limit or that of the budget that it shares.
      * @returns {number}
      */
     get entryLimit() {
@@ -977,6 +1377,14 @@ export class RawTceTable {
      */
     setQuiet(quiet) {
         wasm.rawtcetable_setQuiet(this.__wbg_ptr, quiet);
+    }
+    /**
+     * How many entries of all tables that share its budget are not 0; nothing where it shares none.
+     * @returns {number | undefined}
+     */
+    get sharedStored() {
+        const ret = wasm.rawtcetable_sharedStored(this.__wbg_ptr);
+        return ret === Number.MAX_SAFE_INTEGER ? undefined : ret;
     }
     /**
      * Gives back the memory that a large call left behind.
@@ -1210,6 +1618,12 @@ const RawLogReaderFinalization = (typeof FinalizationRegistry === 'undefined')
 const RawMigrationReaderFinalization = (typeof FinalizationRegistry === 'undefined')
     ? { register: () => {}, unregister: () => {} }
     : new FinalizationRegistry(ptr => wasm.__wbg_rawmigrationreader_free(ptr, 1));
+const RawSectionWriterFinalization = (typeof FinalizationRegistry === 'undefined')
+    ? { register: () => {}, unregister: () => {} }
+    : new FinalizationRegistry(ptr => wasm.__wbg_rawsectionwriter_free(ptr, 1));
+const RawSpaprMachineFinalization = (typeof FinalizationRegistry === 'undefined')
+    ? { register: () => {}, unregister: () => {} }
+    : new FinalizationRegistry(ptr => wasm.__wbg_rawspaprmachine_free(ptr, 1));
 const RawTceTableFinalization = (typeof FinalizationRegistry === 'undefined')
     ? { register: () => {}, unregister: () => {} }
     : new FinalizationRegistry(ptr => wasm.__wbg_rawtcetable_free(ptr, 1));
@@ -1231,6 +1645,11 @@ function getArrayU32FromWasm0(ptr, len) {
 function getArrayU64FromWasm0(ptr, len) {
     ptr = ptr >>> 0;
     return getBigUint64ArrayMemory0().subarray(ptr / 8, ptr / 8 + len);
+}
+
+function getArrayU8FromWasm0(ptr, len) {
+    ptr = ptr >>> 0;
+    return getUint8ArrayMemory0().subarray(ptr / 1, ptr / 1 + len);
 }
 
 let cachedBigUint64ArrayMemory0 = null;
@@ -1264,6 +1683,13 @@ function getUint8ArrayMemory0() {
 
 function isLikeNone(x) {
     return x === undefined || x === null;
+}
+
+function passArray32ToWasm0(arg, malloc) {
+    const ptr = malloc(arg.length * 4, 4) >>> 0;
+    getUint32ArrayMemory0().set(arg, ptr / 4);
+    WASM_VECTOR_LEN = arg.length;
+    return ptr;
 }
 
 function passArray64ToWasm0(arg, malloc) {

@@ -2,6 +2,7 @@
 
 mod compare;
 mod section;
+mod section_writer;
 #[cfg(test)]
 mod tests;
 
@@ -9,6 +10,7 @@ use crate::tce_table::{Geometry, SharedTable};
 use section::{HEADER, Progress, Section};
 
 pub use compare::{StateComparison, StateDifference, compare};
+pub use section_writer::SectionWriter;
 
 /// How a migration stream begins.
 pub const MAGIC: &[u8; 4] = b"QEVM";
@@ -25,6 +27,8 @@ const TABLES_MAX: usize = 1024;
 pub struct StreamTable {
     /// The LIOBN.
     pub liobn: u32,
+    /// The number of its section, where it comes from a stream.
+    pub section_id: Option<u32>,
     /// Its entries; none for a window that is not in use.
     pub table: Option<SharedTable>,
     /// Whether a VIO device bypasses it.

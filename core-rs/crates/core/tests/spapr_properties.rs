@@ -140,7 +140,7 @@ impl Run {
             match event {
                 Event::WindowAdded { table, .. } => assert_eq!(table.borrow().stored(), 0),
                 Event::WindowRemoved { liobn, .. } => self.shadow.retain(|(owner, _), _| owner != liobn),
-                Event::Cleared { liobn, change, .. } => follow(&mut self.shadow, *liobn, change),
+                Event::Changed { liobn, change, .. } => follow(&mut self.shadow, *liobn, change),
                 Event::Bypass { on, .. } => assert_eq!(*on, self.model.bypass),
             }
         }

@@ -3,6 +3,7 @@
 mod container;
 mod migration;
 mod record;
+mod spapr;
 mod table;
 mod trace;
 mod walker;

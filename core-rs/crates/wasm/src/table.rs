@@ -38,7 +38,13 @@ impl RawTceTable {
     /// A handle on a table that a machine in the core holds as well.
     #[must_use]
     pub fn from_shared(table: SharedTable) -> Self {
-        Self { table, change: Change::new(), stored: 0, records: Vec::new(), cursor: None }
+        Self::with_change(table, Change::new())
+    }
+
+    /// A handle whose newest call was another's, who leaves what it changed to this one.
+    #[must_use]
+    pub(crate) fn with_change(table: SharedTable, change: Change) -> Self {
+        Self { table, change, stored: 0, records: Vec::new(), cursor: None }
     }
 
     /// The table inside.
@@ -104,10 +110,17 @@ impl RawTceTable {
         self.table.borrow().geometry().entries
     }
 
-    /// How many entries may be other than 0.
+    /// How many entries may be other than 0, by its own limit or that of the budget that it shares.
     #[wasm_bindgen(getter, js_name = entryLimit)]
     pub fn entry_limit(&self) -> u32 {
-        self.table.borrow().entry_limit()
+        let table = self.table.borrow();
+        table.budget().map_or(u32::MAX, |budget| budget.limit()).min(table.entry_limit())
+    }
+
+    /// How many entries of all tables that share its budget are not 0; nothing where it shares none.
+    #[wasm_bindgen(getter, js_name = sharedStored)]
+    pub fn shared_stored(&self) -> Option<u32> {
+        self.table.borrow().budget().map(|budget| u32::try_from(budget.stored()).unwrap_or(u32::MAX))
     }
 
     /// How many entries are not 0.

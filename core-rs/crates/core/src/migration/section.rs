@@ -212,7 +212,13 @@ impl Section {
             Some(table) => Some(SharedTable::new(self.placed(table)?.into())),
             None => None,
         };
-        Some(StreamTable { liobn: self.liobn, table, bypass: self.bypass, default_window: self.default_window })
+        Some(StreamTable {
+            liobn: self.liobn,
+            section_id: Some(self.number),
+            table,
+            bypass: self.bypass,
+            default_window: self.default_window,
+        })
     }
 
     /// The table where the subsection says it lies, which came after its entries.

@@ -6,7 +6,7 @@ use super::effects::Effects;
 use super::machine::SpaprMachine;
 use super::memory::GuestMemory;
 use crate::address::Gpa;
-use crate::hcall::{self, H_HARDWARE, H_PARAMETER, INDIRECT_MAX, Written};
+use crate::hcall::{self, H_HARDWARE, H_PARAMETER, Written};
 use crate::tce_table::{Change, TceTable};
 
 /// Bytes of the list of an H_PUT_TCE_INDIRECT at most: a page.
@@ -15,8 +15,7 @@ const LIST_BYTES: usize = 4096;
 impl SpaprMachine {
     /// H_PUT_TCE: stores one entry. Returns the code for r3.
     pub fn h_put_tce(&mut self, liobn: u64, ioba: u64, tce: u64, effects: &mut Effects) -> i64 {
-        let more = u64::from(tce != 0);
-        self.write(liobn, more, effects, |table, change| hcall::h_put_tce(table, ioba, tce, change))
+        self.write(liobn, effects, |table, change| hcall::h_put_tce(table, ioba, tce, change))
     }
 
     /// H_GET_TCE: the raw entry, for r4.
@@ -50,31 +49,26 @@ impl SpaprMachine {
 
     /// H_PUT_TCE_INDIRECT for who has read the list already, after [`check_indirect`](hcall::check_indirect).
     pub fn h_put_tce_list(&mut self, liobn: u64, ioba: u64, values: &[u64], effects: &mut Effects) -> i64 {
-        let more = u64::try_from(values.len()).unwrap_or(u64::MAX).min(INDIRECT_MAX);
-        self.write(liobn, more, effects, |table, change| hcall::h_put_tce_indirect(table, ioba, values, change))
+        self.write(liobn, effects, |table, change| hcall::h_put_tce_indirect(table, ioba, values, change))
     }
 
     /// H_STUFF_TCE: stores one value in consecutive entries.
     pub fn h_stuff_tce(&mut self, [liobn, ioba, tce, npages]: [u64; 4], effects: &mut Effects) -> i64 {
-        let more = if tce == 0 { 0 } else { npages.min(u64::from(u32::MAX)) };
-        self.write(liobn, more, effects, |table, change| hcall::h_stuff_tce(table, ioba, tce, npages, change))
+        self.write(liobn, effects, |table, change| hcall::h_stuff_tce(table, ioba, tce, npages, change))
     }
 
-    /// Makes a call that writes, and at most `more` entries not zero.
+    /// Makes a call that writes.
     fn write(
         &mut self,
         liobn: u64,
-        more: u64,
         effects: &mut Effects,
         call: impl FnOnce(&mut TceTable, &mut Change) -> Written,
     ) -> i64 {
         effects.clear();
         let Some(found) = self.table(liobn).map(Rc::clone) else { return H_PARAMETER };
-        let room = self.room_for(&found, more);
         let ret = {
             // Only a caller that holds a borrow over the call can be in the way.
             let Ok(mut table) = found.try_borrow_mut() else { return H_HARDWARE };
-            table.set_entry_limit(room);
             call(&mut table, &mut effects.change).ret
         };
         effects.written = Some(found);

@@ -4,16 +4,19 @@ use crate::tce_table::{Change, SharedTable};
 
 /// What a guest's call did besides answering: to be delivered, in order, before the guest goes on.
 ///
-/// Every call clears it first, so that one can be used for all calls; it keeps its memory.
+/// Every call clears it first, so that one can be used for all calls; it keeps its memory. As long as it is whole,
+/// [`SpaprMachine::undo`](super::SpaprMachine::undo) takes the call back: if a host refuses what the call needs.
 #[derive(Debug, Default)]
 pub struct Effects {
-    /// What became of windows and devices, oldest first. Empty after a hypercall that writes entries.
+    /// What became of windows and devices, in the order in which it is to be delivered: tables that changed, windows
+    /// that are gone, windows that are new, bypass. Empty after a hypercall that writes entries.
     pub events: Vec<Event>,
-    /// The table that a hypercall was to write: `change` is about it, and its [`undo`](crate::tce_table::TceTable::undo)
-    /// takes the call back if a host refuses it.
+    /// The table that a hypercall was to write: `change` is about it.
     pub written: Option<SharedTable>,
     /// What the write changed; empty if it changed nothing that anybody must be told of.
     pub change: Change,
+    /// Slots that began or ceased to count as the default window's, by LIOBN, and whether they did so before.
+    pub(super) defaults: Vec<(u32, bool)>,
 }
 
 impl Effects {
@@ -34,6 +37,18 @@ impl Effects {
         self.events.clear();
         self.written = None;
         self.change.clear();
+        self.defaults.clear();
+    }
+
+    /// Brings events into the order in which they are to be delivered. A table that changed is told of while its window
+    /// is where listeners know it, and what is gone makes room before anything new needs it.
+    pub(super) fn arrange(&mut self) {
+        self.events.sort_by_key(|event| match event {
+            Event::Changed { .. } => 0,
+            Event::WindowRemoved { .. } => 1,
+            Event::WindowAdded { .. } => 2,
+            Event::Bypass { .. } => 3,
+        });
     }
 }
 
@@ -45,7 +60,7 @@ pub enum Event {
     WindowAdded {
         /// Its LIOBN, and so its bridge.
         liobn: u32,
-        /// Its table, which is empty.
+        /// Its table: empty, or filled already if a restore brought it.
         table: SharedTable,
     },
     /// A window is gone, and all that it mapped.
@@ -55,13 +70,13 @@ pub enum Event {
         /// Its table as it was. No call finds it any more.
         table: SharedTable,
     },
-    /// All entries of a table became 0, by a reset or by quiesce; the window stays.
-    Cleared {
+    /// Entries of a table changed otherwise than by a hypercall: by a reset, by quiesce, by a restore; the window stays.
+    Changed {
         /// Its LIOBN.
         liobn: u32,
         /// Its table.
         table: SharedTable,
-        /// What was mapped; can be undone.
+        /// What of it anybody must be told; possibly nothing.
         change: Change,
     },
     /// A VIO device began or ceased to reach guest memory directly, past its table.

@@ -7,23 +7,21 @@ use super::config::{ConfigError, PhbConfig, VioConfig};
 use super::effects::Effects;
 use super::phb::Phb;
 use super::vio::VioDevice;
-use crate::tce_table::SharedTable;
+use crate::tce_table::{EntryBudget, SharedTable};
 
 /// The guest-visible IOMMUs of a pseries machine: bridges, VIO devices, and the calls that a guest makes on them.
 #[derive(Debug)]
 pub struct SpaprMachine {
     phbs: BTreeMap<u32, Phb>,
     vios: BTreeMap<u32, VioDevice>,
-    limit: u32,
-    /// At least as many entries as calls have left in all tables; undoing the newest call keeps that true.
-    bound: u64,
+    budget: Rc<EntryBudget>,
 }
 
 impl SpaprMachine {
     /// A machine without devices, whose tables together store at most `entry_limit` entries that are not zero.
     #[must_use]
     pub fn new(entry_limit: u32) -> Self {
-        Self { phbs: BTreeMap::new(), vios: BTreeMap::new(), limit: entry_limit, bound: 0 }
+        Self { phbs: BTreeMap::new(), vios: BTreeMap::new(), budget: EntryBudget::new(entry_limit) }
     }
 
     /// Adds a bridge, with its default window.
@@ -34,7 +32,7 @@ impl SpaprMachine {
         if self.phbs.contains_key(&config.index) {
             return Err(ConfigError::DuplicateLiobn(config.liobn(0)));
         }
-        let phb = Phb::new(config)?;
+        let phb = Phb::new(config, &self.budget)?;
         Ok(self.phbs.entry(config.index).or_insert(phb))
     }
 
@@ -46,7 +44,7 @@ impl SpaprMachine {
         if self.vios.contains_key(&config.unit) {
             return Err(ConfigError::DuplicateLiobn(config.unit));
         }
-        let device = VioDevice::new(config)?;
+        let device = VioDevice::new(config, &self.budget)?;
         Ok(self.vios.entry(config.unit).or_insert(device))
     }
 
@@ -112,13 +110,13 @@ impl SpaprMachine {
     /// How many entries that are not zero the tables store together.
     #[must_use]
     pub fn stored(&self) -> u64 {
-        self.tables().filter_map(|table| table.try_borrow().ok()).map(|table| u64::from(table.stored())).sum()
+        self.budget.stored()
     }
 
     /// How many they may store.
     #[must_use]
     pub fn entry_limit(&self) -> u32 {
-        self.limit
+        self.budget.limit()
     }
 
     /// Bytes of memory that the tables hold.
@@ -136,6 +134,7 @@ impl SpaprMachine {
         for phb in self.phbs.values_mut() {
             phb.reset(effects);
         }
+        effects.arrange();
     }
 
     /// Resets one bridge; returns whether there is such a one.
@@ -154,33 +153,5 @@ impl SpaprMachine {
         for device in self.vios.values() {
             device.quiesce(effects);
         }
-    }
-
-    /// Takes back a window that a host can not hold, right after its create: there is nothing left of it.
-    ///
-    /// Returns whether there was one. The guest is to be told [`RTAS_HW_ERROR`](super::RTAS_HW_ERROR).
-    pub fn withdraw(&mut self, liobn: u32, effects: &mut Effects) -> bool {
-        effects.clear();
-        self.owner_mut(liobn).is_some_and(|phb| phb.withdraw(liobn, effects))
-    }
-
-    /// How many entries a table may store after a call that makes at most `more` of them not zero.
-    ///
-    /// Tables are counted only when the bound, which is cheap to keep, says that it may be close.
-    pub(super) fn room_for(&mut self, table: &SharedTable, more: u64) -> u32 {
-        let limit = u64::from(self.limit);
-        if let Some(bound) = self.bound.checked_add(more).filter(|bound| *bound <= limit) {
-            self.bound = bound;
-            return self.limit;
-        }
-        let stored = self.stored();
-        self.bound = stored.saturating_add(more).min(limit);
-        let others: u64 = self
-            .tables()
-            .filter(|other| !Rc::ptr_eq(other, table))
-            .filter_map(|other| other.try_borrow().ok())
-            .map(|other| u64::from(other.stored()))
-            .sum();
-        u32::try_from(limit.saturating_sub(others)).unwrap_or(self.limit)
     }
 }

@@ -38,9 +38,12 @@ mod registers;
 mod rtas;
 mod rtas_reply;
 mod slot;
+mod snapshot;
+mod stream;
 #[cfg(test)]
 mod tests;
 pub mod token;
+mod undo;
 mod vio;
 
 pub use config::{ConfigError, PhbConfig, VioConfig};
@@ -51,7 +54,9 @@ pub use machine::SpaprMachine;
 pub use memory::GuestMemory;
 pub use phb::Phb;
 pub use registers::{H_GET_TCE, H_PUT_TCE, H_PUT_TCE_INDIRECT, H_RTAS, H_STUFF_TCE, Registers};
-pub use rtas::RTAS_BLOCK_WORDS;
+pub use rtas::{RTAS_BLOCK_WORDS, block_address};
 pub use rtas_reply::{RTAS_HW_ERROR, RTAS_OK, RTAS_PARAM_ERROR, RtasReply};
 pub use slot::WindowSlot;
+pub use snapshot::SnapshotError;
+pub use stream::LoadError;
 pub use vio::VioDevice;

@@ -1,10 +1,12 @@
 //! A PCI host bridge and its DMA windows.
 
+use std::rc::Rc;
+
 use super::config::{ConfigError, PhbConfig};
 use super::effects::Effects;
 use super::rtas_reply::{RTAS_HW_ERROR, RTAS_PARAM_ERROR};
 use super::slot::WindowSlot;
-use crate::tce_table::Geometry;
+use crate::tce_table::{EntryBudget, Geometry};
 
 /// A PCI host bridge: two slots for DMA windows, or one without dynamic windows.
 #[derive(Debug)]
@@ -16,10 +18,10 @@ pub struct Phb {
 
 impl Phb {
     /// A bridge with its default window, of which nobody is told.
-    pub(super) fn new(config: PhbConfig) -> Result<Self, ConfigError> {
+    pub(super) fn new(config: PhbConfig, budget: &Rc<EntryBudget>) -> Result<Self, ConfigError> {
         let default_window = config.default_window()?;
         let count = if config.ddw { 2 } else { 1 };
-        let slots = (0..count).map(|slot| WindowSlot::new(config.liobn(slot))).collect();
+        let slots = (0..count).map(|slot| WindowSlot::new(config.liobn(slot), budget)).collect();
         let mut phb = Self { config, default_window, slots };
         phb.reset(&mut Effects::new());
         Ok(phb)
@@ -60,7 +62,7 @@ impl Phb {
         self.slots.get((liobn & 0xff) as usize)
     }
 
-    fn slot_mut(&mut self, liobn: u32) -> Option<&mut WindowSlot> {
+    pub(super) fn slot_mut(&mut self, liobn: u32) -> Option<&mut WindowSlot> {
         self.slots.get_mut((liobn & 0xff) as usize)
     }
 
@@ -97,11 +99,6 @@ impl Phb {
         Ok(())
     }
 
-    /// Takes a window away and nothing else; returns whether there was one.
-    pub(super) fn withdraw(&mut self, liobn: u32, effects: &mut Effects) -> bool {
-        self.slot_mut(liobn).is_some_and(|slot| slot.disable(effects))
-    }
-
     /// Drops created windows and brings the default one back, empty.
     pub(super) fn reset(&mut self, effects: &mut Effects) {
         let window = self.default_window;
@@ -110,5 +107,6 @@ impl Phb {
             slot.disable(effects);
         }
         first.enable_default(window, effects);
+        effects.arrange();
     }
 }

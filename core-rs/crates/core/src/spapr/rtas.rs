@@ -19,6 +19,12 @@ const QUERY_SHIFTS: [u32; 9] = [12, 16, 24, 25, 26, 27, 28, 34, 21];
 /// Guest-physical addresses have no more bits than these for RTAS.
 const REAL: u64 = 0x0fff_ffff_ffff_ffff;
 
+/// Where a byte of an H_RTAS block lies, `offset` bytes after its start.
+#[must_use]
+pub fn block_address(block: u64, offset: u64) -> Gpa {
+    Gpa(block.wrapping_add(offset) & REAL)
+}
+
 impl SpaprMachine {
     /// Makes an RTAS call with these arguments, `nret` being the number of words that the guest expects.
     pub fn rtas(&mut self, token: u32, args: &[u32], nret: u32, effects: &mut Effects) -> RtasReply {
@@ -34,7 +40,7 @@ impl SpaprMachine {
     /// The block is big-endian words: token, number of arguments, number of answers, arguments, answers. It may lie
     /// anywhere; what is not RAM reads as 0 and is not written.
     pub fn rtas_block(&mut self, block: u64, memory: &mut (impl GuestMemory + ?Sized), effects: &mut Effects) -> i64 {
-        let at = |offset: u64| Gpa(block.wrapping_add(offset) & REAL);
+        let at = |offset| block_address(block, offset);
         let mut words = [0; RTAS_BLOCK_WORDS];
         for (word, offset) in words.iter_mut().zip((0..).step_by(4)) {
             *word = read_word(memory, at(offset));

@@ -4,7 +4,7 @@ use core::cell::RefCell;
 use std::rc::Rc;
 
 use super::effects::{Effects, Event};
-use crate::tce_table::{Change, Geometry, SharedTable, TableError, TceTable, Values};
+use crate::tce_table::{Change, EntryBudget, Geometry, SharedTable, TableError, TceTable, Values};
 
 /// A place for one DMA window: its LIOBN is fixed, its window comes and goes.
 #[derive(Debug)]
@@ -12,11 +12,13 @@ pub struct WindowSlot {
     liobn: u32,
     default: bool,
     table: Option<SharedTable>,
+    /// In which the entries of a window count while it is here.
+    budget: Rc<EntryBudget>,
 }
 
 impl WindowSlot {
-    pub(super) fn new(liobn: u32) -> Self {
-        Self { liobn, default: false, table: None }
+    pub(super) fn new(liobn: u32, budget: &Rc<EntryBudget>) -> Self {
+        Self { liobn, default: false, table: None, budget: Rc::clone(budget) }
     }
 
     /// How a guest names the table.
@@ -45,22 +47,58 @@ impl WindowSlot {
     }
 
     pub(super) fn enable(&mut self, window: Geometry, effects: &mut Effects) -> Result<(), TableError> {
-        let table = Rc::new(RefCell::new(TceTable::new(window, u32::MAX)?));
+        self.add(TceTable::new(window, u32::MAX)?, effects);
+        Ok(())
+    }
+
+    /// Makes a table, empty or not, the one of a window that was not there.
+    pub(super) fn add(&mut self, mut table: TceTable, effects: &mut Effects) {
+        table.share(Some(Rc::clone(&self.budget)));
+        let table = Rc::new(RefCell::new(table));
         effects.events.push(Event::WindowAdded { liobn: self.liobn, table: Rc::clone(&table) });
         self.table = Some(table);
-        Ok(())
     }
 
     /// Takes the window away; returns whether there was one.
     pub(super) fn disable(&mut self, effects: &mut Effects) -> bool {
         let Some(table) = self.table.take() else { return false };
+        leave(&table);
         effects.events.push(Event::WindowRemoved { liobn: self.liobn, table });
         true
     }
 
+    /// Says whether the slot counts as the default window's.
+    pub(super) fn set_default(&mut self, default: bool, effects: &mut Effects) {
+        if self.default != default {
+            effects.defaults.push((self.liobn, self.default));
+            self.default = default;
+        }
+    }
+
+    /// The same, where it is an undo.
+    pub(super) fn put_back_default(&mut self, default: bool) {
+        self.default = default;
+    }
+
+    /// Undoes that a window appeared.
+    pub(super) fn take_back(&mut self, added: &SharedTable) {
+        if self.table.as_ref().is_some_and(|table| Rc::ptr_eq(table, added)) {
+            self.table = None;
+            leave(added);
+        }
+    }
+
+    /// Undoes that a window went.
+    pub(super) fn put_back(&mut self, removed: SharedTable) {
+        if let Ok(mut table) = removed.try_borrow_mut() {
+            table.share(Some(Rc::clone(&self.budget)));
+        }
+        self.table = Some(removed);
+    }
+
     /// Makes this the default window, and empty. One that is there already stays, so that handles to it live on.
     pub(super) fn enable_default(&mut self, window: Geometry, effects: &mut Effects) {
-        self.default = true;
+        self.set_default(true, effects);
         match &self.table {
             Some(table) if self.window() == Some(window) => clear(self.liobn, table, effects),
             _ => {
@@ -69,6 +107,14 @@ impl WindowSlot {
                 let _ = self.enable(window, effects);
             }
         }
+    }
+}
+
+/// Lets a table that no call finds any more count for itself alone. If a caller holds a borrow of it, it counts on until
+/// it is dropped: rather too much than too little.
+fn leave(table: &SharedTable) {
+    if let Ok(mut table) = table.try_borrow_mut() {
+        table.share(None);
     }
 }
 
@@ -82,5 +128,5 @@ pub(super) fn clear(liobn: u32, table: &SharedTable, effects: &mut Effects) {
     let entries = cleared.geometry().entries;
     // Zeros in range are never refused.
     let _ = cleared.write(0, Values::Same(0, entries), &mut change);
-    effects.events.push(Event::Cleared { liobn, table: Rc::clone(table), change });
+    effects.events.push(Event::Changed { liobn, table: Rc::clone(table), change });
 }

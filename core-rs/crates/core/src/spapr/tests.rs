@@ -52,7 +52,7 @@ impl Guest {
         let event = |event: &Event| match event {
             Event::WindowAdded { liobn, .. } => format!("+{liobn:x}"),
             Event::WindowRemoved { liobn, .. } => format!("-{liobn:x}"),
-            Event::Cleared { liobn, change, .. } => format!("0{liobn:x}:{}", change.unmaps.len()),
+            Event::Changed { liobn, change, .. } => format!("0{liobn:x}:{}", change.unmaps.len()),
             Event::Bypass { unit, on } => format!("{unit:x}:{on}"),
         };
         self.effects.events.iter().map(event).collect()
@@ -160,7 +160,7 @@ fn a_reset_empties_the_default_window_and_keeps_its_handle() {
     guest.rtas(token::SET_TCE_BYPASS, &[UNIT, 1], 1);
     assert_eq!(guest.events(), ["71000001:true"]);
     guest.machine.reset(&mut guest.effects);
-    assert_eq!(guest.events(), ["071000001:1", "71000001:false", "080000000:1"]);
+    assert_eq!(guest.events(), ["071000001:1", "080000000:1", "71000001:false"]);
     assert!(std::rc::Rc::ptr_eq(&window, &guest.table(FIRST)));
     assert_eq!((window.borrow().stored(), vio.borrow().stored()), (0, 0));
     guest.machine.reset(&mut guest.effects);
@@ -168,14 +168,14 @@ fn a_reset_empties_the_default_window_and_keeps_its_handle() {
 }
 
 #[test]
-fn a_window_that_a_host_can_not_hold_is_withdrawn() {
+fn a_window_that_a_host_can_not_hold_is_taken_back() {
     let mut guest = Guest::new();
     guest.remove(FIRST);
     guest.create(16, 30);
-    assert!(guest.machine.withdraw(0x8000_0000, &mut guest.effects));
-    assert_eq!(guest.events(), ["-80000000"]);
-    assert!(!guest.machine.withdraw(0x8000_0000, &mut guest.effects));
-    assert!(!guest.machine.withdraw(UNIT, &mut guest.effects));
+    assert_eq!(guest.events(), ["+80000000"]);
+    assert!(guest.machine.undo(&mut guest.effects));
+    assert!(guest.effects.is_empty() && guest.machine.table(FIRST).is_none());
+    assert!(guest.machine.undo(&mut guest.effects), "nothing is left to undo");
     assert_eq!(guest.create(16, 30), [0, 0x8000_0000, 0, 0]);
 }
 

@@ -6,26 +6,33 @@ use std::rc::Rc;
 use super::config::{ConfigError, VioConfig};
 use super::effects::{Effects, Event};
 use super::slot::clear;
-use crate::tce_table::{SharedTable, TceTable};
+use crate::tce_table::{EntryBudget, SharedTable, TceTable};
 
 /// A VIO device with a translation table, which it can be told to go past.
 #[derive(Debug)]
 pub struct VioDevice {
-    unit: u32,
+    config: VioConfig,
     table: SharedTable,
     bypass: bool,
 }
 
 impl VioDevice {
-    pub(super) fn new(config: VioConfig) -> Result<Self, ConfigError> {
-        let table = TceTable::new(config.window()?, u32::MAX).map_err(ConfigError::Window)?;
-        Ok(Self { unit: config.unit, table: Rc::new(RefCell::new(table)), bypass: false })
+    pub(super) fn new(config: VioConfig, budget: &Rc<EntryBudget>) -> Result<Self, ConfigError> {
+        let mut table = TceTable::new(config.window()?, u32::MAX).map_err(ConfigError::Window)?;
+        table.share(Some(Rc::clone(budget)));
+        Ok(Self { config, table: Rc::new(RefCell::new(table)), bypass: false })
+    }
+
+    /// What it was built from.
+    #[must_use]
+    pub fn config(&self) -> &VioConfig {
+        &self.config
     }
 
     /// The unit number, which is also its LIOBN.
     #[must_use]
     pub fn unit(&self) -> u32 {
-        self.unit
+        self.config.unit
     }
 
     /// Its table; hypercalls reach it also while the device goes past it.
@@ -43,13 +50,18 @@ impl VioDevice {
     pub(super) fn set_bypass(&mut self, on: bool, effects: &mut Effects) {
         if self.bypass != on {
             self.bypass = on;
-            effects.events.push(Event::Bypass { unit: self.unit, on });
+            effects.events.push(Event::Bypass { unit: self.config.unit, on });
         }
+    }
+
+    /// The same, where it is an undo.
+    pub(super) fn put_back_bypass(&mut self, on: bool) {
+        self.bypass = on;
     }
 
     /// Makes its table empty; bypass stays as it is.
     pub(super) fn quiesce(&self, effects: &mut Effects) {
-        clear(self.unit, &self.table, effects);
+        clear(self.config.unit, &self.table, effects);
     }
 
     pub(super) fn reset(&mut self, effects: &mut Effects) {

@@ -48,8 +48,8 @@ pub enum TableError {
     /// The write would pass the last entry.
     #[error("the write passes the end of the table")]
     OutOfRange,
-    /// The write would store more entries than the table may hold.
-    #[error("the table may hold {limit} entries that are not zero")]
+    /// The write would store more entries than the table, or all tables of its budget, may hold.
+    #[error("only {limit} entries may be other than zero")]
     EntryLimit {
         /// The most entries that may be stored.
         limit: u32,

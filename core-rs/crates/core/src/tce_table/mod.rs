@@ -4,6 +4,7 @@
 //! begin, and summaries above them let a walk jump from one beginning to the next, so that replaying a table costs
 //! what is mapped in it and never what could be.
 
+mod budget;
 mod change;
 mod directory;
 mod entry;
@@ -21,10 +22,12 @@ use std::rc::Rc;
 
 use crate::address::Gpa;
 use crate::perm::Perm;
+use budget::Stored;
 use directory::Directory;
 use entry::Entries;
 use leaf::{LEAF_MASK, LEAF_SHIFT};
 
+pub use budget::EntryBudget;
 pub use change::Change;
 pub use extents::Runs;
 pub use geometry::{Geometry, TableError};
@@ -66,7 +69,7 @@ pub struct Translation {
 /// The translation table of one LIOBN.
 ///
 /// Entries hold all 64 bits that a guest stored, as QEMU keeps them (`hw/ppc/spapr_iommu.c`): an entry without
-/// permission but with other bits counts as stored, not as mapped.
+/// permission but with other bits counts as stored, not as mapped. A clone is part of no [`EntryBudget`].
 ///
 /// ```
 /// use giommu_core::address::Iova;
@@ -86,7 +89,7 @@ pub struct TceTable {
     read: Entries,
     directory: Directory,
     limit: u32,
-    stored: u32,
+    stored: Stored,
     mapped: u32,
     /// Mapped entries that begin a run.
     runs: u32,
@@ -97,7 +100,7 @@ impl fmt::Debug for TceTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TceTable")
             .field("geometry", &self.geometry)
-            .field("stored", &self.stored)
+            .field("stored", &self.stored.count())
             .field("mapped", &self.mapped)
             .field("runs", &self.runs)
             .finish_non_exhaustive()
@@ -105,7 +108,7 @@ impl fmt::Debug for TceTable {
 }
 
 impl TceTable {
-    /// An empty table that holds at most `entry_limit` entries that are not zero.
+    /// An empty table that holds at most `entry_limit` entries that are not zero, and is part of no budget.
     ///
     /// # Errors
     /// [`TableError`] if the geometry is unsound.
@@ -116,7 +119,7 @@ impl TceTable {
             read: Entries::new(&geometry),
             directory: Directory::new(geometry.entries),
             limit: entry_limit,
-            stored: 0,
+            stored: Stored::default(),
             mapped: 0,
             runs: 0,
             version: 0,
@@ -130,16 +133,22 @@ impl TceTable {
         self.geometry
     }
 
-    /// How many entries that are not zero it may hold.
+    /// How many entries that are not zero it may hold, apart from what a budget allows.
     #[must_use]
     pub fn entry_limit(&self) -> u32 {
         self.limit
     }
 
-    /// Says anew how many entries that are not zero it may hold, for tables that share a limit. What it holds stays,
-    /// even if that is more.
-    pub fn set_entry_limit(&mut self, limit: u32) {
-        self.limit = limit;
+    /// The budget that it is part of.
+    #[must_use]
+    pub fn budget(&self) -> Option<&Rc<EntryBudget>> {
+        self.stored.budget()
+    }
+
+    /// Joins a budget with what it stores now, or leaves the one that it is part of. What it stores stays, even if that
+    /// is more than the budget allows.
+    pub fn share(&mut self, budget: Option<Rc<EntryBudget>>) {
+        self.stored.share(budget);
     }
 
     /// The raw entry; 0 beyond the end.
@@ -172,7 +181,7 @@ impl TceTable {
     /// How many entries are not zero.
     #[must_use]
     pub fn stored(&self) -> u32 {
-        self.stored
+        self.stored.count()
     }
 
     /// How many entries have a permission.
@@ -234,7 +243,7 @@ impl TceTable {
     #[inline]
     pub fn learn(&mut self, index: u32, value: u64, call_start: bool, change: &mut Change) -> bool {
         change.clear();
-        let full = self.stored >= self.limit && value != 0 && self.get(index) == 0;
+        let full = value != 0 && self.stored.is_full(self.limit) && self.get(index) == 0;
         if index >= self.geometry.entries || full {
             return false;
         }
@@ -264,7 +273,8 @@ impl TceTable {
     pub fn clear_all(&mut self) {
         self.version += 1;
         self.directory.clear();
-        (self.stored, self.mapped, self.runs) = (0, 0, 0);
+        self.stored.replace(self.stored.count(), 0);
+        (self.mapped, self.runs) = (0, 0);
     }
 
     /// Bytes of memory that the table holds.
@@ -274,7 +284,7 @@ impl TceTable {
     }
 
     fn check_limit(&self, first: u32, last: u32, values: Values<'_>) -> Result<(), TableError> {
-        let room = self.limit.saturating_sub(self.stored);
+        let (room, limit) = self.stored.room(self.limit);
         let count = last - first + 1;
         if count <= room {
             return Ok(());
@@ -287,7 +297,7 @@ impl TceTable {
         if new <= room || new <= room.saturating_add(self.stored_in(first, last)) {
             return Ok(());
         }
-        Err(TableError::EntryLimit { limit: self.limit })
+        Err(TableError::EntryLimit { limit })
     }
 
     /// How many of these entries are not zero.

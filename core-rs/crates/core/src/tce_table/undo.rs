@@ -72,7 +72,7 @@ impl TceTable {
                 let change = |count: u16, is: bool, was: bool| count + u16::from(is) - u16::from(was);
                 leaf.stored = change(leaf.stored, old != 0, now != 0);
                 leaf.mapped = change(leaf.mapped, Entries::is_mapped(old), Entries::is_mapped(now));
-                self.stored = self.stored + u32::from(old != 0) - u32::from(now != 0);
+                self.stored.replace(u32::from(now != 0), u32::from(old != 0));
                 self.mapped = self.mapped + u32::from(Entries::is_mapped(old)) - u32::from(Entries::is_mapped(now));
             }
             let value = leaf.get(at);

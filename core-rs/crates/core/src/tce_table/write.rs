@@ -85,7 +85,7 @@ impl TceTable {
                 return false;
             }
             leaf.stored = leaf.stored + u16::from(new != 0) - u16::from(old != 0);
-            self.stored = self.stored + u32::from(new != 0) - u32::from(old != 0);
+            self.stored.replace(u32::from(old != 0), u32::from(new != 0));
         }
         let (was, is) = (Entries::is_mapped(old), Entries::is_mapped(new));
         if was != is {
@@ -159,7 +159,7 @@ impl TceTable {
         let counts = mark(leaf, read, place, olds, &mut change.undo.cuts);
         leaf.stored = leaf.stored + counts.new.stored - counts.old.stored;
         leaf.mapped = leaf.mapped + counts.new.mapped - counts.old.mapped;
-        self.stored = self.stored + u32::from(counts.new.stored) - u32::from(counts.old.stored);
+        self.stored.replace(u32::from(counts.old.stored), u32::from(counts.new.stored));
         self.mapped = self.mapped + u32::from(counts.new.mapped) - u32::from(counts.old.mapped);
         self.runs = self.runs + counts.new.runs - counts.old.runs;
         let has = leaf.any_marks();
@@ -224,14 +224,14 @@ impl TceTable {
 
     /// Takes a leaf out of the table's counts.
     pub(super) fn forget(&mut self, leaf: &Leaf) {
-        self.stored -= u32::from(leaf.stored);
+        self.stored.replace(u32::from(leaf.stored), 0);
         self.mapped -= u32::from(leaf.mapped);
         self.runs -= leaf.count_runs(Marks::Boundary);
     }
 
     /// Takes a leaf into the table's counts.
     pub(super) fn remember(&mut self, leaf: &Leaf) {
-        self.stored += u32::from(leaf.stored);
+        self.stored.replace(0, u32::from(leaf.stored));
         self.mapped += u32::from(leaf.mapped);
         self.runs += leaf.count_runs(Marks::Boundary);
     }

@@ -1,4 +1,4 @@
-import { memory } from "@giommu/core/wasm";
+import { memory } from "./_wasm/giommu_wasm.js";
 
 /** Something in the core that takes bytes. */
 export interface RawSink {
@@ -12,6 +12,8 @@ const MOST = 1 << 20;
 /**
  * Puts the beginning of some bytes into the core.
  *
+ * @param sink What is to read them.
+ * @param bytes The bytes.
  * @returns How many were put there; all of them unless they are very many.
  */
 export function put(sink: RawSink, bytes: Uint8Array): number {

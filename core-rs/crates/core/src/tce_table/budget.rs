@@ -1,0 +1,125 @@
+//! How many entries several tables may store together.
+
+use core::cell::Cell;
+use std::rc::Rc;
+
+/// How many entries that are not zero several tables may store together.
+///
+/// A table joins it with [`TceTable::share`](super::TceTable::share) and counts in it from then on, whoever writes to
+/// the table; a table that is dropped gives its entries back.
+///
+/// ```
+/// use giommu_core::address::Iova;
+/// use giommu_core::tce_table::{Change, EntryBudget, Geometry, TceTable};
+///
+/// let budget = EntryBudget::new(1);
+/// let new = |liobn| TceTable::new(Geometry { liobn, bus_offset: Iova(0), page_shift: 12, entries: 8 }, u32::MAX);
+/// let (mut one, mut other) = (new(1).expect("sound"), new(2).expect("sound"));
+/// one.share(Some(budget.clone()));
+/// other.share(Some(budget.clone()));
+/// let mut change = Change::new();
+/// assert!(one.put(0, 0x1003, &mut change));
+/// assert!(!other.put(0, 0x1003, &mut change), "the budget is spent");
+/// drop(one);
+/// assert!(other.put(0, 0x1003, &mut change));
+/// assert_eq!(budget.stored(), 1);
+/// ```
+#[derive(Debug)]
+pub struct EntryBudget {
+    limit: u32,
+    stored: Cell<u64>,
+}
+
+impl EntryBudget {
+    /// A budget of which nothing is spent.
+    #[must_use]
+    pub fn new(limit: u32) -> Rc<Self> {
+        Rc::new(Self { limit, stored: Cell::new(0) })
+    }
+
+    /// How many entries its tables may store.
+    #[must_use]
+    pub fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// How many they store. More than the limit if tables joined it that stored more, or if undoing a call put back
+    /// what no longer fits.
+    #[must_use]
+    pub fn stored(&self) -> u64 {
+        self.stored.get()
+    }
+
+    #[inline]
+    fn replace(&self, old: u32, new: u32) {
+        self.stored.set((self.stored.get() + u64::from(new)).saturating_sub(u64::from(old)));
+    }
+
+    fn room(&self) -> u32 {
+        u32::try_from(u64::from(self.limit).saturating_sub(self.stored.get())).unwrap_or(0)
+    }
+}
+
+/// How many entries of a table are not zero, and the budget in which they count.
+#[derive(Debug, Default)]
+pub(super) struct Stored {
+    count: u32,
+    budget: Option<Rc<EntryBudget>>,
+}
+
+impl Stored {
+    #[inline]
+    pub(super) fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Counts `new` entries where `old` ones were counted.
+    #[inline]
+    pub(super) fn replace(&mut self, old: u32, new: u32) {
+        self.count = self.count + new - old;
+        if let Some(budget) = &self.budget {
+            budget.replace(old, new);
+        }
+    }
+
+    /// Whether no entry fits any more.
+    #[inline]
+    pub(super) fn is_full(&self, limit: u32) -> bool {
+        self.count >= limit || self.budget.as_ref().is_some_and(|budget| budget.stored.get() >= u64::from(budget.limit))
+    }
+
+    /// How many more entries fit, and the limit that says so.
+    pub(super) fn room(&self, limit: u32) -> (u32, u32) {
+        let own = (limit.saturating_sub(self.count), limit);
+        let shared = self.budget.as_ref().map(|budget| (budget.room(), budget.limit));
+        shared.filter(|shared| shared.0 < own.0).unwrap_or(own)
+    }
+
+    pub(super) fn budget(&self) -> Option<&Rc<EntryBudget>> {
+        self.budget.as_ref()
+    }
+
+    /// Leaves the budget, and joins another one.
+    pub(super) fn share(&mut self, budget: Option<Rc<EntryBudget>>) {
+        if let Some(left) = &self.budget {
+            left.replace(self.count, 0);
+        }
+        if let Some(joined) = &budget {
+            joined.replace(0, self.count);
+        }
+        self.budget = budget;
+    }
+}
+
+/// The copy counts for itself alone.
+impl Clone for Stored {
+    fn clone(&self) -> Self {
+        Self { count: self.count, budget: None }
+    }
+}
+
+impl Drop for Stored {
+    fn drop(&mut self) {
+        self.share(None);
+    }
+}
