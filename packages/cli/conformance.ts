@@ -4,14 +4,14 @@ import type { ConformanceReport } from "./conformance_report.ts";
 import { parseConformanceOptions } from "./options.ts";
 import { write, writeJson } from "./output.ts";
 import { renderConformance } from "./render_conformance.ts";
-import { styleFor } from "./terminal.ts";
+import { fileSize, styleFor } from "./terminal.ts";
 import { UsageError } from "./usage_error.ts";
 
 /** How a recording's file name ends. */
 const EXTENSION = ".jsonl";
 
-/** The largest file that is read, in bytes; it is read as a whole. The recordings of 300 operations have 45 kB. */
-const MAX_FILE = 64 << 20;
+/** The largest file that is read, in bytes; it is read as a whole. A recording of 300 operations has 45 kB. */
+const MAX_FILE = 64_000_000;
 
 /** One recording, by the name under which reports have it. */
 interface Named {
@@ -62,10 +62,7 @@ async function recordingFiles(input: string): Promise<string[]> {
 }
 
 async function read(file: string): Promise<Named> {
-  const { size, isDirectory } = await opening(file, () => Deno.stat(file));
-  if (isDirectory) throw new UsageError(`cannot read ${file}: it is a folder`);
-  if (size > MAX_FILE) throw new UsageError(`cannot read ${file}: ${size} bytes are more than a recording has`);
-  const bytes = await opening(file, () => Deno.readFile(file));
+  const bytes = await opening(file, () => readWhole(file));
   let text: string;
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
@@ -75,12 +72,33 @@ async function read(file: string): Promise<Named> {
   return { file, recording: parseRecording(file, text) };
 }
 
+/** All bytes of a file, which may be a pipe and tell no size. */
+async function readWhole(file: string): Promise<Uint8Array> {
+  using opened = await Deno.open(file, { read: true });
+  const pieces: Uint8Array[] = [];
+  let length = 0;
+  for await (const piece of opened.readable) {
+    pieces.push(piece);
+    length += piece.length;
+    if (length > MAX_FILE) throw new UsageError(`it has more than ${fileSize(MAX_FILE)}, which is no recording`);
+  }
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  for (const piece of pieces) {
+    bytes.set(piece, at);
+    at += piece.length;
+  }
+  return bytes;
+}
+
 /** Says of what the system refuses which file it was. */
 async function opening<T>(file: string, act: () => Promise<T>): Promise<T> {
   try {
     return await act();
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) throw new UsageError(`cannot read ${file}: there is no such file or folder`);
+    if (error instanceof Deno.errors.NotFound) {
+      throw new UsageError(`cannot read ${file}: there is no such file or folder`);
+    }
     const why = error instanceof Error ? error.message : String(error);
     throw new UsageError(`cannot read ${file}: ${why}`);
   }

@@ -23,40 +23,53 @@ export function renderConformance({ scenarios, passed, failed, differences }: Co
     if (failed === 0) continue;
     const here = differences.filter((difference) => difference.file === file);
     for (const difference of here.slice(0, SHOWN)) text += `  ${style.bad(renderDifference(difference))}\n`;
-    if (here.length > SHOWN) text += style.dim(`  and ${counted(here.length - SHOWN, "more difference")}; --json has all\n`);
+    if (here.length > SHOWN) {
+      text += style.dim(`  and ${counted(here.length - SHOWN, "more difference")}; --json has all\n`);
+    }
   }
   const total = `${passed} passed, ${failed} failed`;
   return `${text}${failed === 0 ? style.good(total) : style.bad(total)}\n`;
 }
 
 function renderDifference({ n, op, field, expected, actual, via }: ConformanceDifference): string {
-  const where = n === null ? "" : `n ${n}, ${op}: `;
+  const where = n === null ? "" : `n ${n}, ${name(op)}: `;
   const ways = { registers: " (in registers)", methods: " (by methods)" } as const;
   const suffix = via === undefined ? "" : ways[via];
   if (field === "op") return `${where}this machine has no such operation${suffix}`;
-  if (field === "error") return `${where}threw ${cut(String(actual))}${suffix}`;
-  const part = firstDifference(field, expected, actual);
+  if (field === "error") return `${where}threw ${cut(JSON.stringify(actual))}${suffix}`;
+  const whole = { path: name(field), expected, actual };
+  const part = firstDifference(whole) ?? whole;
   return `${where}${part.path} was ${shown(part.expected)} in the recording, is ${shown(part.actual)} here${suffix}`;
 }
 
-/** The first part of a value that differs, where both have the same shape down to it. */
-function firstDifference(
-  path: string,
-  expected: unknown,
-  actual: unknown,
-): { readonly path: string; readonly expected: unknown; readonly actual: unknown } {
-  if (Array.isArray(expected) && Array.isArray(actual) && expected.length === actual.length) {
-    const at = expected.findIndex((item, index) => JSON.stringify(item) !== JSON.stringify(actual[index]));
-    if (at >= 0) return firstDifference(`${path}[${at}]`, expected[at], actual[at]);
+/** A part of a field, by its path. */
+interface Part {
+  readonly path: string;
+  readonly expected: unknown;
+  readonly actual: unknown;
+}
+
+/** The first part that differs, where both have the same shape down to it. */
+function firstDifference({ path, expected, actual }: Part): Part | undefined {
+  const parts = Array.isArray(expected) && Array.isArray(actual) && expected.length === actual.length
+    ? expected.map((item, at) => ({ path: `${path}[${at}]`, expected: item, actual: actual[at] }))
+    : isObject(expected) && isObject(actual) && isEqual(Object.keys(expected).sort(), Object.keys(actual).sort())
+    ? Object.keys(expected).map((key) => ({
+      path: `${path}.${name(key)}`,
+      expected: expected[key],
+      actual: actual[key],
+    }))
+    : undefined;
+  if (parts === undefined) return expected === actual ? undefined : { path, expected, actual };
+  for (const part of parts) {
+    const found = firstDifference(part);
+    if (found !== undefined) return found;
   }
-  if (isObject(expected) && isObject(actual)) {
-    const names = Object.keys(expected);
-    const name = names.find((key) => JSON.stringify(expected[key]) !== JSON.stringify(actual[key]));
-    if (name !== undefined && names.every((key) => Object.hasOwn(actual, key))) {
-      return firstDifference(`${path}.${name}`, expected[name], actual[name]);
-    }
-  }
-  return { path, expected, actual };
+  return undefined;
+}
+
+function isEqual(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((text, at) => text === b[at]);
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
@@ -66,12 +79,12 @@ function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
 /** A value on one line. What only one side has is nothing on the other; so is a status that was not written. */
 function shown(value: unknown): string {
   if (value === null || value === undefined) return "nothing";
-  return cut(typeof value === "string" ? printable(value) : JSON.stringify(value));
+  return cut(typeof value === "string" ? name(value) : JSON.stringify(value));
 }
 
-/** A text from the input must not steer the terminal. */
-function printable(text: string): string {
-  return /^0x[0-9a-f]+$/i.test(text) ? text : JSON.stringify(text);
+/** A name from the input: quoted where it is none, as it must not steer the terminal. */
+function name(text: string): string {
+  return /^[\w,@/-]+$/.test(text) ? text : cut(JSON.stringify(text));
 }
 
 function cut(text: string): string {

@@ -1,4 +1,4 @@
-import { RtasStatus, type MachinePhbInit } from "@giommu/spapr-tce";
+import { type MachinePhbInit, RtasStatus } from "@giommu/spapr-tce";
 import { ModelWindow } from "./model_window.ts";
 
 /** The page shifts that an answer to a query has a bit for, by ascending bit (PAPR, DDW). */

@@ -1,6 +1,7 @@
 import { IommuError } from "@giommu/core";
-import { type Answer, compareAnswers, type FieldDifference, isSame } from "./_answer.ts";
+import { type Answer, compareAnswers, type FieldDifference } from "./_answer.ts";
 import { ABOUT, factsOf, windowsOf } from "./_machine_facts.ts";
+import { merged } from "./_merge.ts";
 import { PlayedMachine, type Via } from "./_played_machine.ts";
 import type { RecordedOperation } from "./recorded_operation.ts";
 import type { Recording } from "./recording.ts";
@@ -112,18 +113,4 @@ function perform(operation: RecordedOperation, played: PlayedMachine): FieldDiff
   }
   if (answer === undefined) return [{ field: "op", expected: operation.op, actual: null }];
   return compareAnswers(operation.answer, answer);
-}
-
-/** Joins what is the same in all ways of calling; what is not says in which. */
-function merged(
-  ways: readonly (readonly [Via, readonly FieldDifference[]])[],
-): (FieldDifference & { readonly via?: Via })[] {
-  const equal = (a: FieldDifference) => (b: FieldDifference) => a.field === b.field && isSame(a.actual, b.actual);
-  return ways.flatMap(([via, found], at) =>
-    found.flatMap((difference) => {
-      const isShared = ways.every(([, others]) => others.some(equal(difference)));
-      if (!isShared) return [{ ...difference, via }];
-      return at === 0 ? [difference] : [];
-    })
-  );
 }

@@ -89,4 +89,3 @@ function readMachine(facts: RecordedLine): RecordedMachine {
     hasDmaDevice: facts.has("dma_device") && facts.flag("dma_device"),
   };
 }
-
