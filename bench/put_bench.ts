@@ -1,7 +1,7 @@
 // H_PUT_TCE through the public API: alone, with a notifier, with a container on a simulated host. The first group is the
 // same call with more and more listening to it.
 import { IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
-import { SpaprPhb } from "@giommu/spapr-tce";
+import { SpaprMachine, SpaprPhb } from "@giommu/spapr-tce";
 import { SimulatedHost, VfioContainer } from "@giommu/vfio-sync";
 
 const PAGES = 1 << 18;
@@ -25,6 +25,16 @@ function bridge() {
 
 const alone = bridge();
 Deno.bench("nobody listens", { group: "put" }, alone.put);
+
+const machine = new SpaprMachine({ ram: 1n << 20n, phbs: [{ index: 0 }] });
+const registers = new BigUint64Array(10);
+let turn = 0n;
+const next = () => [BigInt.asUintN(30, turn << 12n), turn++ << 12n | 3n] as const;
+Deno.bench("by LIOBN, on a machine", { group: "put" }, () => void machine.putTce(0x8000_0000n, ...next()));
+Deno.bench("by registers, on a machine", { group: "put" }, () => {
+  registers.set([0x20n, 0x8000_0000n, ...next()]);
+  machine.hcallRegisters(registers);
+});
 
 const told = bridge();
 told.table.region.notifiers.register(

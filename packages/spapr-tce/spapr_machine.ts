@@ -290,20 +290,7 @@ export class SpaprMachine implements Disposable {
    */
   hcall(opcode: bigint, args: readonly bigint[]): HcallResult {
     const [r4 = 0n, r5 = 0n, r6 = 0n, r7 = 0n] = args;
-    switch (opcode) {
-      case HcallOpcode.PUT_TCE:
-        return this.putTce(r4, r5, r6);
-      case HcallOpcode.GET_TCE:
-        return this.getTce(r4, r5);
-      case HcallOpcode.STUFF_TCE:
-        return this.stuffTce(r4, r5, r6, r7);
-      case HcallOpcode.PUT_TCE_INDIRECT:
-        return this.putTceIndirect(r4, r5, r6, r7);
-      case HcallOpcode.RTAS:
-        return this.#rtasBlock(r4);
-      default:
-        return { ret: Hcall.FUNCTION };
-    }
+    return this.#hcall(opcode, r4, r5, r6, r7);
   }
 
   /**
@@ -318,8 +305,8 @@ export class SpaprMachine implements Disposable {
     if (!(registers instanceof BigUint64Array) || registers.length !== 10) {
       throw new TypeError("Cannot make a hypercall: expected r3 to r12, ten registers of 64 bits");
     }
-    const [opcode = 0n, ...args] = registers;
-    const { ret, value } = this.hcall(opcode, args);
+    const [r3 = 0n, r4 = 0n, r5 = 0n, r6 = 0n, r7 = 0n] = registers;
+    const { ret, value } = this.#hcall(r3, r4, r5, r6, r7);
     if (ret === Hcall.FUNCTION) return false;
     registers[0] = BigInt.asUintN(64, BigInt(ret));
     if (value !== undefined) registers[1] = value;
@@ -452,6 +439,23 @@ export class SpaprMachine implements Disposable {
   /** How messages name it. */
   toString(): string {
     return "the sPAPR machine";
+  }
+
+  #hcall(opcode: bigint, r4: bigint, r5: bigint, r6: bigint, r7: bigint): HcallResult {
+    switch (opcode) {
+      case HcallOpcode.PUT_TCE:
+        return this.putTce(r4, r5, r6);
+      case HcallOpcode.GET_TCE:
+        return this.getTce(r4, r5);
+      case HcallOpcode.STUFF_TCE:
+        return this.stuffTce(r4, r5, r6, r7);
+      case HcallOpcode.PUT_TCE_INDIRECT:
+        return this.putTceIndirect(r4, r5, r6, r7);
+      case HcallOpcode.RTAS:
+        return this.#rtasBlock(r4);
+      default:
+        return { ret: Hcall.FUNCTION };
+    }
   }
 
   /** The table that a guest's call names. */

@@ -6,6 +6,7 @@ import { Driver } from "./_driver.ts";
 import type { Mirror } from "./_mirror.ts";
 import { MAPPING_LIMIT_REMEDY } from "./_refusal.ts";
 import { mapRam } from "./_ram_section.ts";
+import { outOfReach } from "./_reach.ts";
 import type { AttachPlan } from "./attach_report.ts";
 import { countMaps } from "./count_maps.ts";
 import type { HostIommu } from "./host_iommu.ts";
@@ -54,6 +55,8 @@ export function planAttach(
       const { region, range, offsetWithinRegion: start } = section;
       if (region.kind === "ram" && mapRam(dry, section)) ramSections++;
       if (region.kind !== "iommu") continue;
+      const unreached = outOfReach(section, info);
+      if (unreached !== undefined) throw unreached;
       const delta = range.start - start;
       const notifier = new IommuNotifier({
         flags: IommuNotifierFlag.MAP,

@@ -10,7 +10,8 @@ export const MAPPING_LIMIT_REMEDY =
   "use iommufd, raise vfio_iommu_type1.dma_entry_limit, let the guest use larger IOMMU pages, or coalesce " +
   'neighbouring pages with coalesce "call" or "full" (--coalesce full)';
 
-const RANGE_REMEDY =
+/** What helps where a window lies too high. */
+export const RANGE_REMEDY =
   "place the window where the host can map (for sPAPR's 64-bit window: dma64_win_addr of the PHB), or use a host with a " +
   "wider IOMMU";
 

@@ -4,6 +4,7 @@ import type { IommuMemoryRegion, MemoryListener, MemorySection } from "@giommu/m
 import { IommuPiece } from "./_iommu_piece.ts";
 import type { Mirror } from "./_mirror.ts";
 import { mapRam } from "./_ram_section.ts";
+import { outOfReach } from "./_reach.ts";
 
 /** Follows what a bus shows: maps RAM, and listens to IOMMUs. */
 export class Sections implements MemoryListener {
@@ -50,7 +51,11 @@ export class Sections implements MemoryListener {
     try {
       if (!isToldBack) { for (const error of this.#kept.values()) throw error; }
       if (section.region.kind === "ram") this.#ram += mapRam(this.#mirror, section) ? 1 : 0;
-      else if (section.region.kind === "iommu") this.#addIommu(section, section.region);
+      else if (section.region.kind === "iommu") {
+        const refused = outOfReach(section, this.#mirror.info);
+        if (refused !== undefined) throw refused;
+        this.#addIommu(section, section.region);
+      }
     } catch (error) {
       if (isToldBack) this.#mirror.giveUp([section.range], error);
       throw error;
