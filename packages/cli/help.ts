@@ -4,10 +4,12 @@ export const HELP = `giommu: keeps a host's IOMMU in step with a guest's, and sh
 Usage: giommu COMMAND INPUT [options]
 
 Commands:
-  replay   rebuild the guest's tables, hotplug a device on a simulated host, replay, follow, verify
-  check    compare every translation that QEMU logged with the rebuilt tables
+  replay       rebuild the guest's tables, hotplug a device on a simulated host, replay, follow, verify
+  check        compare every translation that QEMU logged with the rebuilt tables
+  conformance  do what recorded guests did to QEMU to the machine of this project, and compare every answer
 
-INPUT is a QEMU log or a migration stream, told apart by content, plain or .gz; - is standard input.
+INPUT is a QEMU log or a migration stream, told apart by content, plain or .gz; - is standard input. conformance takes
+recordings of another kind instead.
 giommu COMMAND --help tells a command's options.
 
 Exit status: 0 all agrees, 1 something differs or was refused, 2 bad input or arguments.
@@ -61,4 +63,22 @@ Options:
 
 SIZE: bytes, 0x hexadecimal, or with K, M, G, T.
 Exit status: 0 all agrees, 1 something differs, 2 bad input or arguments.
+`;
+
+/** The text of `giommu conformance --help`. */
+export const CONFORMANCE_HELP = `giommu conformance: do what recorded guests did to QEMU, and compare every answer
+
+Usage: giommu conformance FILE|FOLDER... [options]
+
+A recording is one scenario as JSON lines: the machine's facts, one operation per line with what QEMU answered, the windows
+at the end (tests/data/vectors/README.md defines the fields). Of a folder all files that end in .jsonl are played. Each runs
+on a machine of its own; every recorded field is compared, and an operation or a field that is not known is a failure.
+
+Each scenario counts its operations, one more for what the machine tells of itself before them (fdt_dma_windows and the
+other facts), and one for final_windows.
+
+Options:
+  --json                 one JSON object on standard output, with all differences
+
+Exit status: 0 every operation agrees, 1 one does not, 2 bad input or arguments.
 `;

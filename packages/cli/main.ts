@@ -12,7 +12,8 @@
 
 import { IommuError } from "@giommu/core";
 import { checkCommand } from "./check.ts";
-import { CHECK_HELP, HELP, REPLAY_HELP } from "./help.ts";
+import { conformanceCommand } from "./conformance.ts";
+import { CHECK_HELP, CONFORMANCE_HELP, HELP, REPLAY_HELP } from "./help.ts";
 import { write } from "./output.ts";
 import { replayCommand } from "./replay.ts";
 import { UsageError } from "./usage_error.ts";
@@ -26,6 +27,7 @@ interface Command {
 const COMMANDS: Readonly<Record<string, Command>> = {
   replay: { help: REPLAY_HELP, run: replayCommand },
   check: { help: CHECK_HELP, run: checkCommand },
+  conformance: { help: CONFORMANCE_HELP, run: conformanceCommand },
 };
 
 /**

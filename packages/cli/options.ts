@@ -54,6 +54,14 @@ export interface CheckOptions extends InputOptions {
   readonly state: string | undefined;
 }
 
+/** The options of `giommu conformance`. */
+export interface ConformanceOptions {
+  /** Recordings, and folders of recordings. */
+  readonly inputs: readonly string[];
+  /** Whether one JSON object is wanted on standard output. */
+  readonly json: boolean;
+}
+
 /** The known options of one subcommand. */
 interface Known {
   readonly once: readonly string[];
@@ -192,4 +200,18 @@ export function parseCheckOptions(args: readonly string[]): CheckOptions {
   const options = { ...typed.input(), state };
   if (options.input === "-" && state === "-") throw new UsageError("--state: standard input is already the input");
   return options;
+}
+
+/**
+ * Reads the arguments of `giommu conformance`.
+ *
+ * @param args What was typed after the subcommand.
+ * @returns The options.
+ * @throws {UsageError} If anything is unknown, or no recording is named.
+ */
+export function parseConformanceOptions(args: readonly string[]): ConformanceOptions {
+  const { positional: inputs, json } = new Typed(args, { once: [] });
+  if (inputs.length === 0) throw new UsageError("no recording given; name files or folders of .jsonl recordings");
+  if (inputs.includes("")) throw new UsageError("a file has no name");
+  return { inputs, json };
 }

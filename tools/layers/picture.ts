@@ -8,8 +8,9 @@ export const BELOW: Readonly<Record<string, readonly string[]>> = {
   "spapr-tce": ["core", "notifiers", "memory-api"],
   "vfio-sync": ["core", "notifiers", "memory-api"],
   "vfio-linux": ["core", "notifiers", "memory-api", "vfio-sync"],
+  "testing": ["core", "notifiers", "memory-api", "spapr-tce", "vfio-sync"],
   "qemu-trace": ["core", "notifiers", "memory-api", "spapr-tce", "vfio-sync"],
-  "cli": ["core", "notifiers", "memory-api", "spapr-tce", "vfio-sync", "vfio-linux", "qemu-trace"],
+  "cli": ["core", "notifiers", "memory-api", "spapr-tce", "vfio-sync", "vfio-linux", "qemu-trace", "testing"],
 };
 
 /** Folders that may import every package, and that nobody imports. */
