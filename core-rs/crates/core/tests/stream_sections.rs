@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
 use giommu_core::migration::{SectionWriter, StreamReader, StreamTable};
-use giommu_core::spapr::{Effects, Event, LoadError, PhbConfig, SpaprMachine, VioConfig};
+use giommu_core::spapr::{Effects, Event, LoadError, PhbConfig, SpaprMachine, VioConfig, token};
 use giommu_core::tce_table::Runs;
 
 /// Sizes of pieces: all at once, some, and such that entries are split.
@@ -133,6 +133,43 @@ fn a_machine_that_loaded_a_stream_writes_it_again() {
         assert!(machine.undo(&mut effects));
         assert_eq!(machine.save(), empty);
     }
+}
+
+#[test]
+fn a_stream_says_which_place_counts_as_the_default_windows() {
+    let mut machine = SpaprMachine::new(8);
+    machine.add_phb(PhbConfig::new(0)).expect("a bridge");
+    let before = machine.save();
+    let mut effects = Effects::new();
+    let flags = |machine: &SpaprMachine| -> Vec<_> {
+        machine.stream_tables().iter().map(|table| table.default_window).collect()
+    };
+    let flagged = |flags: [Option<bool>; 2], machine: &SpaprMachine| -> Vec<StreamTable> {
+        let tables = machine.stream_tables().into_iter().zip(flags);
+        tables.map(|(table, default_window)| StreamTable { default_window, ..table }).collect()
+    };
+    let load = |machine: &mut SpaprMachine, flags, effects: &mut Effects| {
+        let tables = flagged(flags, machine);
+        machine.load_stream(&tables, effects).expect("the same windows");
+        assert!(effects.is_empty(), "nobody is told");
+    };
+    let swapped = vec![Some(false), Some(true)];
+    load(&mut machine, [Some(false), Some(true)], &mut effects);
+    assert_eq!(flags(&machine), swapped);
+    let saved = machine.save();
+    assert!(machine.undo(&mut effects) && machine.save() == before);
+    machine.restore(&saved, &mut effects).expect("its own");
+    assert_eq!(flags(&machine), swapped);
+    assert!(machine.undo(&mut effects) && machine.save() == before);
+    machine.restore(&saved, &mut effects).expect("its own");
+    // A section of version 2 does not say it.
+    load(&mut machine, [None, None], &mut effects);
+    assert_eq!(flags(&machine), swapped);
+    // The last window was in a place that is not the default one's, so that the default window returns.
+    machine.rtas(token::REMOVE, &[0x8000_0000], 1, &mut effects);
+    assert!(matches!(effects.events[..], [Event::WindowRemoved { .. }, Event::WindowAdded { .. }]));
+    assert_eq!(flags(&machine), [Some(true), Some(true)], "as QEMU, which never takes the flag away");
+    assert!(machine.undo(&mut effects) && machine.save() == saved);
 }
 
 #[test]
