@@ -8,9 +8,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
+use giommu_core::address::Iova;
+use giommu_core::hcall::{H_NOT_ENOUGH_RESOURCES, H_SUCCESS};
 use giommu_core::migration::{SectionWriter, StreamReader, StreamTable};
 use giommu_core::spapr::{Effects, Event, LoadError, PhbConfig, SpaprMachine, VioConfig, token};
-use giommu_core::tce_table::Runs;
+use giommu_core::tce_table::{Change, Geometry, Runs, SharedTable, TceTable};
 
 /// Sizes of pieces: all at once, some, and such that entries are split.
 const PIECES: [usize; 4] = [usize::MAX, 65_536, 8191, 13];
@@ -170,6 +172,27 @@ fn a_stream_says_which_place_counts_as_the_default_windows() {
     assert!(matches!(effects.events[..], [Event::WindowRemoved { .. }, Event::WindowAdded { .. }]));
     assert_eq!(flags(&machine), [Some(true), Some(true)], "as QEMU, which never takes the flag away");
     assert!(machine.undo(&mut effects) && machine.save() == saved);
+}
+
+#[test]
+fn a_table_that_was_loaded_leaves_the_limit_of_its_reader_and_the_reader_its_table() {
+    let mut machine = SpaprMachine::new(8);
+    machine.add_phb(PhbConfig::new(0)).expect("a bridge");
+    let mut tables = machine.stream_tables();
+    let window = Geometry { liobn: 0x8000_0001, bus_offset: Iova(1 << 59), page_shift: 16, entries: 16 };
+    let mut full = TceTable::new(window, 1).expect("sound");
+    assert!(full.put(0, 3, &mut Change::new()) && !full.put(1, 3, &mut Change::new()));
+    tables[1].table = Some(SharedTable::new(full.into()));
+    let mut effects = Effects::new();
+    machine.load_stream(&tables, &mut effects).expect("a window that a guest can create");
+    for page in 1..8 {
+        assert_eq!(machine.h_put_tce(0x8000_0001, (1 << 59) + (page << 16), 3, &mut effects), H_SUCCESS);
+    }
+    assert_eq!(machine.h_put_tce(0x8000_0001, (1 << 59) + (8 << 16), 3, &mut effects), H_NOT_ENOUGH_RESOURCES);
+    assert_eq!(tables[1].table.as_ref().expect("it stays").borrow().stored(), 1);
+    // The machine's own tables, as they are now, change nothing.
+    machine.load_stream(&machine.stream_tables(), &mut effects).expect("its own");
+    assert!(effects.is_empty());
 }
 
 #[test]
