@@ -17,6 +17,7 @@ pub struct Effects {
     pub change: Change,
     /// Slots that began or ceased to count as the default window's, by LIOBN, and whether they did so before.
     pub(super) defaults: Vec<(u32, bool)>,
+    quiet: bool,
 }
 
 impl Effects {
@@ -24,6 +25,16 @@ impl Effects {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// For a machine that nobody listens to yet: what tables map is not told.
+    pub(super) fn quiet() -> Self {
+        Self { quiet: true, ..Self::default() }
+    }
+
+    /// For what becomes of one table.
+    pub(super) fn new_change(&self) -> Change {
+        if self.quiet { Change::quiet() } else { Change::new() }
     }
 
     /// Whether nobody needs to be told of anything.
