@@ -118,20 +118,18 @@ Deno.test("any DMA: zeros where nothing is, nothing written outside RAM, always 
 });
 
 Deno.test("memory that answers in its own way is no way in: a list that changes while it is read, or reenters the machine", () => {
-  let machine: SpaprMachine | undefined;
   const memory: GuestMemory = {
     size: 0x1_0000n,
     read(_gpa, target) {
       target.fill(0xff);
-      machine?.stuffTce(0x8000_0000, 0n, 0x5003n, 4n);
-      machine?.rtas("ibm,remove-pe-dma-window", [0x8000_0001], 1);
+      machine.stuffTce(0x8000_0000, 0n, 0x5003n, 4n);
+      machine.rtas("ibm,remove-pe-dma-window", [0x8000_0001], 1);
       return true;
     },
     write: () => true,
   };
-  machine = new SpaprMachine({ ram: memory, phbs: [{ index: 0 }] });
+  using machine: SpaprMachine = new SpaprMachine({ ram: memory, phbs: [{ index: 0 }] });
   machine.rtas("ibm,create-pe-dma-window", [0, ...machine.phb(0)!.buidCells, 12, 30], 4);
   assertEquals(machine.putTceIndirect(0x8000_0000, 0n, 0x1000n, 2n).ret, 0);
   assertEquals([0, 1, 2].map((at) => machine.table(0x8000_0000)?.entry(at)), [2n ** 64n - 1n, 2n ** 64n - 1n, 0x5003n]);
-  machine[Symbol.dispose]();
 });

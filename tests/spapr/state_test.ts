@@ -1,5 +1,6 @@
 // State of a machine: the own format, QEMU's sections, and containers that are brought in step with what is restored.
 import { IommuError } from "@giommu/core";
+import { AddressSpace, RamRegion } from "@giommu/memory-api";
 import { readMigrationStream } from "@giommu/qemu-trace";
 import { qemuSections, readQemuSections, SpaprMachine, type SpaprMachineInit } from "@giommu/spapr-tce";
 import { SimulatedHost, verify, VfioContainer } from "@giommu/vfio-sync";
@@ -26,9 +27,9 @@ function create(machine: SpaprMachine, pageShift: number, windowShift: number): 
 /** A guest that did a bit of everything. */
 function lived(): SpaprMachine {
   const machine = machineOf();
-  create(machine, 16, 40);
+  create(machine, 16, 34);
   machine.stuffTce(HIGH, FAR, 0x20_0003n, 3n);
-  machine.putTce(HIGH, FAR + (1n << 40n) - 1n, 0x30_0001n);
+  machine.putTce(HIGH, FAR + (1n << 34n) - 1n, 0x30_0001n);
   machine.rtas("ibm,remove-pe-dma-window", [LOW], 1);
   machine.putTce(UNIT, 0x5000n, 0xffff_ffff_ffff_ff00n);
   machine.putTce(UNIT, 0x6000n, 0x1003n);
@@ -71,7 +72,7 @@ for (const [way, carry] of Object.entries(WAYS)) {
     carry(machine, other);
     assertEquals(other.tables.map(({ liobn, busOffset, entries }) => [liobn, busOffset, entries]), [
       [UNIT, 0n, 1 << 16],
-      [HIGH, FAR, 1 << 24],
+      [HIGH, FAR, 1 << 18],
     ]);
     assertEquals([other.vio(UNIT)?.bypass, other.stored], [true, 6]);
     assertEquals(other.getTce(UNIT, 0x5000n).value, 0xffff_ffff_ffff_ff00n, "all bits, also of what maps nothing");
@@ -82,7 +83,11 @@ for (const [way, carry] of Object.entries(WAYS)) {
     // The guest goes on.
     assertEquals(other.putTce(HIGH, FAR, 0x40_0003n).ret, 0);
     assertEquals(other.rtas("ibm,remove-pe-dma-window", [HIGH], 1).status, 0);
-    assertEquals(other.tables.map(({ liobn }) => liobn), [UNIT, LOW], "the default window comes back, as with the saved one");
+    assertEquals(
+      other.tables.map(({ liobn }) => liobn),
+      [UNIT, LOW],
+      "the default window comes back, as with the saved one",
+    );
     assert(verify(pci).agrees);
   });
 
@@ -144,17 +149,27 @@ for (const [way, carry] of Object.entries(WAYS)) {
 Deno.test("a machine made of a saved state has all its devices and options", () => {
   using machine = new SpaprMachine({
     ram: 0x1000n,
-    phbs: [{ index: 2, pgsz: 1n << 16n, dmaWinAddr: 0x1_0000n, dmaWinSize: 0x10_0000n, dma64WinAddr: 1n << 44n }, { index: 7, ddw: false }],
+    phbs: [{ index: 2, pgsz: 1n << 16n, dmaWinAddr: 0x1_0000n, dmaWinSize: 0x10_0000n, dma64WinAddr: 1n << 44n }, {
+      index: 7,
+      ddw: false,
+    }],
     vios: [{ unit: 3, windowSize: 0x8000n }],
     entryLimit: 100,
   });
   machine.putTce(0x8000_0200, 0x1_0000n, 3n);
   using other = SpaprMachine.fromSnapshot(machine.save(), { ram: 0x1000n, entryLimit: 100 });
   assertEquals(other.phbs.map(({ options }) => options), machine.phbs.map(({ options }) => options));
-  assertEquals(other.tables.map(({ liobn, entries, stored }) => [liobn, entries, stored]), [[3, 8, 0], [0x8000_0200, 256, 1], [0x8000_0700, 0x4_0000, 0]]);
+  assertEquals(other.tables.map(({ liobn, entries, stored }) => [liobn, entries, stored]), [[3, 8, 0], [
+    0x8000_0200,
+    256,
+    1,
+  ], [0x8000_0700, 0x4_0000, 0]]);
   assertEquals(other.save(), machine.save());
   assertEquals(other.entryLimit, 100);
-  const error = assertThrows(() => SpaprMachine.fromSnapshot(machine.save(), { ram: 0x1000n, entryLimit: 0 }), IommuError);
+  const error = assertThrows(
+    () => SpaprMachine.fromSnapshot(machine.save(), { ram: 0x1000n, entryLimit: 0 }),
+    IommuError,
+  );
   assertEquals(error.code, "entry-limit");
 });
 
@@ -193,7 +208,14 @@ Deno.test("damaged sections are refused, and nothing has changed", () => {
 
 /** Where the section of a table begins in a stream: its type, any number, the name, the LIOBN as instance. */
 function sectionStart(stream: Uint8Array, liobn: number): number {
-  const name = [0x0b, ...new TextEncoder().encode("spapr_iommu"), liobn >>> 24, liobn >> 16 & 0xff, liobn >> 8 & 0xff, liobn & 0xff];
+  const name = [
+    0x0b,
+    ...new TextEncoder().encode("spapr_iommu"),
+    liobn >>> 24,
+    liobn >> 16 & 0xff,
+    liobn >> 8 & 0xff,
+    liobn & 0xff,
+  ];
   for (let at = 5; at < stream.length; at++) {
     if (name.every((byte, i) => stream[at + i] === byte) && stream[at - 5] === 4) return at - 5;
   }
@@ -212,7 +234,8 @@ for (const [name, init] of Object.entries(STREAMS)) {
     const stream = await inflatedBytes(path);
     using read = await readMigrationStream(stream);
     const vios = read.tables.filter(({ liobn }) => liobn >>> 31 === 0).map(({ liobn }) => ({ unit: liobn }));
-    using machine = new SpaprMachine({ ram: 1n << 28n, ...init, vios });
+    using memory = new AddressSpace("memory", new RamRegion({ name: "ram", size: 1n << 29n }));
+    using machine = new SpaprMachine({ memory, ...init, vios });
     const host = new SimulatedHost();
     using container = new VfioContainer({ host });
     container.attach(machine.phb(0)!.space);
@@ -229,7 +252,7 @@ for (const [name, init] of Object.entries(STREAMS)) {
       assertEquals(bytes, stream.subarray(start, start + bytes.length), `table ${liobn.toString(16)}`);
     }
     // And through the own format the same bytes come out.
-    using moved = SpaprMachine.fromSnapshot(machine.save(), { ram: 1n << 28n });
+    using moved = SpaprMachine.fromSnapshot(machine.save(), { memory });
     assertEquals([...sectionBytes(moved, id)], [...written]);
   });
 }

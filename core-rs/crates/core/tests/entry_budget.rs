@@ -31,6 +31,7 @@ enum Op {
     ClearRange(u32, u32),
     ClearChanged,
     Clone(usize),
+    Replace(usize),
     Drop,
     Join,
     JoinOther,
@@ -51,6 +52,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (index(), any::<u32>()).prop_map(|(index, count)| Op::ClearRange(index, count)),
         1 => Just(Op::ClearChanged),
         1 => (0usize..3).prop_map(Op::Clone),
+        2 => (0usize..3).prop_map(Op::Replace),
         1 => Just(Op::Drop),
         2 => Just(Op::Join),
         1 => Just(Op::JoinOther),
@@ -104,7 +106,7 @@ fn write(tables: &mut [One], at: usize, first: u32, values: &[u64], call: impl F
     assert!(tables[at].values() == expected);
 }
 
-fn step(tables: &mut Vec<One>, budgets: &[Rc<EntryBudget>; 2], at: usize, op: &Op) {
+fn step(tables: &mut [One], budgets: &[Rc<EntryBudget>; 2], at: usize, op: &Op) {
     let fit = |index: u32, count: u32| count.min(ENTRIES - index);
     let refused = |result: Result<(), TableError>| match result {
         Ok(()) => true,
@@ -151,6 +153,10 @@ fn step(tables: &mut Vec<One>, budgets: &[Rc<EntryBudget>; 2], at: usize, op: &O
             let from = from % tables.len();
             let table = tables[from].table.clone();
             tables[at] = One { table, ..One::new() };
+        }
+        Op::Replace(from) => {
+            let (values, with) = (tables[*from].values(), tables[*from].table.clone());
+            write(tables, at, 0, &values, |one| refused(one.table.replace(with, &mut one.change)));
         }
         Op::Drop => tables[at] = One::new(),
         Op::Join | Op::JoinOther | Op::Leave => {
@@ -200,6 +206,28 @@ fn an_undo_is_never_refused() {
     assert!(!other.put(8, 3, &mut more));
     assert!(other.put(9, 0x5003, &mut more), "an entry that is stored may change");
     assert!(one.put(1, 0, &mut change) && !one.put(1, 3, &mut change));
+}
+
+#[test]
+fn a_table_that_takes_the_place_of_another_counts_once() {
+    let budget = EntryBudget::new(3);
+    let (mut one, mut with) = (empty(), empty());
+    let mut change = Change::new();
+    for (table, count) in [(&mut one, 1), (&mut with, 2)] {
+        table.share(Some(Rc::clone(&budget)));
+        table.write(0, Values::Same(3, count), &mut change).expect("room");
+    }
+    one.replace(with, &mut change).expect("room, as the other leaves");
+    assert_eq!((one.stored(), budget.stored()), (2, 2));
+    one.undo(&change);
+    assert_eq!((one.stored(), budget.stored()), (1, 1));
+    let mut full = empty();
+    full.write(0, Values::Same(3, 4), &mut change).expect("no budget");
+    assert_eq!(one.replace(full, &mut change), Err(TableError::EntryLimit { limit: 3 }));
+    assert!(change.is_empty());
+    let elsewhere = TceTable::new(Geometry { bus_offset: Iova(4096), ..geometry() }, u32::MAX).expect("sound");
+    assert_eq!(one.replace(elsewhere, &mut change), Err(TableError::OtherGeometry));
+    assert_eq!((one.stored(), budget.stored()), (1, 1));
 }
 
 #[test]

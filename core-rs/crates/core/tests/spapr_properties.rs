@@ -6,13 +6,15 @@
 mod spapr_model;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use giommu_core::address::{Gpa, Iova};
 use giommu_core::extent::Extent;
 use giommu_core::hcall::H_PARAMETER;
+use giommu_core::migration::StreamTable;
 use giommu_core::perm::Perm;
 use giommu_core::spapr::{DmaDevice, Effects, Event, GuestMemory, PhbConfig, SpaprMachine, VioConfig, token};
-use giommu_core::tce_table::Change;
+use giommu_core::tce_table::{Change, Runs, SharedTable, TceTable};
 use proptest::prelude::*;
 use spapr_model::{BUID, Model, UNIT};
 
@@ -23,13 +25,53 @@ const FAR: [u64; 2] = [1 << 59, 0x2000];
 
 #[derive(Clone, Debug)]
 enum Op {
-    Put { liobn: u64, ioba: u64, tce: u64, undo: bool },
-    Stuff { liobn: u64, ioba: u64, tce: u64, npages: u64, undo: bool },
-    Indirect { liobn: u64, ioba: u64, list: u64, npages: u64, undo: bool },
-    Rtas { name: &'static str, args: Vec<u32>, nret: u32 },
-    Raw { registers: [u64; 10] },
-    Dma { vio: bool, at: u64, bytes: usize, write: bool },
-    Reset,
+    Put {
+        liobn: u64,
+        ioba: u64,
+        tce: u64,
+        undo: bool,
+    },
+    Stuff {
+        liobn: u64,
+        ioba: u64,
+        tce: u64,
+        npages: u64,
+        undo: bool,
+    },
+    Indirect {
+        liobn: u64,
+        ioba: u64,
+        list: u64,
+        npages: u64,
+        undo: bool,
+    },
+    Rtas {
+        name: &'static str,
+        args: Vec<u32>,
+        nret: u32,
+        undo: bool,
+    },
+    Raw {
+        registers: [u64; 10],
+    },
+    Dma {
+        vio: bool,
+        at: u64,
+        bytes: usize,
+        write: bool,
+    },
+    Reset {
+        undo: bool,
+    },
+    Save,
+    /// Goes back to a saved state, or to the tables of one as a stream has them.
+    Restore {
+        which: usize,
+        stream: bool,
+        undo: bool,
+    },
+    /// Goes on with a machine that was made from the state of this one.
+    Again,
 }
 
 fn liobn() -> impl Strategy<Value = u64> {
@@ -62,7 +104,7 @@ fn rtas() -> impl Strategy<Value = Op> {
         vec![0, (buid >> 32) as u32, (buid & 0xffff_ffff) as u32, page, page.wrapping_add(more / (far + 1))]
     });
     let buids = buid.prop_map(|buid| vec![0, (buid >> 32) as u32, (buid & 0xffff_ffff) as u32]);
-    let call = |name, args, nret| Op::Rtas { name, args, nret };
+    let call = |name, args, nret| Op::Rtas { name, args, nret, undo: false };
     let names =
         vec!["ibm,query-pe-dma-window", "ibm,create-pe-dma-window", "ibm,reset-pe-dma-window", "quiesce", "unknown"];
     prop_oneof![
@@ -86,11 +128,20 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(liobn, ioba, tce, npages, undo)| Op::Stuff { liobn, ioba, tce, npages, undo }),
         6 => (liobn(), bus(), list(), count(), undo())
             .prop_map(|(liobn, ioba, list, npages, undo)| Op::Indirect { liobn, ioba, list, npages, undo }),
-        8 => rtas(),
+        8 => (rtas(), undo()).prop_map(|(mut op, again)| {
+            if let Op::Rtas { undo, .. } = &mut op {
+                *undo = again;
+            }
+            op
+        }),
         10 => (prop::bool::weighted(0.3), bus(), 0usize..0x3000, any::<bool>())
             .prop_map(|(vio, at, bytes, write)| Op::Dma { vio, at, bytes, write }),
         1 => any::<[u64; 10]>().prop_map(|registers| Op::Raw { registers }),
-        1 => Just(Op::Reset),
+        1 => undo().prop_map(|undo| Op::Reset { undo }),
+        2 => Just(Op::Save),
+        2 => (any::<usize>(), any::<bool>(), undo())
+            .prop_map(|(which, stream, undo)| Op::Restore { which, stream, undo }),
+        1 => Just(Op::Again),
     ]
 }
 
@@ -103,6 +154,16 @@ struct Run {
     model: Model,
     shadow: Shadow,
     ram: Vec<u8>,
+    saves: Vec<Saved>,
+}
+
+/// A state that was saved, and what belonged to it.
+#[derive(Clone)]
+struct Saved {
+    bytes: Vec<u8>,
+    tables: Vec<StreamTable>,
+    model: Model,
+    shadow: Shadow,
 }
 
 fn each_page(extent: &Extent, mut visit: impl FnMut(u64, u64)) {
@@ -121,6 +182,15 @@ fn follow(shadow: &mut Shadow, liobn: u32, change: &Change) {
     }
 }
 
+/// A listener takes a table over as it is.
+fn replay(shadow: &mut Shadow, liobn: u32, table: &TceTable) {
+    assert!(!shadow.keys().any(|(owner, _)| *owner == liobn), "the window was removed before");
+    table.each_extent(0, u32::MAX, Runs::Call, |_, extent| {
+        each_page(&extent, |at, target| assert_eq!(shadow.insert((liobn, at), (target, extent.perm)), None));
+        ControlFlow::Continue(())
+    });
+}
+
 impl Run {
     fn new(far: u64) -> Self {
         let mut machine = SpaprMachine::new(LIMIT);
@@ -132,13 +202,34 @@ impl Run {
         // Entries for lists: page n of RAM, readable and writable, but for a few.
         let word = |i: u64| if i.is_multiple_of(7) { 0 } else { (i % 20) << 12 | i & 3 };
         let ram = (0..RAM / 8).flat_map(|i| word(i).to_be_bytes()).collect();
-        Self { machine, effects: Effects::new(), model: Model::new(LIMIT as usize, far), shadow: Shadow::new(), ram }
+        let (model, shadow) = (Model::new(LIMIT as usize, far), Shadow::new());
+        let mut run = Self { machine, effects: Effects::new(), model, shadow, ram, saves: Vec::new() };
+        run.saves.push(run.saved());
+        run
+    }
+
+    fn saved(&self) -> Saved {
+        let own = |table: SharedTable| SharedTable::new(table.borrow().clone().into());
+        let tables = self.machine.stream_tables().into_iter();
+        Saved {
+            bytes: self.machine.save(),
+            tables: tables.map(|table| StreamTable { table: table.table.map(own), ..table }).collect(),
+            model: self.model.clone(),
+            shadow: self.shadow.clone(),
+        }
     }
 
     fn deliver(&mut self) {
+        let place = |event: &Event| match event {
+            Event::Changed { .. } => 0,
+            Event::WindowRemoved { .. } => 1,
+            Event::WindowAdded { .. } => 2,
+            Event::Bypass { .. } => 3,
+        };
+        assert!(self.effects.events.is_sorted_by_key(place));
         for event in &self.effects.events {
             match event {
-                Event::WindowAdded { table, .. } => assert_eq!(table.borrow().stored(), 0),
+                Event::WindowAdded { liobn, table } => replay(&mut self.shadow, *liobn, &table.borrow()),
                 Event::WindowRemoved { liobn, .. } => self.shadow.retain(|(owner, _), _| owner != liobn),
                 Event::Changed { liobn, change, .. } => follow(&mut self.shadow, *liobn, change),
                 Event::Bypass { on, .. } => assert_eq!(*on, self.model.bypass),
@@ -150,28 +241,54 @@ impl Run {
     }
 
     /// A call that writes: what the machine answered is what the model does; then possibly all of it is undone.
-    fn written(&mut self, ret: i64, undo: bool, model: impl FnOnce(&mut Model) -> i64) {
-        let before = undo.then(|| (self.model.clone(), self.shadow.clone()));
+    fn written(&mut self, ret: i64, before: Option<Saved>, model: impl FnOnce(&mut Model) -> i64) {
         assert_eq!(ret, model(&mut self.model));
         self.deliver();
-        if let (Some((model, shadow)), Some(table)) = (before, self.effects.written.take()) {
-            table.borrow_mut().undo(&self.effects.change);
-            (self.model, self.shadow) = (model, shadow);
+        self.undo(before);
+    }
+
+    /// The state before a call that is to be undone.
+    fn before(&self, undo: bool) -> Option<Saved> {
+        undo.then(|| self.saved())
+    }
+
+    /// Undoes the newest call, if the state before it is known: that is what there is then.
+    fn undo(&mut self, before: Option<Saved>) {
+        let Some(before) = before else { return };
+        assert!(self.machine.undo(&mut self.effects));
+        assert!(self.effects.is_empty() && self.effects.written.is_none());
+        assert!(self.machine.save() == before.bytes, "the state before the call");
+        (self.model, self.shadow) = (before.model, before.shadow);
+    }
+
+    fn restore(&mut self, which: usize, stream: bool) {
+        let saved = self.saves[which % self.saves.len()].clone();
+        if stream {
+            self.machine.load_stream(&saved.tables, &mut self.effects).expect("its own");
+        } else {
+            self.machine.restore(&saved.bytes, &mut self.effects).expect("its own");
         }
+        self.model = saved.model;
+        self.deliver();
+        assert_eq!(self.shadow, saved.shadow);
+        assert!(self.machine.save() == saved.bytes);
     }
 
     fn step(&mut self, op: &Op) {
         match *op {
             Op::Put { liobn, ioba, tce, undo } => {
+                let before = self.before(undo);
                 let ret = self.machine.h_put_tce(liobn, ioba, tce, &mut self.effects);
-                self.written(ret, undo, |model| model.write(liobn, ioba, 1, 512, |_| tce));
+                self.written(ret, before, |model| model.write(liobn, ioba, 1, 512, |_| tce));
                 assert_eq!(self.machine.h_get_tce(liobn, ioba), self.model.get(liobn, ioba));
             }
             Op::Stuff { liobn, ioba, tce, npages, undo } => {
+                let before = self.before(undo);
                 let ret = self.machine.h_stuff_tce([liobn, ioba, tce, npages], &mut self.effects);
-                self.written(ret, undo, |model| model.write(liobn, ioba, npages, u64::MAX, |_| tce));
+                self.written(ret, before, |model| model.write(liobn, ioba, npages, u64::MAX, |_| tce));
             }
             Op::Indirect { liobn, ioba, list, npages, undo } => {
+                let before = self.before(undo);
                 let args = [liobn, ioba, list, npages];
                 let ret = self.machine.h_put_tce_indirect(args, self.ram.as_slice(), &mut self.effects);
                 let word = |i: u64| {
@@ -180,17 +297,19 @@ impl Run {
                     u64::from_be_bytes(word)
                 };
                 let words: Vec<_> = if list & 0xfff == 0 { (0..npages.min(512)).map(word).collect() } else { vec![] };
-                self.written(ret, undo, |model| match words.is_empty() {
+                self.written(ret, before, |model| match words.is_empty() {
                     true => H_PARAMETER,
                     false => model.write(liobn, ioba, npages, 512, |i| words[usize::try_from(i).expect("fits")]),
                 });
             }
-            Op::Rtas { name, ref args, nret } => {
+            Op::Rtas { name, ref args, nret, undo } => {
+                let before = self.before(undo);
                 let reply = self.machine.rtas(token::of(name).unwrap_or(0x20ff), args, nret, &mut self.effects);
                 let expected = self.model.rtas(name, args, nret);
                 assert_eq!(reply.ret, if expected.is_some() { 0 } else { -4 });
                 assert_eq!(reply.rets(), expected.unwrap_or(vec![(-3i32).cast_unsigned()]));
                 self.deliver();
+                self.undo(before);
             }
             Op::Raw { registers } => {
                 // H_RTAS on anything in RAM, whose words are entries and no tokens.
@@ -201,10 +320,25 @@ impl Run {
                 assert!(self.effects.is_empty());
             }
             Op::Dma { vio, at, bytes, write } => self.dma(vio, at, bytes, write),
-            Op::Reset => {
+            Op::Reset { undo } => {
+                let before = self.before(undo);
                 self.machine.reset(&mut self.effects);
                 self.model.reset();
                 self.deliver();
+                self.undo(before);
+            }
+            Op::Save => self.saves.push(self.saved()),
+            Op::Restore { which, stream, undo } => {
+                let before = self.before(undo);
+                self.restore(which, stream);
+                self.undo(before);
+            }
+            Op::Again => {
+                let bytes = self.machine.save();
+                self.machine.restore(&bytes, &mut self.effects).expect("its own");
+                assert!(self.effects.is_empty(), "nothing changes");
+                self.machine = SpaprMachine::from_snapshot(&bytes, LIMIT).expect("its own");
+                assert!(self.machine.save() == bytes);
             }
         }
     }
@@ -235,6 +369,8 @@ impl Run {
 
     fn check(&self) {
         assert_eq!(self.machine.stored(), self.model.entries.len() as u64);
+        let stored: u64 = self.machine.tables().map(|table| u64::from(table.borrow().stored())).sum();
+        assert_eq!(self.machine.stored(), stored, "the budget is exact");
         assert!(self.machine.stored() <= u64::from(LIMIT));
         let windows = self.machine.tables().map(|table| table.borrow().geometry());
         let windows: Vec<_> =

@@ -5,7 +5,7 @@
 #![cfg(test)]
 
 use core::ops::ControlFlow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use giommu_core::address::{Gpa, Iova};
 use giommu_core::extent::Extent;
@@ -21,6 +21,8 @@ enum Op {
     Stuff(u32, u32, u64),
     Learn(u32, u64, bool),
     ClearAll,
+    /// Takes the place of the table: what these operations make of an empty one, or of a copy.
+    Replace(bool, Vec<Op>),
 }
 
 /// The plain model: values, and where calls began, exactly as the rule says it, for the entries that were ever touched.
@@ -91,10 +93,11 @@ impl Model {
         list
     }
 
-    /// What a write from `old` to this state has to tell: unmaps, maps.
-    fn told(&self, old: &Self, first: u32, count: u32) -> (Vec<Extent>, Vec<Extent>) {
+    /// What has to be told if `old` becomes this state: unmaps, maps.
+    fn told(&self, old: &Self) -> (Vec<Extent>, Vec<Extent>) {
         let (mut unmaps, mut maps) = (Vec::new(), Vec::new());
-        for index in first..first + count {
+        let touched: BTreeSet<u32> = old.values.keys().chain(self.values.keys()).copied().collect();
+        for index in touched {
             let (was, is) = (old.get(index), self.get(index));
             let key = |value: u64| (value & 3 != 0).then(|| (self.target(value), value & 3));
             if key(was) == key(is) {
@@ -137,6 +140,15 @@ impl Model {
                 self.values.clear();
                 return (0, 0);
             }
+            Op::Replace(empty, ops) => {
+                if *empty {
+                    *self = Self::new(self.geometry);
+                }
+                for op in ops {
+                    self.apply(op);
+                }
+                return (0, 0);
+            }
         };
         for (value, index) in values.iter().zip(first..) {
             self.set(index, *value, index == first);
@@ -167,6 +179,18 @@ fn apply(table: &mut TceTable, op: &Op, change: &mut Change) {
             table.clear_all();
             change.clear();
             Ok(())
+        }
+        Op::Replace(empty, ops) => {
+            let copy = TceTable::new(table.geometry(), u32::MAX).expect("sound");
+            let mut with = if *empty { copy } else { table.clone() };
+            for op in ops {
+                apply(&mut with, op, &mut Change::quiet());
+            }
+            let copy = with.clone();
+            let version = table.version();
+            let replaced = table.replace(with, change);
+            assert!(*table == copy && table.version() > version);
+            replaced
         }
     }
     .expect("in range");
@@ -218,12 +242,11 @@ fn run(geometry: Geometry, ops: &[(Op, bool, (u32, u32))]) {
     let mut model = Model::new(geometry);
     let (mut change, mut quiet_change) = (Change::new(), Change::quiet());
     for (op, undone, window) in ops {
-        let before = model.clone();
+        let (before, old) = (model.clone(), table.clone());
         let (first, count) = model.apply(op);
         apply(&mut table, op, &mut change);
         apply(&mut quiet, op, &mut quiet_change);
-        let (unmaps, maps) =
-            if matches!(op, Op::ClearAll) { (vec![], vec![]) } else { model.told(&before, first, count) };
+        let (unmaps, maps) = if matches!(op, Op::ClearAll) { (vec![], vec![]) } else { model.told(&before) };
         assert_eq!(change.unmaps, unmaps, "{op:?}");
         assert_eq!(change.maps, maps, "{op:?}");
         assert!(quiet_change.is_empty());
@@ -233,6 +256,7 @@ fn run(geometry: Geometry, ops: &[(Op, bool, (u32, u32))]) {
         compare(&table, &model, *window);
         if *undone && !matches!(op, Op::ClearAll) {
             table.undo(&change);
+            assert!(table == old, "call starts are put back as well");
             quiet.undo(&quiet_change);
             model = before;
             for index in first..first + count {
@@ -307,6 +331,12 @@ fn op(index: impl Strategy<Value = u32> + Clone) -> impl Strategy<Value = Op> {
     ]
 }
 
+/// An operation, or a few on a table that then takes the place of the other.
+fn op_or_replace(index: impl Strategy<Value = u32> + Clone + 'static) -> impl Strategy<Value = Op> {
+    let ops = prop::collection::vec(op(index.clone()), 0..6);
+    prop_oneof![12 => op(index), 1 => (any::<bool>(), ops).prop_map(|(empty, ops)| Op::Replace(empty, ops))]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
@@ -315,7 +345,7 @@ proptest! {
         entries in prop::sample::select(vec![1u32, 5, 63, 64, 511, 512, 513, 1024, 1500, 2600]),
         page_shift in prop::sample::select(vec![12u8, 16, 21, 45]),
         ops in prop::collection::vec(
-            (prop_oneof![40 => op(small_index()), 1 => Just(Op::ClearAll)], any::<bool>(), any::<(u32, u32)>()),
+            (prop_oneof![40 => op_or_replace(small_index()), 1 => Just(Op::ClearAll)], any::<bool>(), any::<(u32, u32)>()),
             1..25,
         ),
     ) {
@@ -325,7 +355,7 @@ proptest! {
 
     #[test]
     fn a_table_of_2_to_the_31_entries_equals_the_model(
-        ops in prop::collection::vec((op(index()), any::<bool>(), (index(), index())), 1..25),
+        ops in prop::collection::vec((op_or_replace(index()), any::<bool>(), (index(), index())), 1..25),
     ) {
         run(Geometry { liobn: 1, bus_offset: Iova(1 << 59), page_shift: 12, entries: 1 << 31 }, &ops);
     }
@@ -333,7 +363,7 @@ proptest! {
     #[test]
     fn any_page_shift_equals_the_model(
         page_shift in 0u8..=63,
-        ops in prop::collection::vec((op(0u32..2), any::<bool>(), (0u32..2, 0u32..2)), 1..25),
+        ops in prop::collection::vec((op_or_replace(0u32..2), any::<bool>(), (0u32..2, 0u32..2)), 1..25),
     ) {
         run(Geometry { liobn: 1, bus_offset: Iova(0), page_shift, entries: 2 }, &ops);
     }

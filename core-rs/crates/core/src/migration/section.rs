@@ -5,15 +5,15 @@ use crate::address::Iova;
 use crate::tce_table::{Change, Geometry, SharedTable, TceTable};
 
 /// The type of a section that holds all of a device.
-const FULL: u8 = 0x04;
+pub(super) const FULL: u8 = 0x04;
 /// What a subsection begins with.
-const SUBSECTION: u8 = 0x05;
+pub(super) const SUBSECTION: u8 = 0x05;
 /// What the footer of a section begins with.
-const FOOTER: u8 = 0x7e;
-const NAME: &[u8] = b"spapr_iommu";
+pub(super) const FOOTER: u8 = 0x7e;
+pub(super) const NAME: &[u8] = b"spapr_iommu";
 /// The byte before the name: its length.
 pub(super) const NAME_LENGTH: u8 = 0x0b;
-const SUBSECTION_NAME: &[u8] = b"\x0espapr_iommu_ex";
+pub(super) const SUBSECTION_NAME: &[u8] = b"\x0espapr_iommu_ex";
 /// Bytes of a header: type, number, name, instance, version.
 pub(super) const HEADER: usize = 25;
 /// Bytes of a subsection: its type, name, version, bus offset, page shift.

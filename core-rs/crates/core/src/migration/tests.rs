@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::address::Iova;
+use crate::tce_table::{Change, TceTable};
 use crate::trace::machine::{LogMachine, Stop};
 
 /// Writes sections as QEMU does.
@@ -107,6 +109,61 @@ fn every_section_is_found_with_its_entries_and_its_place() {
     assert_eq!(reader.tables()[1].default_window, Some(true));
 }
 
+/// What a writer makes of a table, in pieces of these sizes over and over.
+fn rewritten(table: &StreamTable, pieces: &[usize]) -> Vec<u8> {
+    let mut writer = SectionWriter::new(table.section_id.expect("read"), table);
+    let mut bytes = Vec::new();
+    for piece in pieces.iter().cycle() {
+        let before = bytes.len();
+        let more = writer.next(&mut bytes, *piece);
+        assert!(bytes.len() - before == *piece || !more);
+        if !more {
+            break;
+        }
+    }
+    bytes
+}
+
+#[test]
+fn a_section_is_written_as_it_was_read() {
+    let reader = read(&stream(&sample(), b"noise"), &[]);
+    for table in reader.tables() {
+        let original = sample().into_iter().find(|section| section.liobn == table.liobn).expect("read from it");
+        assert_eq!(rewritten(table, &[usize::MAX]), original.bytes());
+    }
+    // Of the windows that are not in use QEMU tells the place alone, and it is nowhere.
+    let last = &reader.tables()[3];
+    assert!(last.table.is_none() && rewritten(last, &[64]).ends_with(&sample()[2].bytes()[33..]));
+}
+
+#[test]
+fn a_section_of_version_2_stays_one() {
+    let mut bytes = sample()[0].bytes();
+    bytes[24] = 2;
+    bytes.remove(bytes.len() - 6);
+    let reader = read(&bytes, &[]);
+    assert_eq!(reader.tables()[0].default_window, None);
+    assert_eq!(rewritten(&reader.tables()[0], &[7]), bytes);
+}
+
+#[test]
+fn a_section_of_gigabytes_is_written_piece_by_piece() {
+    let geometry = Geometry { liobn: 0x8000_0000, bus_offset: Iova(0), page_shift: 12, entries: u32::MAX };
+    let mut table = TceTable::new(geometry, 8).expect("sound");
+    assert!(table.put(1 << 20, 0x5003, &mut Change::new()));
+    let table = Some(SharedTable::new(table.into()));
+    let of = StreamTable { liobn: 0x8000_0000, section_id: None, table, bypass: true, default_window: Some(false) };
+    let mut writer = SectionWriter::new(7, &of);
+    let mut piece = Vec::new();
+    assert!(writer.next(&mut piece, 0) && piece.is_empty());
+    assert!(writer.next(&mut piece, 34 + 4));
+    assert_eq!(piece[25..], [0x80, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0, 0]);
+    piece.clear();
+    assert!(writer.next(&mut piece, 9 << 20));
+    assert_eq!(piece.iter().position(|byte| *byte != 0), Some((8 << 20) - 4 + 6), "big-endian");
+    assert_eq!(piece.len(), 9 << 20);
+}
+
 #[test]
 fn a_section_that_does_not_fit_together_is_not_taken() {
     let whole = sample()[0].bytes();
@@ -205,6 +262,21 @@ proptest! {
         prop_assert_eq!(plain(&one), plain(&many));
         prop_assert_eq!(plain(&one), expected(&sample()));
         prop_assert_eq!(one.offset(), bytes.len() as u64);
+    }
+
+    #[test]
+    fn pieces_of_any_size_make_one_section(
+        values in prop::collection::vec(prop_oneof![2 => Just(0u64), 1 => any::<u64>()], 0..1200),
+        place in prop_oneof![Just(None), (0u64..1 << 50, 0u32..50).prop_map(Some)],
+        pieces in prop::collection::vec(0usize..2000, 1..6),
+    ) {
+        prop_assume!(pieces.iter().any(|piece| *piece > 0));
+        // What is not in use is nowhere; what is nowhere else is not told.
+        let place = if values.is_empty() { Some((0, 0)) } else { place.filter(|place| *place != (0, 12)) };
+        let section = Written { liobn: 0x8000_0001, values, place, number: 0x7e7e_7e7e };
+        let bytes = section.bytes();
+        let reader = read(&bytes, &[]);
+        prop_assert_eq!(rewritten(&reader.tables()[0], &pieces), bytes);
     }
 
     #[test]

@@ -45,6 +45,27 @@ impl PhbConfig {
         1 << 31 | self.index << 8 | slot
     }
 
+    /// How many windows there can be.
+    pub(super) const fn windows(&self) -> u32 {
+        if self.ddw { 2 } else { 1 }
+    }
+
+    /// Whether a bridge can have this window: the default one, or one that a guest can create. Any place may hold any,
+    /// because which one QEMU takes is not specified.
+    pub(super) fn can_have(&self, window: Geometry) -> bool {
+        let default = self.default_window().is_ok_and(|default| Geometry { liobn: window.liobn, ..default } == window);
+        let Geometry { bus_offset, page_shift, entries, .. } = window;
+        let place = bus_offset == self.dma_win_addr || bus_offset == self.dma64_win_addr;
+        // A create says the sizes of the page and of the window as powers of two below 64.
+        let size = entries.is_power_of_two() && u32::from(page_shift) + entries.trailing_zeros() < u64::BITS;
+        default || self.ddw && place && size && self.allows(page_shift.into()) && window.size_minus_1().is_ok()
+    }
+
+    /// Whether a guest may create windows with pages of this size.
+    pub(super) const fn allows(&self, page_shift: u32) -> bool {
+        page_shift < u64::BITS && self.pgsz >> page_shift & 1 != 0
+    }
+
     /// The default window.
     pub(super) fn default_window(&self) -> Result<Geometry, ConfigError> {
         if self.index > Self::MAX_INDEX {

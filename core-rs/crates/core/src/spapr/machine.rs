@@ -84,6 +84,14 @@ impl SpaprMachine {
     }
 
     /// The bridge that owns a LIOBN of PCI.
+    pub(super) fn owner(&self, liobn: u32) -> Option<&Phb> {
+        if liobn >> 31 == 0 {
+            return None;
+        }
+        self.phbs.get(&(liobn >> 8 & PhbConfig::MAX_INDEX))
+    }
+
+    /// The same, to change it.
     pub(super) fn owner_mut(&mut self, liobn: u32) -> Option<&mut Phb> {
         if liobn >> 31 == 0 {
             return None;
@@ -98,7 +106,7 @@ impl SpaprMachine {
         if liobn >> 31 == 0 {
             return self.vios.get(&liobn).map(VioDevice::table);
         }
-        self.phbs.get(&(liobn >> 8 & PhbConfig::MAX_INDEX))?.slot(liobn)?.table()
+        self.owner(liobn)?.slot(liobn)?.table()
     }
 
     /// All tables of windows that are there now, by ascending LIOBN.

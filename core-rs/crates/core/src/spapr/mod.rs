@@ -39,6 +39,7 @@ mod rtas;
 mod rtas_reply;
 mod slot;
 mod snapshot;
+mod state;
 mod stream;
 #[cfg(test)]
 mod tests;

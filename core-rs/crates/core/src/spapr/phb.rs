@@ -20,8 +20,7 @@ impl Phb {
     /// A bridge with its default window, of which nobody is told.
     pub(super) fn new(config: PhbConfig, budget: &Rc<EntryBudget>) -> Result<Self, ConfigError> {
         let default_window = config.default_window()?;
-        let count = if config.ddw { 2 } else { 1 };
-        let slots = (0..count).map(|slot| WindowSlot::new(config.liobn(slot), budget)).collect();
+        let slots = (0..config.windows()).map(|slot| WindowSlot::new(config.liobn(slot), budget)).collect();
         let mut phb = Self { config, default_window, slots };
         phb.reset(&mut Effects::new());
         Ok(phb)
@@ -68,8 +67,7 @@ impl Phb {
 
     /// Makes a window in the lowest free slot; where it lies depends on how many there are, not on which.
     pub(super) fn create(&mut self, page: u32, window: u32, effects: &mut Effects) -> Result<Geometry, i32> {
-        let allowed = page < 64 && self.config.pgsz >> page & 1 != 0;
-        if !allowed || window < page || window >= 64 {
+        if !self.config.allows(page) || window < page || window >= 64 {
             return Err(RTAS_PARAM_ERROR);
         }
         let none = self.active_windows() == 0;

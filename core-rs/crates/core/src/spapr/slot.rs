@@ -96,6 +96,24 @@ impl WindowSlot {
         self.table = Some(removed);
     }
 
+    /// Takes over a flag, where it is known, and a window. One that lies where it does keeps its table.
+    pub(super) fn assume(&mut self, default: Option<bool>, window: Option<TceTable>, effects: &mut Effects) {
+        if let Some(default) = default {
+            self.set_default(default, effects);
+        }
+        match (&self.table, window) {
+            (Some(table), Some(with)) if self.window() == Some(with.geometry()) => {
+                replace(self.liobn, table, with, effects);
+            }
+            (_, window) => {
+                self.disable(effects);
+                if let Some(table) = window {
+                    self.add(table, effects);
+                }
+            }
+        }
+    }
+
     /// Makes this the default window, and empty. One that is there already stays, so that handles to it live on.
     pub(super) fn enable_default(&mut self, window: Geometry, effects: &mut Effects) {
         self.set_default(true, effects);
@@ -128,5 +146,16 @@ pub(super) fn clear(liobn: u32, table: &SharedTable, effects: &mut Effects) {
     let entries = cleared.geometry().entries;
     // Zeros in range are never refused.
     let _ = cleared.write(0, Values::Same(0, entries), &mut change);
+    effects.events.push(Event::Changed { liobn, table: Rc::clone(table), change });
+}
+
+/// Makes the entries of a table those of another one, and says what that changed.
+pub(super) fn replace(liobn: u32, table: &SharedTable, with: TceTable, effects: &mut Effects) {
+    let Ok(mut replaced) = table.try_borrow_mut() else { return };
+    if *replaced == with {
+        return;
+    }
+    let mut change = Change::new();
+    replaced.take_over(with, &mut change);
     effects.events.push(Event::Changed { liobn, table: Rc::clone(table), change });
 }

@@ -1,26 +1,104 @@
 //! A machine's tables as QEMU's migration streams hold them.
 
+use std::collections::BTreeMap;
+
 use super::effects::Effects;
 use super::machine::SpaprMachine;
+use super::state::TableState;
 use crate::migration::StreamTable;
-use crate::tce_table::Geometry;
+use crate::tce_table::{Change, Geometry, TceTable};
 
 impl SpaprMachine {
     /// All tables as a stream has them, by ascending LIOBN: of every VIO device, and of every place for a window, also
     /// of those that hold none. The tables inside are shared with the machine.
     #[must_use]
     pub fn stream_tables(&self) -> Vec<StreamTable> {
-        todo!()
+        let devices = self.vios().map(|device| StreamTable {
+            liobn: device.unit(),
+            section_id: None,
+            table: Some(device.table().clone()),
+            bypass: device.bypass(),
+            default_window: Some(false),
+        });
+        let slots = self.phbs().flat_map(|phb| phb.slots()).map(|slot| StreamTable {
+            liobn: slot.liobn(),
+            section_id: None,
+            table: slot.table().cloned(),
+            bypass: false,
+            default_window: Some(slot.is_default()),
+        });
+        devices.chain(slots).collect()
     }
 
-    /// Brings the tables, default flags and bypass to what a stream says. All or nothing.
+    /// Brings windows, entries and bypass to what a stream says, and which place counts as the default window's where
+    /// the stream says it. All or nothing. The stream must have all of the machine's tables, and no others; it keeps its own.
+    ///
+    /// QEMU leaves a window where it was if another one of the same number of entries is loaded; here it moves.
     ///
     /// # Errors
-    /// [`LoadError`]; the machine is then as it was.
+    /// [`LoadError`]; the machine is then as it was, and there are no effects.
     pub fn load_stream(&mut self, tables: &[StreamTable], effects: &mut Effects) -> Result<(), LoadError> {
-        let _ = (tables, effects);
-        todo!()
+        effects.clear();
+        let mut sections = BTreeMap::new();
+        for section in tables {
+            if sections.insert(section.liobn, section).is_some() {
+                return Err(LoadError::Duplicate(section.liobn));
+            }
+        }
+        let mut stored = 0;
+        for section in sections.values() {
+            stored += self.check_section(section)?;
+        }
+        let known = self.stream_tables().into_iter().map(|known| known.liobn);
+        if let Some(liobn) = known.into_iter().find(|liobn| !sections.contains_key(liobn)) {
+            return Err(LoadError::Missing(liobn));
+        }
+        let limit = self.entry_limit();
+        if stored > u64::from(limit) {
+            return Err(LoadError::EntryLimit { limit });
+        }
+        if let Some(liobn) = self.table_in_use() {
+            return Err(LoadError::InUse(liobn));
+        }
+        let states = sections.values().map(|section| state(section)).collect::<Result<_, _>>()?;
+        self.assume(states, effects);
+        Ok(())
     }
+
+    /// Whether the machine can have a table: how many entries that are not zero it stores.
+    fn check_section(&self, section: &StreamTable) -> Result<u64, LoadError> {
+        let liobn = section.liobn;
+        let (mut window, mut stored) = (None, 0);
+        if let Some(table) = &section.table {
+            let table = table.try_borrow().map_err(|_| LoadError::InUse(liobn))?;
+            (window, stored) = (Some(table.geometry()), table.stored().into());
+        }
+        let fits = if let Some(device) = self.vio(liobn) {
+            device.config().window().ok() == window
+        } else {
+            let phb = self.owner(liobn).filter(|phb| phb.slot(liobn).is_some()).ok_or(LoadError::Unknown(liobn))?;
+            if section.bypass {
+                return Err(LoadError::Bypass(liobn));
+            }
+            window.is_none_or(|window| window.liobn == liobn && phb.config().can_have(window))
+        };
+        if fits { Ok(stored) } else { Err(LoadError::Window { liobn, window }) }
+    }
+}
+
+/// A state with a copy of a section's table, which takes no part in the limit that the table was read under.
+fn state(section: &StreamTable) -> Result<TableState, LoadError> {
+    let StreamTable { liobn, bypass, default_window: default, .. } = *section;
+    let mut copied = None;
+    if let Some(table) = &section.table {
+        let table = table.try_borrow().map_err(|_| LoadError::InUse(liobn))?;
+        let window = table.geometry();
+        let unsound = |_| LoadError::Window { liobn, window: Some(window) };
+        let mut copy = TceTable::new(window, u32::MAX).map_err(unsound)?;
+        copy.take_over(table.clone(), &mut Change::quiet());
+        copied = Some(copy);
+    }
+    Ok(TableState { liobn, default, bypass, table: copied })
 }
 
 /// Why the tables of a stream can not be a machine's. The machine is then as it was.

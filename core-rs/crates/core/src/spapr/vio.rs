@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::config::{ConfigError, VioConfig};
 use super::effects::{Effects, Event};
-use super::slot::clear;
+use super::slot::{clear, replace};
 use crate::tce_table::{EntryBudget, SharedTable, TceTable};
 
 /// A VIO device with a translation table, which it can be told to go past.
@@ -57,6 +57,12 @@ impl VioDevice {
     /// The same, where it is an undo.
     pub(super) fn put_back_bypass(&mut self, on: bool) {
         self.bypass = on;
+    }
+
+    /// Takes over bypass, and the entries of a table.
+    pub(super) fn assume(&mut self, bypass: bool, table: TceTable, effects: &mut Effects) {
+        replace(self.config.unit, &self.table, table, effects);
+        self.set_bypass(bypass, effects);
     }
 
     /// Makes its table empty; bypass stays as it is.

@@ -1,7 +1,10 @@
 //! What one write changed, and what it takes to put it back.
 
+use core::mem;
+
 use super::entry::Entries;
 use super::leaf::Leaf;
+use super::replace::Contents;
 use crate::extent::Extent;
 
 /// What one write to a [`TceTable`](super::TceTable) changed: events for who mirrors the table, and an undo log.
@@ -66,6 +69,8 @@ pub(super) enum Saved {
     Absent,
     /// The whole leaf, moved here.
     Whole(Box<Leaf>),
+    /// Everything that the table had.
+    All(Box<Contents>),
     /// Old values from this place in [`Undo::values`], old cut words from this place in [`Undo::cuts`].
     Part { values: usize, cuts: usize },
 }
@@ -132,7 +137,13 @@ impl Change {
         if self.quiet {
             return;
         }
-        let olds = self.undo.values.get(olds..).unwrap_or(&[]);
+        let values = mem::take(&mut self.undo.values);
+        self.replaced(entries, first, values.get(olds..).unwrap_or(&[]), news);
+        self.undo.values = values;
+    }
+
+    /// Records the replacement of consecutive entries.
+    pub(super) fn replaced(&mut self, entries: Entries, first: u32, olds: &[u64], news: &[u64]) {
         for ((old, new), index) in olds.iter().zip(news).zip(first..) {
             if entries.same(*old, *new) {
                 continue;

@@ -78,6 +78,9 @@ fn put_bit(word: &mut u64, at: u32, bit: bool) {
 /// A two-level tree of leaves with a summary bit per leaf and per block; all of it appears on first use.
 #[derive(Clone, Debug)]
 pub(super) struct Directory {
+    /// How many blocks there could be.
+    reach: usize,
+    /// Empty until the first leaf appears.
     blocks: Vec<Option<Box<Block>>>,
     /// A bit per block: it has a leaf with a boundary (or a boundary at the first entry of an absent leaf).
     boundary: Vec<u64>,
@@ -91,14 +94,15 @@ pub(super) struct Directory {
 impl Directory {
     /// A directory for `entries` entries, with nothing in it.
     pub(super) fn new(entries: u32) -> Self {
-        let blocks = entries.div_ceil(1 << (LEAF_SHIFT + BLOCK_SHIFT)) as usize;
-        let mut list = Vec::new();
-        list.resize_with(blocks, || None);
-        let words = blocks.div_ceil(64);
+        Self::reaching(entries.div_ceil(1 << (LEAF_SHIFT + BLOCK_SHIFT)) as usize)
+    }
+
+    fn reaching(reach: usize) -> Self {
         Self {
-            blocks: list,
-            boundary: vec![0; words],
-            cut: vec![0; words],
+            reach,
+            blocks: Vec::new(),
+            boundary: Vec::new(),
+            cut: Vec::new(),
             spares: Vec::new(),
             leaves: 0,
             blocks_present: 0,
@@ -106,12 +110,23 @@ impl Directory {
     }
 
     pub(super) fn clear(&mut self) {
-        self.blocks.fill_with(|| None);
-        self.boundary.fill(0);
-        self.cut.fill(0);
-        self.spares.clear();
-        self.leaves = 0;
-        self.blocks_present = 0;
+        *self = Self::reaching(self.reach);
+    }
+
+    /// The block that a leaf is or could be in, made if it is not there; `None` beyond the end.
+    fn block_or_new(&mut self, leaf: u32) -> Option<&mut Block> {
+        if self.blocks.is_empty() {
+            self.blocks.resize_with(self.reach, || None);
+            let words = self.reach.div_ceil(64);
+            self.boundary.resize(words, 0);
+            self.cut.resize(words, 0);
+        }
+        let slot = self.blocks.get_mut((leaf >> BLOCK_SHIFT) as usize)?;
+        let block = slot.get_or_insert_with(|| {
+            self.blocks_present += 1;
+            Block::new()
+        });
+        Some(block)
     }
 
     fn block(&self, leaf: u32) -> Option<&Block> {
@@ -137,22 +152,17 @@ impl Directory {
     ///
     /// A new leaf takes over the mark that its first entry may have had while it was absent.
     pub(super) fn leaf_or_new(&mut self, leaf: u32) -> Option<&mut Leaf> {
-        let slot = self.blocks.get_mut((leaf >> BLOCK_SHIFT) as usize)?;
-        let block = slot.get_or_insert_with(|| {
-            self.blocks_present += 1;
-            Block::new()
-        });
-        if block.leaf(leaf).is_none() {
-            let marked = block.marked(leaf);
+        if self.leaf(leaf).is_none() {
             let mut fresh = self.spares.pop().unwrap_or_else(Leaf::new);
-            if marked {
+            let block = self.block_or_new(leaf)?;
+            if block.marked(leaf) {
                 fresh.set_marks(0, true, true);
             }
             block.present += 1;
-            self.leaves += 1;
             *block.slot(leaf) = Some(fresh);
+            self.leaves += 1;
         }
-        block.slot(leaf).as_deref_mut()
+        self.leaf_mut(leaf)
     }
 
     /// Takes a leaf out; its summary bits are the caller's to set.
@@ -166,11 +176,7 @@ impl Directory {
 
     /// Puts a leaf where there is none; its summary bits are the caller's to set.
     pub(super) fn insert(&mut self, leaf: u32, taken: Box<Leaf>) {
-        let Some(slot) = self.blocks.get_mut((leaf >> BLOCK_SHIFT) as usize) else { return };
-        let block = slot.get_or_insert_with(|| {
-            self.blocks_present += 1;
-            Block::new()
-        });
+        let Some(block) = self.block_or_new(leaf) else { return };
         if block.slot(leaf).replace(taken).is_none() {
             block.present += 1;
             self.leaves += 1;
@@ -251,7 +257,8 @@ impl Directory {
     /// The first leaf that exists at or after leaf `leaf`.
     pub(super) fn next_present(&self, leaf: u32) -> Option<u32> {
         let mut from = leaf & BLOCK_MASK;
-        for (block, number) in self.blocks.iter().zip(0u32..).skip((leaf >> BLOCK_SHIFT) as usize) {
+        let number = leaf >> BLOCK_SHIFT;
+        for (block, number) in self.blocks.get(number as usize..)?.iter().zip(number..) {
             if let Some(block) = block
                 && let Some(at) = (from..BLOCK_LEAVES).find(|at| block.leaf(*at).is_some())
             {
@@ -262,9 +269,18 @@ impl Directory {
         None
     }
 
+    /// All leaves that exist, in order, with their numbers.
+    pub(super) fn numbered(&self) -> impl Iterator<Item = (u32, &Leaf)> {
+        let blocks = (0u32..).zip(&self.blocks).filter_map(|(number, block)| Some((number, block.as_deref()?)));
+        blocks.flat_map(|(number, block)| {
+            let leaves = (number << BLOCK_SHIFT..).zip(&block.leaves);
+            leaves.filter_map(|(leaf, found)| Some((leaf, found.as_deref()?)))
+        })
+    }
+
     /// All leaves that exist, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Leaf> {
-        self.blocks.iter().flatten().flat_map(|block| block.leaves.iter().filter_map(Option::as_deref))
+        self.numbered().map(|(_, leaf)| leaf)
     }
 
     pub(super) fn memory_bytes(&self) -> usize {

@@ -48,6 +48,9 @@ pub enum TableError {
     /// The write would pass the last entry.
     #[error("the write passes the end of the table")]
     OutOfRange,
+    /// Another table is to take its place, and does not lie where it does.
+    #[error("the tables do not have the same geometry")]
+    OtherGeometry,
     /// The write would store more entries than the table, or all tables of its budget, may hold.
     #[error("only {limit} entries may be other than zero")]
     EntryLimit {

@@ -11,6 +11,8 @@ mod entry;
 mod extents;
 mod geometry;
 mod leaf;
+mod read;
+mod replace;
 #[cfg(test)]
 mod tests;
 mod undo;
@@ -20,8 +22,6 @@ use core::cell::RefCell;
 use core::fmt;
 use std::rc::Rc;
 
-use crate::address::Gpa;
-use crate::perm::Perm;
 use budget::Stored;
 use directory::Directory;
 use entry::Entries;
@@ -31,6 +31,7 @@ pub use budget::EntryBudget;
 pub use change::Change;
 pub use extents::Runs;
 pub use geometry::{Geometry, TableError};
+pub use read::Translation;
 
 /// A table with several owners on one thread: a machine that applies calls, and a handle that people hold.
 pub type SharedTable = Rc<RefCell<TceTable>>;
@@ -53,17 +54,6 @@ impl Values<'_> {
             Self::List(list) => u32::try_from(list.len()).ok(),
         }
     }
-}
-
-/// What an entry says about one address.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Translation {
-    /// The page that the entry points to. It means something only where there is a permission.
-    pub target: Gpa,
-    /// What a device may do there.
-    pub perm: Perm,
-    /// The page size, as a power of two.
-    pub page_shift: u8,
 }
 
 /// The translation table of one LIOBN.
@@ -151,27 +141,6 @@ impl TceTable {
         self.stored.share(budget);
     }
 
-    /// The raw entry; 0 beyond the end.
-    #[must_use]
-    #[inline]
-    pub fn get(&self, index: u32) -> u64 {
-        self.directory.get(index)
-    }
-
-    /// The entry for a bus address; `None` outside the window.
-    #[must_use]
-    #[inline]
-    pub fn index_of(&self, ioba: u64) -> Option<u32> {
-        let offset = ioba.checked_sub(self.geometry.bus_offset.0)?;
-        self.index_at(offset)
-    }
-
-    #[inline]
-    fn index_at(&self, offset: u64) -> Option<u32> {
-        let index = u32::try_from(offset >> self.geometry.page_shift).ok()?;
-        (index < self.geometry.entries).then_some(index)
-    }
-
     /// A number that grows whenever entries may have changed: a walk that was left looks at it before it goes on.
     #[must_use]
     pub fn version(&self) -> u64 {
@@ -190,16 +159,19 @@ impl TceTable {
         self.mapped
     }
 
-    /// What the table says about an address, given relative to the window's start; `None` outside the window.
-    #[must_use]
-    #[inline]
-    pub fn translate(&self, offset: u64) -> Option<Translation> {
-        let tce = self.get(self.index_at(offset)?);
-        Some(Translation {
-            target: self.read.target(tce),
-            perm: Perm::from_bits(tce),
-            page_shift: self.geometry.page_shift,
-        })
+    /// Says that a guest call begins at an entry that continues the run before it, for a table that is read from
+    /// elsewhere. Returns whether it is such an entry.
+    pub(crate) fn start_call(&mut self, index: u32) -> bool {
+        let number = index >> LEAF_SHIFT;
+        let Some(leaf) = self.directory.leaf_mut(number) else { return false };
+        let (at, bit) = (index & LEAF_MASK, 1 << (index & 63));
+        if !Entries::is_mapped(leaf.get(at)) || leaf.marks(at).boundary & bit != 0 {
+            return false;
+        }
+        leaf.replace_marks(at, bit, 0, bit);
+        let marks = leaf.any_marks();
+        self.directory.mark(number, marks);
+        true
     }
 
     /// Stores what one guest call wrote to consecutive entries from `first`; `change` then says what that changed.

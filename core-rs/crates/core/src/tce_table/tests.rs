@@ -1,8 +1,9 @@
 //! What the sparse table promises, beside what the property tests in `tests/` compare with a plain model.
 
 use super::*;
-use crate::address::Iova;
+use crate::address::{Gpa, Iova};
 use crate::extent::Extent;
+use crate::perm::Perm;
 
 fn table(entries: u32) -> TceTable {
     TceTable::new(geometry(entries), u32::MAX).expect("sound")

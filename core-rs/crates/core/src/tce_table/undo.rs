@@ -24,6 +24,9 @@ impl TceTable {
                     self.directory.insert(segment.leaf, old.clone());
                     self.directory.mark(segment.leaf, old.any_marks());
                 }
+                Saved::All(old) => {
+                    self.exchange((**old).clone());
+                }
                 Saved::Part { values, cuts } => {
                     let values = change.undo.values.get(*values..).unwrap_or(&[]);
                     let cuts = change.undo.cuts.get(*cuts..).unwrap_or(&[]);

@@ -1,0 +1,107 @@
+//! Numbers as bytes: little-endian, or in as few bytes as they need.
+
+use super::SnapshotError;
+
+/// Why the bytes end where a field is expected.
+pub(super) const ENDS: SnapshotError = SnapshotError::Inconsistent("a field is missing at the end");
+
+/// Appends a number, seven bits per byte, the lowest first (LEB128).
+pub(super) fn put_short(bytes: &mut Vec<u8>, value: u64) {
+    let mut rest = value;
+    loop {
+        let [low, ..] = (rest & 0x7f).to_le_bytes();
+        rest >>= 7;
+        if rest == 0 {
+            bytes.push(low);
+            return;
+        }
+        bytes.push(low | 0x80);
+    }
+}
+
+/// Reads fields one after the other.
+#[derive(Debug)]
+pub(super) struct Fields<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], SnapshotError> {
+        let (field, rest) = self.rest.split_first_chunk::<N>().ok_or(ENDS)?;
+        self.rest = rest;
+        Ok(*field)
+    }
+
+    pub(super) fn u8(&mut self) -> Result<u8, SnapshotError> {
+        self.take().map(|[byte]| byte)
+    }
+
+    pub(super) fn u32(&mut self) -> Result<u32, SnapshotError> {
+        self.take().map(u32::from_le_bytes)
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64, SnapshotError> {
+        self.take().map(u64::from_le_bytes)
+    }
+
+    /// A byte of which only the lowest `bits` may be set.
+    pub(super) fn flags(&mut self, bits: u32) -> Result<u8, SnapshotError> {
+        let byte = self.u8()?;
+        if u32::from(byte) >> bits != 0 {
+            return Err(SnapshotError::Inconsistent("a flag that means nothing is set"));
+        }
+        Ok(byte)
+    }
+
+    /// A number as [`put_short`] writes it.
+    pub(super) fn short(&mut self) -> Result<u64, SnapshotError> {
+        let mut value = 0;
+        for shift in (0..u64::BITS).step_by(7) {
+            let byte = self.u8()?;
+            let part = u64::from(byte & 0x7f);
+            if part << shift >> shift != part {
+                break;
+            }
+            value |= part << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(SnapshotError::Inconsistent("a number has more than 64 bits"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_number_is_read_as_it_was_written() {
+        for value in [0, 1, 0x7f, 0x80, 0x3fff, 0x4000, 1 << 35, u64::MAX >> 1, 1 << 63, u64::MAX] {
+            let mut bytes = Vec::new();
+            put_short(&mut bytes, value);
+            let mut fields = Fields::new(&bytes);
+            assert_eq!((fields.short(), fields.is_empty()), (Ok(value), true));
+            assert_eq!(Fields::new(&bytes[..bytes.len() - 1]).short(), Err(ENDS));
+        }
+    }
+
+    #[test]
+    fn a_number_of_more_than_64_bits_is_refused() {
+        let long = SnapshotError::Inconsistent("a number has more than 64 bits");
+        let mut bytes = [0xff; 12];
+        assert_eq!(Fields::new(&bytes).short(), Err(long.clone()));
+        bytes[9] = 0x02;
+        assert_eq!(Fields::new(&bytes).short(), Err(long));
+        bytes[9] = 0x01;
+        assert_eq!(Fields::new(&bytes).short(), Ok(u64::MAX));
+    }
+}

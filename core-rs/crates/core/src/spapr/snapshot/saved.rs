@@ -1,0 +1,89 @@
+//! A snapshot that was read, and proved to be of some machine.
+
+use super::SnapshotError;
+use super::entries::{Room, take_entries};
+use super::fields::Fields;
+use crate::address::Iova;
+use crate::spapr::config::{PhbConfig, VioConfig};
+use crate::spapr::state::TableState;
+use crate::tce_table::Geometry;
+
+/// What a snapshot says: which devices there are, and the state of every table of theirs.
+#[derive(Debug)]
+pub(super) struct Saved {
+    pub(super) phbs: Vec<PhbConfig>,
+    pub(super) vios: Vec<VioConfig>,
+    pub(super) tables: Vec<TableState>,
+}
+
+impl Saved {
+    /// Reads what follows the head of a snapshot.
+    pub(super) fn read(body: &[u8], entry_limit: u32) -> Result<Self, SnapshotError> {
+        let mut fields = Fields::new(body);
+        let mut room = Room { left: entry_limit, limit: entry_limit };
+        let mut saved = Self { phbs: Vec::new(), vios: Vec::new(), tables: Vec::new() };
+        for _ in 0..fields.u32()? {
+            saved.take_phb(&mut fields, &mut room)?;
+        }
+        for _ in 0..fields.u32()? {
+            saved.take_vio(&mut fields, &mut room)?;
+        }
+        if !fields.is_empty() {
+            return Err(SnapshotError::Inconsistent("bytes follow the last device"));
+        }
+        // In the order of LIOBNs, in which everything else is told.
+        saved.tables.sort_by_key(|table| table.liobn);
+        Ok(saved)
+    }
+
+    fn take_phb(&mut self, fields: &mut Fields<'_>, room: &mut Room) -> Result<(), SnapshotError> {
+        let config = PhbConfig {
+            index: fields.u32()?,
+            ddw: fields.flags(1)? != 0,
+            pgsz: fields.u64()?,
+            dma_win_addr: Iova(fields.u64()?),
+            dma_win_size: fields.u64()?,
+            dma64_win_addr: Iova(fields.u64()?),
+        };
+        if self.phbs.last().is_some_and(|last| last.index >= config.index) {
+            return Err(SnapshotError::Inconsistent("bridges are not in ascending order"));
+        }
+        config.default_window().map_err(|_| SnapshotError::Inconsistent("a bridge can not have its options"))?;
+        for slot in 0..config.windows() {
+            let liobn = config.liobn(slot);
+            let flags = fields.flags(2)?;
+            let table = if flags & 2 == 0 {
+                None
+            } else {
+                let window = take_window(fields, &config, liobn)?;
+                Some(take_entries(fields, window, room)?)
+            };
+            self.tables.push(TableState { liobn, default: Some(flags & 1 != 0), bypass: false, table });
+        }
+        self.phbs.push(config);
+        Ok(())
+    }
+
+    fn take_vio(&mut self, fields: &mut Fields<'_>, room: &mut Room) -> Result<(), SnapshotError> {
+        let config = VioConfig { unit: fields.u32()?, window_size: fields.u64()? };
+        if self.vios.last().is_some_and(|last| last.unit >= config.unit) {
+            return Err(SnapshotError::Inconsistent("VIO devices are not in ascending order"));
+        }
+        let window = config.window();
+        let window = window.map_err(|_| SnapshotError::Inconsistent("a VIO device can not have its options"))?;
+        let bypass = fields.flags(1)? != 0;
+        let table = Some(take_entries(fields, window, room)?);
+        self.tables.push(TableState { liobn: config.unit, default: None, bypass, table });
+        self.vios.push(config);
+        Ok(())
+    }
+}
+
+fn take_window(fields: &mut Fields<'_>, config: &PhbConfig, liobn: u32) -> Result<Geometry, SnapshotError> {
+    let bus_offset = Iova(fields.u64()?);
+    let window = Geometry { liobn, bus_offset, page_shift: fields.u8()?, entries: fields.u32()? };
+    if config.can_have(window) {
+        return Ok(window);
+    }
+    Err(SnapshotError::Inconsistent("a bridge can not have one of its windows"))
+}

@@ -1,0 +1,77 @@
+//! What single entries say.
+
+use super::TceTable;
+use super::leaf::{LEAF_MASK, LEAF_SHIFT};
+use crate::address::Gpa;
+use crate::perm::Perm;
+
+/// What an entry says about one address.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Translation {
+    /// The page that the entry points to. It means something only where there is a permission.
+    pub target: Gpa,
+    /// What a device may do there.
+    pub perm: Perm,
+    /// The page size, as a power of two.
+    pub page_shift: u8,
+}
+
+impl TceTable {
+    /// The raw entry; 0 beyond the end.
+    #[must_use]
+    #[inline]
+    pub fn get(&self, index: u32) -> u64 {
+        self.directory.get(index)
+    }
+
+    /// The entry for a bus address; `None` outside the window.
+    #[must_use]
+    #[inline]
+    pub fn index_of(&self, ioba: u64) -> Option<u32> {
+        let offset = ioba.checked_sub(self.geometry.bus_offset.0)?;
+        self.index_at(offset)
+    }
+
+    #[inline]
+    fn index_at(&self, offset: u64) -> Option<u32> {
+        let index = u32::try_from(offset >> self.geometry.page_shift).ok()?;
+        (index < self.geometry.entries).then_some(index)
+    }
+
+    /// What the table says about an address, given relative to the window's start; `None` outside the window.
+    #[must_use]
+    #[inline]
+    pub fn translate(&self, offset: u64) -> Option<Translation> {
+        let tce = self.get(self.index_at(offset)?);
+        Some(Translation {
+            target: self.read.target(tce),
+            perm: Perm::from_bits(tce),
+            page_shift: self.geometry.page_shift,
+        })
+    }
+
+    /// The first entry at or after `from` that is not zero.
+    ///
+    /// Costs what is stored there, however large the table.
+    #[must_use]
+    pub fn next_stored(&self, from: u32) -> Option<u32> {
+        let mut next = from;
+        loop {
+            let number = self.directory.next_present(next >> LEAF_SHIFT)?;
+            let base = number << LEAF_SHIFT;
+            let at = next.max(base) - base;
+            if let Some(ahead) = self.directory.leaf(number)?.part(at, LEAF_MASK).iter().position(|tce| *tce != 0) {
+                return Some(base + at + u32::try_from(ahead).unwrap_or(0));
+            }
+            next = base.checked_add(1 << LEAF_SHIFT)?;
+        }
+    }
+
+    /// Whether another guest call stored this entry than the one before it, whose run it continues.
+    #[must_use]
+    pub fn is_call_start(&self, index: u32) -> bool {
+        let bit = |word: u64| word >> (index & 63) & 1 != 0;
+        let marks = self.directory.leaf(index >> LEAF_SHIFT).map(|leaf| leaf.marks(index & LEAF_MASK));
+        marks.is_some_and(|marks| bit(marks.cut) && !bit(marks.boundary))
+    }
+}
