@@ -50,7 +50,7 @@ const bus = mostly(near(0n, 0n, 0n, 0n, ...FAR, 0x3fff_c000n, 0x0fff_e000n, 1n <
 const place: fc.Arbitrary<readonly [liobn: bigint, bus: bigint]> = fc.oneof(
   { weight: 8, arbitrary: fc.tuple(fc.constant(0x8000_0000n), near(0n, 0n, 0n, ...FAR)) },
   { weight: 8, arbitrary: fc.tuple(fc.constant(0x8000_0001n), near(0n, ...FAR, ...FAR, (1n << 59n) + (1n << 24n))) },
-  { weight: 4, arbitrary: fc.tuple(fc.constant(BigInt(UNIT)), near(0n)) },
+  { weight: 8, arbitrary: fc.tuple(fc.constant(BigInt(UNIT)), near(0n)) },
   { weight: 1, arbitrary: fc.tuple(fc.constantFrom(0x8000_0100n, 0x8000_0101n), near(0n, ...FAR)) },
   { weight: 3, arbitrary: fc.tuple(liobn, bus) },
 );
@@ -189,6 +189,6 @@ export const step: fc.Arbitrary<Step> = fc.oneof(
       writes: fc.boolean(),
     }),
   },
-  { weight: 1, arbitrary: fc.record({ do: fc.constantFrom("reset") }) },
+  { weight: 4, arbitrary: fc.record({ do: fc.constantFrom("reset", "save", "restore", "restore") }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constantFrom("plug", "plug", "unplug"), vio: fc.boolean() }) },
 );
