@@ -32,6 +32,7 @@ export interface Delivered {
 }
 
 const DONE: Delivered = Object.freeze({ undone: false });
+const NO_CHANGE: IommuChange = Object.freeze({ unmaps: Object.freeze([]), maps: Object.freeze([]) });
 
 /** Entries of a table that a call changed, as their notifiers were told. */
 interface Told {
@@ -81,6 +82,7 @@ function takeChange(raw: RawSpaprMachine, at: number, stage: Stage): Told | unde
   const table = stage.table(raw.eventLiobn(at));
   if (table === undefined) return undefined;
   const changed = raw.takeTable(at);
+  if (table.region.notifiers.size === 0) return { raw: changed, table, change: NO_CHANGE };
   const { window } = tableState(table);
   return { raw: changed, table, change: { unmaps: readUnmaps(changed, window), maps: readMaps(changed, window) } };
 }

@@ -498,7 +498,7 @@ export class SpaprMachine implements Disposable {
     callCore(() => call(raw), () => `${verb} ${this}`);
     if (raw.eventsLength === 0) return NOTHING;
     try {
-      return deliver(raw, this.#devices);
+      return callCore(() => deliver(raw, this.#devices), () => `${verb} ${this}`);
     } finally {
       this.#devices.settle();
     }

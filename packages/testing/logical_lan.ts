@@ -14,7 +14,7 @@ const VALID = 1n << 63n;
 const H_RESOURCE = -16;
 
 /** What H_REGISTER_LOGICAL_LAN and H_FREE_LOGICAL_LAN answer in r3. */
-export type LogicalLanResult = typeof Hcall.SUCCESS | typeof Hcall.PARAMETER | typeof H_RESOURCE;
+export type LogicalLanResult = typeof Hcall.SUCCESS | typeof Hcall.PARAMETER | -16;
 
 /**
  * The virtual network card of a pseries guest, as far as its buffers go: it carries no packets.
