@@ -1,7 +1,9 @@
 // Everything that a guest did to a running QEMU 10.0.2 (30 recordings), done to a SpaprMachine through what the packages
 // export: every recorded field must agree. And nothing passes unseen: whatever is altered in a recording is found.
+import { IommuError } from "@giommu/core";
 import { parseRecording, playRecording, type RecordingDifference } from "@giommu/testing";
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import fc from "fast-check";
 import { type Line, linesText, recordingLines, recordingNames, recordingText } from "./vectors.ts";
 
 function play(name: string, text: string) {
@@ -199,4 +201,54 @@ Deno.test("A recording of a guest with 2^64 - 1 bytes of RAM costs what it touch
   lines.splice(1, 0, { n: 900, op: "POKE64", addr: "0xffffffffffff0000", data: ["0x1"] });
   lines.splice(2, 0, { n: 901, op: "PEEK64", addr: "0xffffffffffff0000", count: 2, data: ["0x1", "0x0"] });
   assertEquals(playLines("put_get", lines).differences, []);
+});
+
+/** All places in a line's value, as paths. */
+function paths(value: unknown, path: readonly (string | number)[] = []): (readonly (string | number)[])[] {
+  if (typeof value !== "object" || value === null) return [path];
+  const parts = Array.isArray(value) ? [...value.entries()] : Object.entries(value);
+  return [path, ...parts.flatMap(([key, part]) => paths(part, [...path, key]))];
+}
+
+Deno.test("Whatever stands in a recording, it is played or refused with the file and the line", () => {
+  const anything = fc.oneof(
+    fc.jsonValue({ maxDepth: 3 }),
+    fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }).map((value) => `0x${value.toString(16)}`),
+    fc.constantFrom<unknown>(1e308, -1, 0.5, "0x", "0x10000000000000000", "ibm,create-pe-dma-window", [], {}),
+  );
+  for (const name of ["ddw_lifecycle", "vio_dma", "rtas_raw", "dma_translate", "big_default_window"]) {
+    const lines = recordingLines(name);
+    fc.assert(
+      fc.property(
+        fc.array(fc.tuple(fc.nat(), fc.nat(), anything, fc.boolean()), { minLength: 1, maxLength: 4 }),
+        (changes) => {
+          const altered = structuredClone(lines);
+          for (const [whichLine, whichPath, value, removes] of changes) {
+            const at = whichLine % altered.length;
+            const found = paths(altered[at]);
+            const path = found[whichPath % found.length] ?? [];
+            const last = path.at(-1);
+            if (last === undefined) {
+              altered[at] = value;
+              continue;
+            }
+            let holder = altered[at];
+            for (const step of path.slice(0, -1)) holder = holder[step];
+            if (removes) delete holder[last];
+            else holder[last] = value;
+          }
+          const text = linesText(altered);
+          try {
+            const { ops, passed, failed, differences } = play(name, text);
+            assertEquals(passed + failed, ops);
+            assertEquals(differences.filter(({ field }) => field === "error"), [], "no argument makes a machine throw");
+          } catch (error) {
+            assert(error instanceof IommuError && error.code === "bad-input", String(error));
+            assertMatch(error.message, new RegExp(`^Cannot (read|play) the recording ${name}\\.jsonl[,:] `));
+          }
+        },
+      ),
+      { numRuns: 150 },
+    );
+  }
 });
