@@ -15,6 +15,7 @@ const ERRNOS: Readonly<Record<HostErrno, true>> = {
   ENOENT: true,
   ENOMEM: true,
   ENOSPC: true,
+  ENXIO: true,
   EOPNOTSUPP: true,
   EOVERFLOW: true,
   EPERM: true,
