@@ -11,6 +11,18 @@ export function log2(power: bigint): number {
   return power.toString(2).length - 1;
 }
 
+/** A range, grown to whole pages. */
+export function pageHull({ start, last }: AddressRange, page: bigint): AddressRange {
+  return { start: start & ~(page - 1n), last: last | (page - 1n) };
+}
+
+/** The whole pages in a range; `undefined` if there is none. */
+export function wholePages({ start, last }: AddressRange, page: bigint): AddressRange | undefined {
+  const mask = page - 1n;
+  const inside = { start: (start + mask) & ~mask, last: ((last + 1n) & ~mask) - 1n };
+  return inside.start <= inside.last ? inside : undefined;
+}
+
 /** The part of a mapping that lies in a range inside it. */
 export function advance(map: HostMapping, iova: AddressRange): HostMapping {
   const cut = iova.start - map.iova.start;

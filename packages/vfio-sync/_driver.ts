@@ -121,6 +121,18 @@ export class Driver {
     }
   }
 
+  /** The parts of a range in which nothing is mapped, ascending. */
+  unmappedIn(range: AddressRange): AddressRange[] {
+    const gaps: AddressRange[] = [];
+    let next = range.start;
+    for (const { iova } of this.maps(range)) {
+      if (iova.start > next) gaps.push({ start: next, last: iova.start - 1n });
+      next = iova.last + 1n;
+    }
+    if (next <= range.last) gaps.push({ start: next, last: range.last });
+    return gaps;
+  }
+
   /** Why a device that was stopped did not go on, since this was asked the last time. */
   takeStuck(): unknown {
     const stuck = this.#stuck;

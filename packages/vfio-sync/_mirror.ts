@@ -3,11 +3,12 @@ import { formatRange, hex, intersect, IommuError, joinRanges } from "@giommu/cor
 import type { AddressSpace } from "@giommu/memory-api";
 import type { IommuPerm, IotlbEvent, TargetSpace } from "@giommu/notifiers";
 import { IommuNotifierFlag, IommuPerm as Perm } from "@giommu/notifiers";
-import { fromPairs, log2 } from "./_arithmetic.ts";
+import { fromPairs, log2, lowestBit } from "./_arithmetic.ts";
 import type { Driver } from "./_driver.ts";
 import { FailureKind, failureOf, renamed } from "./_failure.ts";
 import { Problems } from "./_problems.ts";
 import { refusal, Refused } from "./_refusal.ts";
+import type { TargetPiece } from "./_targets.ts";
 import { targetPieces } from "./_targets.ts";
 import type { HostIommuInfo } from "./host_iommu.ts";
 
@@ -41,6 +42,8 @@ interface Touched {
 export class Mirror {
   readonly driver: Driver;
   readonly info: HostIommuInfo;
+  /** The host's smallest page, in bytes. */
+  readonly page: bigint;
   readonly problems: Problems = new Problems();
   /** System memory, where targets lie; `undefined`: every address is RAM. */
   memory: AddressSpace | undefined;
@@ -65,6 +68,7 @@ export class Mirror {
   ) {
     this.driver = driver;
     this.info = info;
+    this.page = lowestBit(info.pageSizes);
     this.#statics = statics;
     this.#onFailure = onFailure;
     this.#onClosed = onClosed;
@@ -164,13 +168,13 @@ export class Mirror {
     const kind = this.#statics.some((window) => window.start <= range.start && range.last <= window.last)
       ? MapKind.STATIC
       : MapKind.IOMMU;
-    for (const piece of targetPieces(this.memory, target, range.last - range.start, perm)) {
+    for (const piece of this.#pieces(run)) {
       const start = range.start + piece.offset;
       const last = start + piece.length1;
       const meta = perm | kind << 8 | pageShift << 16;
       if (piece.perm === Perm.NONE) {
         this.driver.check(raw.noteAbsent(start, last, piece.gpa, phase, meta));
-        const what = piece.ram === undefined ? "not RAM" : "read-only memory";
+        const what = piece.ram === undefined ? "no whole page of RAM" : "read-only memory";
         this.problems.add(notRam({ start, last }, piece.gpa, what));
         continue;
       }
@@ -246,6 +250,13 @@ export class Mirror {
     this.#failure = failureOf(kind, ranges ?? fromPairs(raw.failureRanges()), this.driver.failure, this.info.name);
     this.#onFailure(this.#failure);
     if (this.#open === 0) this.#onClosed();
+  }
+
+  /** What a run points to, piece by piece. */
+  #pieces({ range, target, perm, pageShift }: GuestRun): Iterable<TargetPiece> {
+    // Of entries that are finer than the host's pages nothing is rounded: the core refuses them.
+    const page = 1n << BigInt(pageShift) < this.page ? 1n : this.page;
+    return targetPieces(this.memory, target, range.last - range.start, perm, page);
   }
 
   #apply(event: IotlbEvent, delta: bigint): void {

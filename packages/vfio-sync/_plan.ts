@@ -3,6 +3,7 @@ import type { AddressSpace, TerminalRegion } from "@giommu/memory-api";
 import { ReplayStepper } from "@giommu/memory-api";
 import { IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
 import { Driver } from "./_driver.ts";
+import { mappable } from "./_iommu_piece.ts";
 import type { Mirror } from "./_mirror.ts";
 import { MAPPING_LIMIT_REMEDY } from "./_refusal.ts";
 import { mapRam } from "./_ram_section.ts";
@@ -44,20 +45,22 @@ export function planAttach(
     },
     unmap: ({ start, last }) => last - start + 1n,
   };
-  const raw = mirror.driver.raw.fork();
+  const raw = mirror.driver.raw.fork(0);
   const dry = mirror.copy(new Driver(raw, host, undefined), memory);
   let [pages, extents, ramSections] = [0n, 0, 0];
   let refusal: IommuError | undefined;
   const isPartial = isBounded && space.sections.some(({ region }) => isLarge(region));
   try {
     for (const section of space.sections) {
-      const { region, range, offsetWithinRegion: start } = section;
+      const { region } = section;
       if (region.kind === "ram" && mapRam(dry, section)) ramSections++;
       if (region.kind !== "iommu") continue;
-      const delta = range.start - start;
+      const delta = section.range.start - section.offsetWithinRegion;
+      const range = mappable(section, mirror.page);
+      if (range === undefined) continue;
       const notifier = new IommuNotifier({
         flags: IommuNotifierFlag.MAP,
-        range: { start, last: range.last - delta },
+        range: { start: range.start - delta, last: range.last - delta },
         runs,
         notify: (event) => dry.take(event, delta),
       });

@@ -1,9 +1,10 @@
-import type { IommuError } from "@giommu/core";
+import type { AddressRange, IommuError } from "@giommu/core";
 import { intersect } from "@giommu/core";
 import type { IommuMemoryRegion, MemoryListener, MemorySection } from "@giommu/memory-api";
+import { pageHull } from "./_arithmetic.ts";
 import { IommuPiece } from "./_iommu_piece.ts";
 import type { Mirror } from "./_mirror.ts";
-import { mapRam } from "./_ram_section.ts";
+import { mapRam, shownNow } from "./_ram_section.ts";
 
 /** Follows what a bus shows: maps RAM, and listens to IOMMUs. */
 export class Sections implements MemoryListener {
@@ -66,7 +67,8 @@ export class Sections implements MemoryListener {
       return;
     }
     this.#gone.add(section);
-    if (section.region.kind === "iommu") this.#shrink(section);
+    const { region, range, offsetWithinRegion } = section;
+    if (region.kind === "iommu") this.#cut(region, range.start - offsetWithinRegion, range);
   }
 
   /** The transaction is complete; here a deletion can still be refused. */
@@ -98,8 +100,13 @@ export class Sections implements MemoryListener {
   }
 
   #addIommu(section: MemorySection, region: IommuMemoryRegion): void {
-    const { range } = section;
-    const piece = new IommuPiece(this.#mirror, region, range, range.start - section.offsetWithinRegion, this.#runs);
+    const delta = section.range.start - section.offsetWithinRegion;
+    const fresh = this.#unheard(region, delta, section.range);
+    if (fresh === undefined) return;
+    // What appears may make a page of the host whole again, of which another piece has the rest.
+    const range = intersect(shownNow(section).range, pageHull(fresh, this.#mirror.page)) ?? fresh;
+    this.#cut(region, delta, range);
+    const piece = new IommuPiece(this.#mirror, region, range, delta, this.#runs);
     piece.start();
     if (!this.deferred) {
       try {
@@ -126,8 +133,18 @@ export class Sections implements MemoryListener {
     this.#extents += after.extents - (before?.extents ?? 0);
   }
 
-  #shrink({ region, range, offsetWithinRegion }: MemorySection): void {
-    const delta = range.start - offsetWithinRegion;
+  /** What of a new section no piece has: one that appeared in the same page of the host took all of the page. */
+  #unheard(region: IommuMemoryRegion, delta: bigint, { start, last }: AddressRange): AddressRange | undefined {
+    for (const { region: other, delta: at, range } of this.#pieces) {
+      if (other !== region || at !== delta) continue;
+      if (range.start <= start && start <= range.last) start = range.last + 1n;
+      if (range.start <= last && last <= range.last) last = range.start - 1n;
+    }
+    return start <= last ? { start, last } : undefined;
+  }
+
+  /** Takes a stretch out of the pieces that show a region there. */
+  #cut(region: IommuMemoryRegion, delta: bigint, range: AddressRange): void {
     this.#pieces = this.#pieces.flatMap((piece) =>
       piece.region === region && piece.delta === delta && intersect(piece.range, range) !== undefined
         ? piece.without(range)

@@ -90,7 +90,7 @@ impl Container {
         self.check_idle()?;
         let pages = self.limits.page_hull(range);
         self.check_holes(pages)?;
-        self.forget_absent(range);
+        self.forget_absent(pages);
         self.hold(pages);
         self.queue_unmap(pages);
         Ok(())
