@@ -61,7 +61,8 @@ export class KernelRules {
     const last = hit.at(-1);
     const iommufd = this.#rules === "iommufd" && this.#info.split === "none";
     if (first === undefined || last === undefined) return iommufd ? "ENOENT" : undefined;
-    if (!this.#info.unmapWide && (first.iova.start !== range.start || first.iova.last !== range.last)) return "EINVAL";
+    const isWide = first.iova.start > range.start || first.iova.last < range.last;
+    if (!this.#info.unmapWide && isWide) return "EINVAL";
     if (this.#info.split === "atomic" || !isCut(range, first, last)) return undefined;
     return iommufd ? "ENOENT" : "EINVAL";
   }

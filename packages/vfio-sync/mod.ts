@@ -14,6 +14,8 @@ export { AttachStepper } from "./attach_stepper.ts";
 export type { AttachProgress } from "./attach_stepper.ts";
 export type * from "./container_options.ts";
 export * from "./count_maps.ts";
+export { DirtyTracking } from "./dirty_tracking.ts";
+export type { DirtyPages } from "./dirty_tracking.ts";
 export type * from "./host_dirty.ts";
 export type * from "./host_dma.ts";
 export * from "./host_error.ts";

@@ -1,5 +1,5 @@
 import type { AddressRange } from "@giommu/core";
-import { checkRange, IommuError } from "@giommu/core";
+import { checkRange, IommuError, WHOLE_SPACE } from "@giommu/core";
 import type { RawContainer } from "@giommu/core/wasm";
 import type { AddressSpace } from "@giommu/memory-api";
 import { Attachment } from "./_attachment.ts";
@@ -10,6 +10,8 @@ import { planAttach } from "./_plan.ts";
 import type { AttachPlan, AttachReport, ContainerPolicy } from "./attach_report.ts";
 import type { AttachStepper } from "./attach_stepper.ts";
 import { stepperOf } from "./attach_stepper.ts";
+import type { DirtyTracking } from "./dirty_tracking.ts";
+import { dirtyTrackingOf } from "./dirty_tracking.ts";
 import { checkAttachOptions, checkContainerOptions, checkSpace } from "./_checks.ts";
 import type {
   AttachOptions,
@@ -67,6 +69,8 @@ export class VfioContainer implements Disposable {
   readonly host: HostIommu;
   /** How neighbouring pages share mappings here. */
   readonly policy: ContainerPolicy;
+  /** Which guest memory the devices write; nothing is tracked until it is started. */
+  readonly dirty: DirtyTracking;
   readonly #options: VfioContainerOptions;
   readonly #mirror: Mirror;
   #raw: RawContainer | undefined;
@@ -103,6 +107,7 @@ export class VfioContainer implements Disposable {
       (error) => this.#cutOff(error),
       () => this.#attachment?.stop(),
     );
+    this.dirty = dirtyTrackingOf(driver, () => void this.#live("track dirty pages of"));
   }
 
   /** The address space that it is attached to. */
@@ -163,7 +168,7 @@ export class VfioContainer implements Disposable {
    * @returns The mappings that share an address with the range, ascending.
    * @throws {IommuError} `"disposed"`.
    */
-  mappings(range: AddressRange = { start: 0n, last: 0xffff_ffff_ffff_ffffn }): Iterable<HostMapping> {
+  mappings(range: AddressRange = WHOLE_SPACE): Iterable<HostMapping> {
     this.#live("look at");
     return this.#mirror.driver.maps(checkRange("range", range));
   }
@@ -288,7 +293,8 @@ export class VfioContainer implements Disposable {
   /**
    * Detaches all devices and lets go of the core's memory. Twice is fine.
    *
-   * @throws {IommuError} `"unmap-failed"` if the host did not unmap everything; the container is disposed all the same.
+   * @throws {IommuError} `"unmap-failed"` if the host did not unmap everything, `"host-refused"` if it did not end the
+   * tracking of dirty pages; the container is disposed all the same.
    */
   dispose(): void {
     const raw = this.#raw;
@@ -297,7 +303,11 @@ export class VfioContainer implements Disposable {
       this.#tearDown();
     } finally {
       this.#raw = undefined;
-      this.#mirror.driver.free();
+      try {
+        this.#mirror.driver.dirty.stop();
+      } finally {
+        this.#mirror.driver.free();
+      }
     }
   }
 

@@ -53,6 +53,10 @@ export class RawContainer {
      */
     fork(reserve: number): RawContainer;
     /**
+     * What a pending call takes away: pairs of first and last address.
+     */
+    leaving(index: number): BigUint64Array;
+    /**
      * What the last rollback lost: pairs of first and last address.
      */
     lost(): BigUint64Array;
@@ -67,9 +71,9 @@ export class RawContainer {
      */
     maps(start: bigint, last: bigint): number;
     /**
-     * The same for what a pending call takes away: between making and reporting it.
+     * The same for what a pending call takes away in a range: between making and reporting it.
      */
-    markUnmapped(index: number, bitmap?: Uint8Array | number[] | null): void;
+    markLeaving(index: number, start: bigint, last: bigint, bitmap?: Uint8Array | number[] | null): void;
     /**
      * Notes what the host told of a range, one bit per page of it; everything where it told nothing.
      */

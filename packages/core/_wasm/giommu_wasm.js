@@ -132,6 +132,17 @@ export class RawContainer {
         return RawContainer.__wrap(ret);
     }
     /**
+     * What a pending call takes away: pairs of first and last address.
+     * @param {number} index
+     * @returns {BigUint64Array}
+     */
+    leaving(index) {
+        const ret = wasm.rawcontainer_leaving(this.__wbg_ptr, index);
+        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+        return v1;
+    }
+    /**
      * What the last rollback lost: pairs of first and last address.
      * @returns {BigUint64Array}
      */
@@ -168,15 +179,19 @@ export class RawContainer {
         return ret >>> 0;
     }
     /**
-     * The same for what a pending call takes away: between making and reporting it.
+     * The same for what a pending call takes away in a range: between making and reporting it.
      * @param {number} index
+     * @param {bigint} start
+     * @param {bigint} last
      * @param {Uint8Array | number[] | null} [bitmap]
      */
-    markUnmapped(index, bitmap) {
+    markLeaving(index, start, last, bitmap) {
         const val2 = +index;
+        const val3 = BigInt.asIntN(64, start);
+        const val4 = BigInt.asIntN(64, last);
         var ptr0 = isLikeNone(bitmap) ? 0 : passArray8ToWasm0(bitmap, wasm.__wbindgen_malloc);
         var len0 = WASM_VECTOR_LEN;
-        wasm.rawcontainer_markUnmapped(this.__wbg_ptr, val2, ptr0, len0);
+        wasm.rawcontainer_markLeaving(this.__wbg_ptr, val2, val3, val4, ptr0, len0);
     }
     /**
      * Notes what the host told of a range, one bit per page of it; everything where it told nothing.

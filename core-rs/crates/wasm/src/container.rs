@@ -209,10 +209,15 @@ impl RawContainer {
         self.inner.mark_written(range(start, last), bitmap.as_deref());
     }
 
-    /// The same for what a pending call takes away: between making and reporting it.
-    #[wasm_bindgen(js_name = markUnmapped)]
-    pub fn mark_unmapped(&mut self, index: u32, bitmap: Option<Vec<u8>>) {
-        self.inner.mark_unmapped(index as usize, bitmap.as_deref());
+    /// The same for what a pending call takes away in a range: between making and reporting it.
+    #[wasm_bindgen(js_name = markLeaving)]
+    pub fn mark_leaving(&mut self, index: u32, start: u64, last: u64, bitmap: Option<Vec<u8>>) {
+        self.inner.mark_leaving(index as usize, range(start, last), bitmap.as_deref());
+    }
+
+    /// What a pending call takes away: pairs of first and last address.
+    pub fn leaving(&self, index: u32) -> Vec<u64> {
+        pairs(self.inner.leaving(index as usize).map(|map| map.range))
     }
 
     /// Takes what was written: pairs of first and last guest-physical address.

@@ -75,15 +75,20 @@ impl Container {
         self.mark(&maps, range, bitmap);
     }
 
-    /// The same for what the pending call number `index` takes away: to be said when it was made, before it is reported.
-    pub fn mark_unmapped(&mut self, index: usize, bitmap: Option<&[u8]>) {
-        let Some(step) = self.steps.get(index) else { return };
-        let range = match step.op {
-            super::HostOp::Map { range, .. } | super::HostOp::Unmap { range, .. } => range,
-            super::HostOp::Quiesce => return,
-        };
-        let maps: Vec<HostMap> = step.removed.iter().chain(&step.exchanged).copied().collect();
+    /// The same for what the pending call number `index` takes away in `range`: to be said when it was made, before it is
+    /// reported.
+    pub fn mark_leaving(&mut self, index: usize, range: IovaRange, bitmap: Option<&[u8]>) {
+        let maps: Vec<HostMap> = self.leaving(index).collect();
         self.mark(&maps, range, bitmap);
+    }
+
+    /// What the pending call number `index` takes away, in order.
+    pub fn leaving(&self, index: usize) -> impl Iterator<Item = HostMap> {
+        let step = self.steps.get(index);
+        step.into_iter().flat_map(|step| {
+            let range = step.part_of_host();
+            step.removed.iter().chain(&step.exchanged).filter_map(move |map| map.crop(range?))
+        })
     }
 
     /// Takes what was written, in order; the log goes on empty.
@@ -219,11 +224,11 @@ mod tests {
         // A hole: all of the map goes, its rests come again, and then something else is mapped in the hole.
         container.unmap(range(3, 1)).expect("unmap");
         assert!(matches!(container.pending().next(), Some(HostOp::Unmap { .. })));
-        container.mark_unmapped(0, Some(&[0b0010_1000]));
+        container.mark_leaving(0, range(0, 8), Some(&[0b0010_1000]));
         container.report(3, false);
         map(&mut container, 3, 1, 200, Perm::READ_WRITE);
         assert_eq!(taken(&mut container), [(103, 103), (105, 105)]);
-        container.mark_unmapped(7, None);
+        container.mark_leaving(7, IovaRange::ALL, None);
         assert_eq!(taken(&mut container), [], "no such call is pending");
     }
 

@@ -122,6 +122,14 @@ impl Step {
         }
     }
 
+    /// The bus addresses that the call is about, on the host.
+    pub(super) fn part_of_host(&self) -> Option<IovaRange> {
+        match self.op {
+            HostOp::Map { range, .. } | HostOp::Unmap { range, .. } => Some(range),
+            HostOp::Quiesce => None,
+        }
+    }
+
     /// What an UNMAP that failed left on the host: without the gaps that a wide one passes.
     pub(super) fn held(&self) -> impl Iterator<Item = IovaRange> {
         self.removed.iter().filter_map(|map| map.range.intersection(self.part?))
