@@ -80,7 +80,7 @@ export class KernelRules {
   }
 
   #taken(iova: AddressRange): HostErrno | undefined {
-    if (this.#maps.touches(iova)) return this.#rules === "spapr" ? "EBUSY" : "EEXIST";
+    if (this.#maps.touches(iova) && this.#info.exchange !== true) return "EEXIST";
     const { maxMappings } = this.#info;
     return maxMappings !== undefined && this.#maps.size >= maxMappings ? "ENOSPC" : undefined;
   }

@@ -28,6 +28,7 @@ export class MemoryFollower implements MemoryListener {
     if (this.#kept.delete(section)) return; // told back: it never went
     const isToldBack = this.#gone.delete(section);
     if (!isToldBack) { for (const error of this.#kept.values()) throw error; }
+    this.#register(section, isToldBack);
     const runs = this.#take(section.range);
     for (const [index, run] of runs.entries()) {
       try {
@@ -38,7 +39,10 @@ export class MemoryFollower implements MemoryListener {
         const wrong = isToldBack ? runs.slice(index) : runs.slice(0, index);
         if (isToldBack || this.#mirror.failure !== undefined) {
           this.#mirror.giveUp(wrong.map(({ range }) => range), error);
-        } else this.#mirror.unmapTargets(section.range);
+        } else {
+          this.#mirror.unmapTargets(section.range);
+          this.#unregister(section);
+        }
         throw error;
       }
     }
@@ -48,14 +52,34 @@ export class MemoryFollower implements MemoryListener {
   regionDel(section: MemorySection): void {
     if (this.deaf || section.region.kind !== "ram") return;
     const refused = this.#mirror.unmapTargets(section.range);
-    if (refused !== undefined) this.#kept.set(section, refused);
-    else this.#gone.add(section);
+    if (refused !== undefined) {
+      this.#kept.set(section, refused);
+      return;
+    }
+    this.#gone.add(section);
+    this.#unregister(section);
   }
 
   /** The transaction is complete; here a deletion can still be refused. */
   commit(): void {
     for (const error of this.#kept.values()) throw error;
     if (this.#gone.size > 0) this.#mirror.forgetRam();
+  }
+
+  /** Makes RAM known to the host, where it has to be. */
+  #register(section: MemorySection, isToldBack: boolean): void {
+    try {
+      this.#mirror.known.add(section);
+    } catch (error) {
+      // Told back: what points there cannot be mapped again.
+      if (isToldBack) this.#mirror.giveUp(this.#take(section.range).map(({ range }) => range), error);
+      throw error;
+    }
+  }
+
+  #unregister(section: MemorySection): void {
+    const left = this.#mirror.known.remove(section);
+    if (left !== undefined) this.#mirror.problems.add(left);
   }
 
   /** Maps one run, all or nothing. */

@@ -6,6 +6,7 @@ import { Driver } from "./_driver.ts";
 import { mappable } from "./_iommu_piece.ts";
 import type { Mirror } from "./_mirror.ts";
 import { MAPPING_LIMIT_REMEDY } from "./_refusal.ts";
+import { ANYWHERE } from "./_windows.ts";
 import { mapRam } from "./_ram_section.ts";
 import type { AttachPlan } from "./attach_report.ts";
 import { countMaps } from "./count_maps.ts";
@@ -44,15 +45,19 @@ export function planAttach(
       hostMaps++;
     },
     unmap: ({ start, last }) => last - start + 1n,
+    // Where the host will put it is not known beforehand.
+    ...(info.windows !== undefined && { createWindow: () => ANYWHERE, removeWindow: () => {} }),
   };
   const raw = mirror.driver.raw.fork(0);
-  const dry = mirror.copy(new Driver(raw, host, undefined), memory);
+  const dry = mirror.copy(new Driver(raw, host, undefined), host, memory);
   let [pages, extents, ramSections] = [0n, 0, 0];
   let refusal: IommuError | undefined;
   const isPartial = isBounded && space.sections.some(({ region }) => isLarge(region));
   try {
+    mirror.known.check(memory);
     for (const section of space.sections) {
       const { region } = section;
+      dry.windows.open(section);
       if (region.kind === "ram" && mapRam(dry, section)) ramSections++;
       if (region.kind !== "iommu") continue;
       const delta = section.range.start - section.offsetWithinRegion;

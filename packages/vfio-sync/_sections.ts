@@ -50,8 +50,7 @@ export class Sections implements MemoryListener {
     const isToldBack = this.#gone.delete(section);
     try {
       if (!isToldBack) { for (const error of this.#kept.values()) throw error; }
-      if (section.region.kind === "ram") this.#ram += mapRam(this.#mirror, section) ? 1 : 0;
-      else if (section.region.kind === "iommu") this.#addIommu(section, section.region);
+      this.#add(section);
     } catch (error) {
       if (isToldBack) this.#mirror.giveUp([section.range], error);
       throw error;
@@ -69,6 +68,8 @@ export class Sections implements MemoryListener {
     this.#gone.add(section);
     const { region, range, offsetWithinRegion } = section;
     if (region.kind === "iommu") this.#cut(region, range.start - offsetWithinRegion, range);
+    const left = this.#mirror.windows.close(section);
+    if (left !== undefined) this.#mirror.problems.add(left);
   }
 
   /** The transaction is complete; here a deletion can still be refused. */
@@ -97,6 +98,19 @@ export class Sections implements MemoryListener {
       }
     }
     if (errors.length > 0) throw errors[0];
+  }
+
+  /** Maps what a section shows, in a window of the host where it needs one: that is there first, and goes if the rest fails. */
+  #add(section: MemorySection): void {
+    const { windows } = this.#mirror;
+    windows.open(section);
+    try {
+      if (section.region.kind === "ram") this.#ram += mapRam(this.#mirror, section) ? 1 : 0;
+      else if (section.region.kind === "iommu") this.#addIommu(section, section.region);
+    } catch (error) {
+      if (this.#mirror.failure === undefined) windows.close(section);
+      throw error;
+    }
   }
 
   #addIommu(section: MemorySection, region: IommuMemoryRegion): void {

@@ -30,5 +30,6 @@ export function simulatedInfo(options: SimulatedHostOptions): HostIommuInfo {
     split: split ?? base.split,
     unmapWide: unmapWide ?? base.unmapWide,
     writeOnly: writeOnly ?? base.writeOnly,
+    ...(base.exchange === true && { exchange: true }),
   });
 }

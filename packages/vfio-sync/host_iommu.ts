@@ -10,7 +10,10 @@ export interface HostIommuInfo {
   readonly name: string;
   /** Page sizes: bit `n` set means that pages of `2 ** n` bytes exist. The smallest one counts for alignment. */
   readonly pageSizes: bigint;
-  /** Where mappings may lie, both ends included. A mapping must lie inside one of them; adjoining ones are joined. */
+  /**
+   * Where mappings may lie, both ends included. A mapping must lie inside one of them, and no UNMAP reaches from one into
+   * another; adjoining ones are joined.
+   */
   readonly iovaRanges: readonly AddressRange[];
   /** How many mappings fit (`dma_avail` of VFIO type1); as many as memory holds where absent. */
   readonly maxMappings?: number;
@@ -81,7 +84,7 @@ export interface HostIommu {
    * Maps a range.
    *
    * @param mapping What to map where.
-   * @throws {HostError} If the host refuses; nothing of it is mapped then.
+   * @throws {HostError} If the host refuses; nothing of it is mapped then, and what was there stays.
    */
   map(mapping: HostMapping): void;
   /**

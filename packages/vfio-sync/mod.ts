@@ -24,6 +24,7 @@ export * from "./host_rules.ts";
 export type * from "./host_script.ts";
 export type * from "./host_windows.ts";
 export * from "./simulated_host.ts";
+export * from "./simulated_spapr_host.ts";
 export * from "./unmap_only_consumer.ts";
 export * from "./verify.ts";
 export * from "./vfio_container.ts";

@@ -163,10 +163,13 @@ export class SimulatedHost implements HostIommu {
     checkInteger("perm", perm, IommuPerm.NONE, IommuPerm.READ_WRITE);
     const iova = Object.freeze({ start: mapping.iova.start, last: mapping.iova.last });
     const map = Object.freeze({ ...mapping, iova });
+    let before: readonly HostMapping[] = [];
     this.#calls.make({ call: "MAP", range: iova, gpa, perm }, () => this.#kernel.map(map), () => {
+      before = this.#maps.overlapping(iova); // nothing, unless the host exchanges
+      for (const old of before) this.#cut(old, iova);
       this.#maps.add(map);
       return iova.last - iova.start + 1n;
-    }, () => this.#maps.delete(map));
+    }, () => this.#restore(iova, before));
   }
 
   /**
@@ -244,14 +247,17 @@ export class SimulatedHost implements HostIommu {
     }, () => {
       before();
       return hit.reduce((sum, map) => sum + this.#cut(map, iova), 0n);
-    }, () => {
-      for (const one of [iova, ...hit.map((map) => map.iova)]) {
-        for (const map of this.#maps.overlapping(one)) this.#maps.delete(map);
-      }
-      for (const map of hit) this.#maps.add(map);
-    });
+    }, () => this.#restore(iova, hit));
     this.#dirty?.forget(iova);
     return bytes;
+  }
+
+  /** Puts back what was mapped before a call on a range. */
+  #restore(range: AddressRange, before: readonly HostMapping[]): void {
+    for (const { iova } of [{ iova: range }, ...before]) {
+      for (const map of this.#maps.overlapping(iova)) this.#maps.delete(map);
+    }
+    for (const map of before) this.#maps.add(map);
   }
 
   /** iommufd, seen on Linux 6.12: the areas before one that it cannot split are gone, and the caller is not told. */

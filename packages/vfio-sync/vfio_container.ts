@@ -102,7 +102,7 @@ export class VfioContainer implements Disposable {
     const statics = this.policy.asked === "static" ? staticWindows : [];
     this.#mirror = new Mirror(
       driver,
-      host.info,
+      host,
       statics,
       (error) => this.#cutOff(error),
       () => this.#attachment?.stop(),

@@ -242,10 +242,13 @@ impl Container {
         }
     }
 
-    /// Whether one UNMAP may take both of two neighbours: it must not pass over what is held.
+    /// Whether one UNMAP may take both of two neighbours: it must not pass over what is held, nor from one IOVA range into
+    /// another (the windows of an sPAPR host, each with calls of its own).
     fn joins(&self, before: &HostMap, after: &HostMap) -> bool {
         let between = IovaRange::new(before.range.last(), after.range.start());
-        self.limits.unmap_wide && between.is_none_or(|gap| self.held.overlapping(gap).next().is_none())
+        self.limits.unmap_wide
+            && between
+                .is_none_or(|gap| self.held.overlapping(gap).next().is_none() && self.limits.outside(gap).is_none())
     }
 }
 
