@@ -25,6 +25,7 @@ const ERRNOS: Readonly<Record<HostErrno, true>> = {
 export function checkContainerOptions(options: VfioContainerOptions): void {
   checkObject("options", options);
   checkHost(options.host);
+  if (options.headroom !== undefined) checkInteger("headroom", options.headroom);
   checkType("allowDmaHoles", options.allowDmaHoles, "boolean");
   checkType("quiesce", options.quiesce, "function");
   checkType("cutOff", options.cutOff, "function");

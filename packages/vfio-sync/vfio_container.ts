@@ -3,6 +3,7 @@ import { checkRange, IommuError, WHOLE_SPACE } from "@giommu/core";
 import type { RawContainer } from "@giommu/core/wasm";
 import type { AddressSpace } from "@giommu/memory-api";
 import { Attachment } from "./_attachment.ts";
+import { headroomOf } from "./_budget.ts";
 import { Driver } from "./_driver.ts";
 import { Mirror } from "./_mirror.ts";
 import { newRaw, policyOf, runsOf } from "./_policy.ts";
@@ -199,7 +200,7 @@ export class VfioContainer implements Disposable {
     this.#live("plan with");
     checkSpace(space);
     const refusal = this.#attachment?.refusal(space) ?? this.#refusal(space);
-    if (refusal === undefined && this.#attachment === undefined) return this.#plan(space);
+    if (refusal === undefined && this.#attachment === undefined) return this.#plan(space, { counts: true });
     const nothing = { pages: 0n, extents: 0, ramSections: 0, hostMaps: 0, bytes: 0n, problems: [] };
     return refusal === undefined ? nothing : { ...nothing, refusal };
   }
@@ -214,8 +215,8 @@ export class VfioContainer implements Disposable {
    * @returns What was done.
    * @throws {TypeError} If an argument has the wrong type.
    * @throws {IommuError} `"disposed"`, also of the space; `"container-failed"`; `"already-attached"` to another space;
-   * `"page-too-fine"`, `"iova-out-of-range"`, `"mapping-limit"`, `"overlap"`, `"host-refused"` if something cannot be
-   * mapped, with the range and a remedy. Nothing is mapped or registered then. `"rollback-failed"` if that could not be
+   * `"page-too-fine"`, `"iova-out-of-range"`, `"mapping-limit"` (also if only the headroom is missing), `"overlap"`,
+   * `"host-refused"` if something cannot be mapped, with the range and a remedy. Nothing is mapped or registered then. `"rollback-failed"` if that could not be
    * undone; its `ranges` are what the host still holds.
    */
   attach(space: AddressSpace, options: AttachOptions = {}): AttachReport {
@@ -271,7 +272,7 @@ export class VfioContainer implements Disposable {
     const refusal = this.#attachment?.refusal(space, "alone");
     if (refusal !== undefined) throw refusal;
     const attachment = this.#newAttachment(space, options);
-    if (options.plan !== false) attachment.check(() => this.#plan(space, true));
+    if (options.plan !== false) attachment.check(() => this.#plan(space, { isBounded: true }));
     attachment.open(true);
     return stepperOf(attachment);
   }
@@ -325,9 +326,10 @@ export class VfioContainer implements Disposable {
     );
   }
 
-  #plan(space: AddressSpace, isBounded = false): AttachPlan {
+  #plan(space: AddressSpace, { isBounded = false, counts = false } = {}): AttachPlan {
     const memory = this.#options.memory ?? space.memory;
-    return planAttach(this.#mirror, space, memory, runsOf(this.policy), isBounded);
+    const headroom = headroomOf(this.host.info, this.#options.headroom);
+    return planAttach(this.#mirror, space, memory, runsOf(this.policy), { headroom, isBounded, counts });
   }
 
   #newAttachment(space: AddressSpace, options: AttachOptions): Attachment {
