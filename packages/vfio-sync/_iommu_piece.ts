@@ -146,6 +146,21 @@ export class IommuPiece {
     );
   }
 
+  /**
+   * One piece in the place of adjoining ones, none of which is being replayed. Nothing that is mapped is touched.
+   *
+   * @param pieces Ascending, at least one; all show the same region at the same place.
+   */
+  static joined(pieces: readonly IommuPiece[]): IommuPiece | undefined {
+    const [first, last] = [pieces[0], pieces.at(-1)];
+    if (first === undefined || last === undefined || first === last) return first;
+    const range = { start: first.range.start, last: last.range.last };
+    const joined = new IommuPiece(first.#mirror, first.region, range, first.delta, first.#runs);
+    first.region.notifiers.register(joined.#notifier);
+    for (const piece of pieces) piece.stop();
+    return joined;
+  }
+
   /** A stretch of the bus by the region's addresses, without what lies outside the region. */
   #inRegion(lost: AddressRange): AddressRange[] {
     const inside = intersect(this.#within(lost), { start: 0n, last: this.region.size - 1n });

@@ -12,6 +12,8 @@ export class MemoryFollower implements MemoryListener {
   readonly #gone = new Set<MemorySection>();
   /** Whether what is told is of no interest: it was there when the container joined, or the container is on its way out. */
   deaf = true;
+  /** Whether the container lived when the transaction under way began. */
+  #wasAlive = false;
 
   constructor(mirror: Mirror) {
     this.#mirror = mirror;
@@ -20,11 +22,13 @@ export class MemoryFollower implements MemoryListener {
   /** A transaction begins. */
   begin(): void {
     this.#gone.clear();
+    this.#wasAlive = this.#mirror.failure === undefined;
   }
 
   /** RAM appears: entries that point there are mapped. */
   regionAdd(section: MemorySection): void {
-    if (this.deaf || section.region.kind !== "ram") return;
+    if (section.region.kind !== "ram") return;
+    if (this.deaf) return this.#unfollowed(() => this.#take(section.range).map(({ range }) => range));
     if (this.#kept.delete(section)) return; // told back: it never went
     const isToldBack = this.#gone.delete(section);
     if (!isToldBack) { for (const error of this.#kept.values()) throw error; }
@@ -50,7 +54,8 @@ export class MemoryFollower implements MemoryListener {
 
   /** RAM disappears: entries that point there are unmapped, and remembered. */
   regionDel(section: MemorySection): void {
-    if (this.deaf || section.region.kind !== "ram") return;
+    if (section.region.kind !== "ram") return;
+    if (this.deaf) return this.#unfollowed(() => this.#mirror.heldTo(section.range));
     const refused = this.#mirror.unmapTargets(section.range);
     if (refused !== undefined) {
       this.#kept.set(section, refused);
@@ -64,6 +69,12 @@ export class MemoryFollower implements MemoryListener {
   commit(): void {
     for (const error of this.#kept.values()) throw error;
     if (this.#gone.size > 0) this.#mirror.forgetRam();
+  }
+
+  /** A container that failed does not follow the rest of the transaction in which it did: that differs as well. */
+  #unfollowed(ranges: () => readonly AddressRange[]): void {
+    const { failure } = this.#mirror;
+    if (failure !== undefined && this.#wasAlive) this.#mirror.giveUp(ranges(), failure);
   }
 
   /** Makes RAM known to the host, where it has to be. */

@@ -1,5 +1,5 @@
 import type { AddressRange } from "@giommu/core";
-import { formatRange, hex, intersect, IommuError, joinRanges } from "@giommu/core";
+import { formatRange, hex, intersect, IommuError, joinRanges, WHOLE_SPACE } from "@giommu/core";
 import type { AddressSpace } from "@giommu/memory-api";
 import type { IommuPerm, IotlbEvent, TargetSpace } from "@giommu/notifiers";
 import { IommuNotifierFlag, IommuPerm as Perm } from "@giommu/notifiers";
@@ -164,7 +164,7 @@ export class Mirror {
       if (this.driver.raw.failureKind !== 0) {
         this.#undoFailed = true;
         // Whoever asked for the rollback now takes every entry of the change for nothing: what the host holds there differs.
-        const held = this.#touched.flatMap(({ range: touched }) => this.#heldIn(touched));
+        const held = this.#touched.flatMap(({ range: touched }) => this.heldIn(touched));
         this.settle(joinRanges(held));
       }
     }
@@ -222,6 +222,18 @@ export class Mirror {
     if (code === Refused.HOLES_FORBIDDEN) return refusal(code, raw, this.info);
     this.#mustSucceed(code);
     return undefined;
+  }
+
+  /** The parts of the bus that are mapped to a range of guest memory by IOMMU entries or RAM. */
+  heldTo(memory: AddressRange): AddressRange[] {
+    const held: AddressRange[] = [];
+    for (const { iova, gpa } of this.driver.maps(WHOLE_SPACE)) {
+      const part = intersect({ start: gpa, last: gpa + (iova.last - iova.start) }, memory);
+      if (part !== undefined) {
+        held.push({ start: iova.start + (part.start - gpa), last: iova.start + (part.last - gpa) });
+      }
+    }
+    return held;
   }
 
   /** Fails the container: what a refused change of the memory map took away could not be put back in these ranges. */
@@ -363,7 +375,7 @@ export class Mirror {
   }
 
   /** The parts of a range that are mapped. */
-  #heldIn(range: AddressRange): AddressRange[] {
+  heldIn(range: AddressRange): AddressRange[] {
     const held: AddressRange[] = [];
     for (const { iova } of this.driver.maps(range)) {
       const part = intersect(iova, range);

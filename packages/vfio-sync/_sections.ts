@@ -19,6 +19,8 @@ export class Sections implements MemoryListener {
   deferred = false;
   /** Whether what is told is of no interest: the container is on its way out, or failed. */
   deaf = false;
+  /** Whether the container lived when the transaction under way began. */
+  #wasAlive = false;
   #pages = 0n;
   #extents = 0;
   #ram = 0;
@@ -41,11 +43,12 @@ export class Sections implements MemoryListener {
   /** A transaction begins. */
   begin(): void {
     this.#gone.clear();
+    this.#wasAlive = this.#mirror.failure === undefined;
   }
 
   /** A section appears. */
   regionAdd(section: MemorySection): void {
-    if (this.deaf) return;
+    if (this.deaf) return this.#unfollowed([section.range]);
     if (this.#kept.delete(section)) return; // told back: it never went
     const isToldBack = this.#gone.delete(section);
     try {
@@ -59,7 +62,8 @@ export class Sections implements MemoryListener {
 
   /** A section, or a part of one, disappears. */
   regionDel(section: MemorySection): void {
-    if (this.deaf || section.region.kind === "io") return;
+    if (section.region.kind === "io") return;
+    if (this.deaf) return this.#unfollowed(this.#mirror.heldIn(section.range));
     const refused = this.#mirror.unmap(section.range);
     if (refused !== undefined) {
       this.#kept.set(section, refused);
@@ -75,6 +79,7 @@ export class Sections implements MemoryListener {
   /** The transaction is complete; here a deletion can still be refused. */
   commit(): void {
     for (const error of this.#kept.values()) throw error;
+    this.#join();
     for (const { region } of this.#gone) if (region.kind === "ram") return this.#mirror.forgetRam();
   }
 
@@ -98,6 +103,12 @@ export class Sections implements MemoryListener {
       }
     }
     if (errors.length > 0) throw errors[0];
+  }
+
+  /** A container that failed does not follow the rest of the transaction in which it did: that differs as well. */
+  #unfollowed(ranges: readonly AddressRange[]): void {
+    const { failure } = this.#mirror;
+    if (failure !== undefined && this.#wasAlive) this.#mirror.giveUp(ranges, failure);
   }
 
   /** Maps what a section shows, in a window of the host where it needs one: that is there first, and goes if the rest fails. */
@@ -145,6 +156,21 @@ export class Sections implements MemoryListener {
     const after = step();
     this.#pages += after.pages - (before?.pages ?? 0n);
     this.#extents += after.extents - (before?.extents ?? 0);
+  }
+
+  /** Joins pieces that adjoin again: else their number would grow with each thing that is laid over a window for a while. */
+  #join(): void {
+    if (this.#pieces.length < 2 || this.#pieces.some(({ stepper }) => stepper !== undefined)) return;
+    const sorted = this.#pieces.toSorted((a, b) => (a.range.start < b.range.start ? -1 : 1));
+    const groups: IommuPiece[][] = [];
+    for (const piece of sorted) {
+      const before = groups.at(-1)?.at(-1);
+      const adjoins = before !== undefined && before.region === piece.region && before.delta === piece.delta &&
+        before.range.last + 1n === piece.range.start;
+      if (adjoins) groups.at(-1)?.push(piece);
+      else groups.push([piece]);
+    }
+    if (groups.length < sorted.length) this.#pieces = groups.flatMap((group) => IommuPiece.joined(group) ?? []);
   }
 
   /** What of a new section no piece has: one that appeared in the same page of the host took all of the page. */
