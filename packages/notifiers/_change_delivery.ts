@@ -5,11 +5,13 @@ import type { Audible } from "./_pieces.ts";
 import type { ChangeOutcome, IommuChange } from "./change.ts";
 import type { IotlbEvent } from "./event.ts";
 import { IommuNotifierFlag } from "./flag.ts";
-import type { IommuNotifier, NotifierState } from "./notifier.ts";
+import type { IommuNotifier, NotifierState, UpcomingEvents } from "./notifier.ts";
 import { stateOf } from "./notifier.ts";
 
 /** The outcome of a change that everybody took. */
 export const DONE: ChangeOutcome = Object.freeze({ status: "done", lost: Object.freeze([]) });
+
+const NOTHING: UpcomingEvents = Object.freeze({ unmaps: Object.freeze([]), maps: Object.freeze([]) });
 
 /** One notifier's part in a change. */
 interface Part {
@@ -66,7 +68,7 @@ export class ChangeDelivery {
   /** Tells everybody. */
   deliver(): ChangeOutcome {
     try {
-      for (const part of this.#live()) this.#begin(part);
+      for (const part of this.#live()) this.#begin(part, part);
     } catch (error) {
       return this.#refuse(error, []);
     }
@@ -101,8 +103,8 @@ export class ChangeDelivery {
     }
   }
 
-  #begin(part: Part): void {
-    part.state.init.begin?.();
+  #begin(part: Part, upcoming: UpcomingEvents = NOTHING): void {
+    part.state.init.begin?.({ unmaps: upcoming.unmaps, maps: upcoming.maps });
     part.open = true;
   }
 

@@ -15,7 +15,7 @@ export { cropEvent, mapEvent, unmapEvent } from "./event.ts";
 export type { IotlbEvent, IotlbEventType } from "./event.ts";
 export * from "./flag.ts";
 export { IommuNotifier } from "./notifier.ts";
-export type { IommuNotifierInit } from "./notifier.ts";
+export type { IommuNotifierInit, UpcomingEvents } from "./notifier.ts";
 export * from "./notifier_list.ts";
 export * from "./perm.ts";
 export { NotifierWalk } from "./walk.ts";

@@ -5,6 +5,14 @@ import { formatFlags, IommuNotifierFlag } from "./flag.ts";
 import type { NotifierList } from "./notifier_list.ts";
 import type { NotifierWalk } from "./walk.ts";
 
+/** What a change is going to tell one notifier: cropped to its range, in order. */
+export interface UpcomingEvents {
+  /** All UNMAPs. */
+  readonly unmaps: readonly IotlbEvent[];
+  /** All MAPs, which come after them. */
+  readonly maps: readonly IotlbEvent[];
+}
+
 /** What an {@linkcode IommuNotifier} listens to, and what it does when told. */
 export interface IommuNotifierInit {
   /** Which events it wants; at least one. */
@@ -23,8 +31,12 @@ export interface IommuNotifierInit {
    * from an UNMAP is a failure that cannot be undone.
    */
   notify(event: IotlbEvent): void;
-  /** A change of several events begins; `commit` or `rollback` follows. */
-  begin?(): void;
+  /**
+   * A change of several events begins; `commit` or `rollback` follows.
+   *
+   * @param upcoming What it is going to tell, unless somebody refuses before; nothing where a change is taken back.
+   */
+  begin?(upcoming: UpcomingEvents): void;
   /** The change is complete. To throw refuses it. */
   commit?(): void;
   /**

@@ -11,6 +11,34 @@ export function log2(power: bigint): number {
   return power.toString(2).length - 1;
 }
 
+/** A range, grown to whole pages. */
+export function pageHull({ start, last }: AddressRange, page: bigint): AddressRange {
+  return { start: start & ~(page - 1n), last: last | (page - 1n) };
+}
+
+/** The whole pages in a range; `undefined` if there is none. */
+export function wholePages({ start, last }: AddressRange, page: bigint): AddressRange | undefined {
+  const mask = page - 1n;
+  const inside = { start: (start + mask) & ~mask, last: ((last + 1n) & ~mask) - 1n };
+  return inside.start <= inside.last ? inside : undefined;
+}
+
+/** Whether one range holds all of another. */
+export function covers(outer: AddressRange, inner: AddressRange): boolean {
+  return outer.start <= inner.start && inner.last <= outer.last;
+}
+
+/** What is left of some ranges when a stretch is taken away. */
+export function subtract(ranges: readonly AddressRange[], gone: AddressRange): AddressRange[] {
+  return ranges.flatMap(({ start, last }) => {
+    if (last < gone.start || gone.last < start) return [{ start, last }];
+    const rests: AddressRange[] = [];
+    if (start < gone.start) rests.push({ start, last: gone.start - 1n });
+    if (gone.last < last) rests.push({ start: gone.last + 1n, last });
+    return rests;
+  });
+}
+
 /** The part of a mapping that lies in a range inside it. */
 export function advance(map: HostMapping, iova: AddressRange): HostMapping {
   const cut = iova.start - map.iova.start;

@@ -1,4 +1,4 @@
-import { IommuError } from "@giommu/core";
+import { IommuError, joinRanges } from "@giommu/core";
 import type { AddressSpace } from "@giommu/memory-api";
 import { fromPairs } from "./_arithmetic.ts";
 import { MemoryFollower } from "./_memory_follower.ts";
@@ -74,6 +74,7 @@ export class Attachment {
   open(deferred: boolean): void {
     this.#sections.deferred = deferred;
     this.#timed(() => {
+      this.#mirror.known.open(this.#mirror.memory);
       this.space.addListener(this.#sections);
       this.#mirror.memory?.addListener(this.#follower);
       this.#follower.deaf = false;
@@ -212,7 +213,8 @@ export class Attachment {
     const { failure } = this.#mirror;
     if (failure !== undefined && (wasAlive || this.#mirror.driver.raw.size > 0)) failures.push(failure);
     if (failures.length > 0) {
-      const ranges = fromPairs(this.#mirror.driver.raw.failureRanges());
+      const kept = failures.flatMap((one) => one instanceof IommuError ? [...one.ranges] : []);
+      const ranges = joinRanges([...fromPairs(this.#mirror.driver.raw.failureRanges()), ...kept]);
       return new IommuError("rollback-failed", `${what}, and cannot undo what was done: ${why}`, {
         ranges,
         remedy: "close the host",

@@ -15,6 +15,7 @@ const ERRNOS: Readonly<Record<HostErrno, true>> = {
   ENOENT: true,
   ENOMEM: true,
   ENOSPC: true,
+  ENXIO: true,
   EOPNOTSUPP: true,
   EOVERFLOW: true,
   EPERM: true,
@@ -24,6 +25,7 @@ const ERRNOS: Readonly<Record<HostErrno, true>> = {
 export function checkContainerOptions(options: VfioContainerOptions): void {
   checkObject("options", options);
   checkHost(options.host);
+  if (options.headroom !== undefined) checkInteger("headroom", options.headroom);
   checkType("allowDmaHoles", options.allowDmaHoles, "boolean");
   checkType("quiesce", options.quiesce, "function");
   checkType("cutOff", options.cutOff, "function");
@@ -66,8 +68,15 @@ function checkHost(host: HostIommu): void {
   checkObject("host", host);
   checkPresent("host.map", host.map, "function");
   checkPresent("host.unmap", host.unmap, "function");
-  checkType("host.mappings", host.mappings, "function");
+  for (const name of ["mappings", "registerMemory", "unregisterMemory", "createWindow", "removeWindow"] as const) {
+    checkType(`host.${name}`, host[name], "function");
+  }
   checkObject("host.info", host.info);
+  if (host.info.windows !== undefined) {
+    checkObject("host.info.windows", host.info.windows);
+    checkPresent("host.createWindow", host.createWindow, "function");
+    checkPresent("host.removeWindow", host.removeWindow, "function");
+  }
   const { name, split, unmapWide, writeOnly, iovaRanges } = host.info;
   checkPresent("host.info.name", name, "string");
   checkPresent("host.info.split", split, "string");

@@ -3,6 +3,7 @@ import { ADDRESS_MAX, formatRange, IommuError } from "@giommu/core";
 import type { RawContainer } from "@giommu/core/wasm";
 import { IommuPerm } from "@giommu/notifiers";
 import { Backings } from "./_backings.ts";
+import { DirtyTracker } from "./_dirty_tracker.ts";
 import { OpKind, OpView } from "./_op_view.ts";
 import { hostRefusal, refusal, Refused } from "./_refusal.ts";
 import type { HostIommu, HostMapping } from "./host_iommu.ts";
@@ -14,6 +15,8 @@ export type Quiesce = () => void | (() => void);
 export class Driver {
   readonly raw: RawContainer;
   readonly backings: Backings = new Backings();
+  /** Which memory devices wrote, while somebody wants to know. */
+  readonly dirty: DirtyTracker;
   readonly #host: HostIommu;
   readonly #quiesce: Quiesce | undefined;
   /** Whether there are holes in which a device runs. */
@@ -37,6 +40,7 @@ export class Driver {
     this.#isExposing = isExposing;
     this.raw = raw;
     this.#host = host;
+    this.dirty = new DirtyTracker(raw, host);
     this.#quiesce = quiesce;
   }
 
@@ -72,7 +76,7 @@ export class Driver {
         let failure: { readonly cause: unknown } | undefined;
         while (done < count && failure === undefined) {
           try {
-            this.#make(this.#view.at(batch, done), lenient);
+            this.#make(this.#view.at(batch, done), done, lenient);
             done++;
           } catch (cause) {
             failure = { cause };
@@ -119,6 +123,18 @@ export class Driver {
       if (end === undefined || end >= range.last) return;
       start = end + 1n;
     }
+  }
+
+  /** The parts of a range in which nothing is mapped, ascending. */
+  unmappedIn(range: AddressRange): AddressRange[] {
+    const gaps: AddressRange[] = [];
+    let next = range.start;
+    for (const { iova } of this.maps(range)) {
+      if (iova.start > next) gaps.push({ start: next, last: iova.start - 1n });
+      next = iova.last + 1n;
+    }
+    if (next <= range.last) gaps.push({ start: next, last: range.last });
+    return gaps;
   }
 
   /** Why a device that was stopped did not go on, since this was asked the last time. */
@@ -169,14 +185,18 @@ export class Driver {
     }
   }
 
-  #make(op: OpView, lenient: boolean): void {
+  #make(op: OpView, index: number, lenient: boolean): void {
     switch (op.kind) {
-      case OpKind.MAP:
-        return this.#host.map(this.#mapping(op));
+      case OpKind.MAP: {
+        const mapping = this.#mapping(op);
+        this.#host.map(mapping);
+        if (this.#host.info.exchange) this.dirty.exchanged(index, mapping.iova);
+        return;
+      }
       case OpKind.UNMAP: {
         const { start, last, bytes } = op;
         if (this.#isExposing) this.#unmappedAt ??= performance.now();
-        const unmapped = this.#host.unmap({ start, last });
+        const unmapped = this.dirty.unmap(index, { start, last });
         if (unmapped === bytes || lenient) return;
         throw new IommuError(
           "host-refused",

@@ -4,6 +4,7 @@ import { replay } from "@giommu/memory-api";
 import type { IommuPerm } from "@giommu/notifiers";
 import { IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
 import { PageCounter } from "./_page_counter.ts";
+import { mappable } from "./_iommu_piece.ts";
 import { ramMapping } from "./_ram_section.ts";
 import { targetPieces } from "./_targets.ts";
 
@@ -33,31 +34,36 @@ export function guestExtents(
         extents.push({ iova: mapping.iova, gpa: mapping.gpa, perm: mapping.perm, page, delta: 0n });
       }
     } else if (section.region.kind === "iommu") {
-      walk(section, memory, extents, notRam);
+      walk(section, memory, page, extents, notRam);
     }
   }
   return { extents, notRam: notRam.total };
 }
 
 function walk(
-  { region, range, offsetWithinRegion: first }: MemorySection,
+  section: MemorySection,
   memory: AddressSpace | undefined,
+  hostPage: bigint,
   extents: GuestExtent[],
   notRam: PageCounter,
 ): void {
+  const { region, offsetWithinRegion } = section;
   if (region.kind !== "iommu") return;
-  const delta = range.start - first;
+  const delta = section.range.start - offsetWithinRegion;
+  const range = mappable(section, hostPage);
+  if (range === undefined) return;
   const page = region.minPageSize;
   const reader = new IommuNotifier({
     flags: IommuNotifierFlag.MAP,
-    range: { start: first, last: range.last - delta },
-    notify: ({ iova, target, perm, targetSpace }) => {
+    range: { start: range.start - delta, last: range.last - delta },
+    notify: ({ iova, target, perm, pageSize, targetSpace }) => {
       const start = iova.start + delta;
       if (targetSpace !== undefined && targetSpace !== memory) {
         notRam.add({ start, last: iova.last + delta }, page, delta);
         return;
       }
-      for (const piece of targetPieces(memory, target, iova.last - iova.start, perm)) {
+      const fit = pageSize < hostPage ? 1n : hostPage;
+      for (const piece of targetPieces(memory, target, iova.last - iova.start, perm, fit)) {
         const at = { start: start + piece.offset, last: start + piece.offset + piece.length1 };
         if (piece.perm === 0) notRam.add(at, page, delta);
         else extents.push({ iova: at, gpa: piece.gpa, perm: piece.perm, page, delta });

@@ -1,9 +1,28 @@
 import type { AddressRange } from "@giommu/core";
-import { intersect } from "@giommu/core";
-import type { IommuMemoryRegion } from "@giommu/memory-api";
+import { formatRange, hex, intersect, IommuError } from "@giommu/core";
+import type { IommuMemoryRegion, MemorySection } from "@giommu/memory-api";
 import { ReplayStepper } from "@giommu/memory-api";
-import { IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
+import type { IotlbEvent } from "@giommu/notifiers";
+import { cropEvent, IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
 import type { Mirror } from "./_mirror.ts";
+
+/**
+ * What of a stretch of the bus that shows an IOMMU can be mapped: where something else begins or ends inside of a page of
+ * the host, all of that page cannot. Where the IOMMU itself begins or ends there it counts, as its pages are refused then.
+ *
+ * @param shown Which part of which region is seen where.
+ * @param page The host's smallest page.
+ */
+export function mappable(
+  { region, range, offsetWithinRegion: first }: Pick<MemorySection, "region" | "range" | "offsetWithinRegion">,
+  page: bigint,
+): AddressRange | undefined {
+  const mask = page - 1n;
+  const start = first > 0n ? (range.start + mask) & ~mask : range.start;
+  const isLast = first + (range.last - range.start) >= region.size - 1n;
+  const last = isLast ? range.last : ((range.last + 1n) & ~mask) - 1n;
+  return start <= last ? { start, last } : undefined;
+}
 
 /** A stretch of the bus in which one IOMMU region is seen, with the notifier that listens there. */
 export class IommuPiece {
@@ -15,6 +34,8 @@ export class IommuPiece {
   readonly #mirror: Mirror;
   readonly #runs: "full" | "call";
   readonly #notifier: IommuNotifier;
+  /** What of it can be mapped, by the region's addresses. */
+  readonly #whole: AddressRange | undefined;
   #stepper: ReplayStepper | undefined;
 
   /** A piece that listens to nothing yet. */
@@ -24,12 +45,14 @@ export class IommuPiece {
     this.delta = delta;
     this.#mirror = mirror;
     this.#runs = runs;
+    const whole = mappable({ region, range, offsetWithinRegion: range.start - delta }, mirror.page);
+    this.#whole = whole && this.#within(whole);
     this.#notifier = new IommuNotifier({
       flags: IommuNotifierFlag.IOTLB_EVENTS,
       range: this.#within(range),
       runs,
-      notify: (event) => mirror.take(event, delta),
-      begin: () => mirror.begin(),
+      notify: (event) => this.#take(event),
+      begin: ({ maps }) => mirror.begin(this.#wholeOf(maps), delta),
       commit: () => mirror.commit(),
       rollback: () => mirror.rollback(range).flatMap((lost) => this.#inRegion(lost)),
     });
@@ -95,6 +118,47 @@ export class IommuPiece {
     }
     this.stop();
     return pieces;
+  }
+
+  /** Takes an event in, but for the parts of the host's pages that the bus shows something else in. */
+  #take(event: IotlbEvent): void {
+    if (event.type !== IommuNotifierFlag.MAP) return this.#mirror.take(event, this.delta);
+    const [inside] = this.#wholeOf([event]);
+    if (inside !== event) this.#mirror.problems.add(this.#partial(event.iova));
+    if (inside !== undefined) this.#mirror.take(inside, this.delta);
+  }
+
+  /** MAPs without the parts of the host's pages that cannot be mapped. */
+  #wholeOf(maps: readonly IotlbEvent[]): IotlbEvent[] {
+    const whole = this.#whole;
+    return whole === undefined ? [] : maps.flatMap((event) => cropEvent(event, whole) ?? []);
+  }
+
+  #partial({ start, last }: AddressRange): IommuError {
+    const range = { start: start + this.delta, last: last + this.delta };
+    const { info, page } = this.#mirror;
+    return new IommuError(
+      "page-too-fine",
+      `Cannot map all of ${formatRange(range)}: the bus shows only a part of a page of ${info.name}, ${
+        hex(page)
+      }, there`,
+      { range, remedy: "place regions at multiples of the host's page size" },
+    );
+  }
+
+  /**
+   * One piece in the place of adjoining ones, none of which is being replayed. Nothing that is mapped is touched.
+   *
+   * @param pieces Ascending, at least one; all show the same region at the same place.
+   */
+  static joined(pieces: readonly IommuPiece[]): IommuPiece | undefined {
+    const [first, last] = [pieces[0], pieces.at(-1)];
+    if (first === undefined || last === undefined || first === last) return first;
+    const range = { start: first.range.start, last: last.range.last };
+    const joined = new IommuPiece(first.#mirror, first.region, range, first.delta, first.#runs);
+    first.region.notifiers.register(joined.#notifier);
+    for (const piece of pieces) piece.stop();
+    return joined;
   }
 
   /** A stretch of the bus by the region's addresses, without what lies outside the region. */

@@ -12,6 +12,8 @@ export class MemoryFollower implements MemoryListener {
   readonly #gone = new Set<MemorySection>();
   /** Whether what is told is of no interest: it was there when the container joined, or the container is on its way out. */
   deaf = true;
+  /** Whether the container lived when the transaction under way began. */
+  #wasAlive = false;
 
   constructor(mirror: Mirror) {
     this.#mirror = mirror;
@@ -20,14 +22,17 @@ export class MemoryFollower implements MemoryListener {
   /** A transaction begins. */
   begin(): void {
     this.#gone.clear();
+    this.#wasAlive = this.#mirror.failure === undefined;
   }
 
   /** RAM appears: entries that point there are mapped. */
   regionAdd(section: MemorySection): void {
-    if (this.deaf || section.region.kind !== "ram") return;
+    if (section.region.kind !== "ram") return;
+    if (this.deaf) return this.#unfollowed(() => this.#take(section.range).map(({ range }) => range));
     if (this.#kept.delete(section)) return; // told back: it never went
     const isToldBack = this.#gone.delete(section);
     if (!isToldBack) { for (const error of this.#kept.values()) throw error; }
+    this.#register(section, isToldBack);
     const runs = this.#take(section.range);
     for (const [index, run] of runs.entries()) {
       try {
@@ -38,7 +43,10 @@ export class MemoryFollower implements MemoryListener {
         const wrong = isToldBack ? runs.slice(index) : runs.slice(0, index);
         if (isToldBack || this.#mirror.failure !== undefined) {
           this.#mirror.giveUp(wrong.map(({ range }) => range), error);
-        } else this.#mirror.unmapTargets(section.range);
+        } else {
+          this.#mirror.unmapTargets(section.range);
+          this.#unregister(section);
+        }
         throw error;
       }
     }
@@ -46,16 +54,43 @@ export class MemoryFollower implements MemoryListener {
 
   /** RAM disappears: entries that point there are unmapped, and remembered. */
   regionDel(section: MemorySection): void {
-    if (this.deaf || section.region.kind !== "ram") return;
+    if (section.region.kind !== "ram") return;
+    if (this.deaf) return this.#unfollowed(() => this.#mirror.heldTo(section.range));
     const refused = this.#mirror.unmapTargets(section.range);
-    if (refused !== undefined) this.#kept.set(section, refused);
-    else this.#gone.add(section);
+    if (refused !== undefined) {
+      this.#kept.set(section, refused);
+      return;
+    }
+    this.#gone.add(section);
+    this.#unregister(section);
   }
 
   /** The transaction is complete; here a deletion can still be refused. */
   commit(): void {
     for (const error of this.#kept.values()) throw error;
     if (this.#gone.size > 0) this.#mirror.forgetRam();
+  }
+
+  /** A container that failed does not follow the rest of the transaction in which it did: that differs as well. */
+  #unfollowed(ranges: () => readonly AddressRange[]): void {
+    const { failure } = this.#mirror;
+    if (failure !== undefined && this.#wasAlive) this.#mirror.giveUp(ranges(), failure);
+  }
+
+  /** Makes RAM known to the host, where it has to be. */
+  #register(section: MemorySection, isToldBack: boolean): void {
+    try {
+      this.#mirror.known.add(section);
+    } catch (error) {
+      // Told back: what points there cannot be mapped again.
+      if (isToldBack) this.#mirror.giveUp(this.#take(section.range).map(({ range }) => range), error);
+      throw error;
+    }
+  }
+
+  #unregister(section: MemorySection): void {
+    const left = this.#mirror.known.remove(section);
+    if (left !== undefined) this.#mirror.problems.add(left);
   }
 
   /** Maps one run, all or nothing. */

@@ -1,15 +1,18 @@
 import type { AddressRange } from "@giommu/core";
-import { formatRange, hex, intersect, IommuError, joinRanges } from "@giommu/core";
+import { formatRange, hex, intersect, IommuError, joinRanges, WHOLE_SPACE } from "@giommu/core";
 import type { AddressSpace } from "@giommu/memory-api";
 import type { IommuPerm, IotlbEvent, TargetSpace } from "@giommu/notifiers";
 import { IommuNotifierFlag, IommuPerm as Perm } from "@giommu/notifiers";
-import { fromPairs, log2 } from "./_arithmetic.ts";
+import { fromPairs, log2, lowestBit } from "./_arithmetic.ts";
 import type { Driver } from "./_driver.ts";
 import { FailureKind, failureOf, renamed } from "./_failure.ts";
 import { Problems } from "./_problems.ts";
 import { refusal, Refused } from "./_refusal.ts";
+import type { TargetPiece } from "./_targets.ts";
 import { targetPieces } from "./_targets.ts";
-import type { HostIommuInfo } from "./host_iommu.ts";
+import { RegisteredMemory } from "./_registered_memory.ts";
+import { Windows } from "./_windows.ts";
+import type { HostIommu, HostIommuInfo } from "./host_iommu.ts";
 
 /** What a mapping mirrors; the numbers are those of the façade. */
 export const MapKind = { RAM: 0, IOMMU: 1, STATIC: 2 } as const;
@@ -41,7 +44,13 @@ interface Touched {
 export class Mirror {
   readonly driver: Driver;
   readonly info: HostIommuInfo;
+  /** The host's smallest page, in bytes. */
+  readonly page: bigint;
   readonly problems: Problems = new Problems();
+  /** Windows of the host, where it maps only inside of such. */
+  readonly windows: Windows;
+  /** Guest memory that the host was told of, where it has to be. */
+  readonly known: RegisteredMemory;
   /** System memory, where targets lie; `undefined`: every address is RAM. */
   memory: AddressSpace | undefined;
   /** Whether what is told comes from a replay, which its caller brackets. */
@@ -58,13 +67,17 @@ export class Mirror {
 
   constructor(
     driver: Driver,
-    info: HostIommuInfo,
+    host: HostIommu,
     statics: readonly AddressRange[],
     onFailure: (error: IommuError) => void,
     onClosed: () => void,
+    windows?: Windows,
   ) {
     this.driver = driver;
-    this.info = info;
+    this.info = host.info;
+    this.page = lowestBit(host.info.pageSizes);
+    this.windows = windows ?? new Windows(host);
+    this.known = new RegisteredMemory(host);
     this.#statics = statics;
     this.#onFailure = onFailure;
     this.#onClosed = onClosed;
@@ -81,8 +94,8 @@ export class Mirror {
   }
 
   /** One like this, that asks another host and is in a replay for good. */
-  copy(driver: Driver, memory: AddressSpace | undefined): Mirror {
-    const copy = new Mirror(driver, this.info, this.#statics, () => {}, () => {});
+  copy(driver: Driver, host: HostIommu, memory: AddressSpace | undefined): Mirror {
+    const copy = new Mirror(driver, host, this.#statics, () => {}, () => {}, this.windows.copy(host));
     copy.memory = memory;
     copy.replaying = true;
     return copy;
@@ -103,8 +116,14 @@ export class Mirror {
     this.commit();
   }
 
-  /** A change begins. Several notifiers of one container may each say so. */
-  begin(): void {
+  /**
+   * A change begins. Several notifiers of one container may each say so.
+   *
+   * @param maps What is going to be mapped, where that is known: on a host that exchanges, a MAP takes the place of what is
+   * there then, and no device is without translation meanwhile.
+   * @param delta What bus addresses lie above region addresses.
+   */
+  begin(maps: readonly IotlbEvent[] = [], delta = 0n): void {
     this.driver.checkIdle();
     if (this.#open === 0 && this.#failure === undefined) {
       const code = this.driver.raw.begin();
@@ -116,6 +135,9 @@ export class Mirror {
       this.problems.begin();
     }
     this.#open++;
+    if (this.info.exchange === true && this.#failure === undefined) {
+      for (const event of maps) this.#expect(this.#run(event, delta));
+    }
   }
 
   /** The change is complete. */
@@ -131,7 +153,9 @@ export class Mirror {
    * places, and some of them may be mapped. Whoever asked makes the entries nothing and says UNMAP to all.
    */
   rollback(range: AddressRange): AddressRange[] {
-    if (!this.#undone && this.#failure === undefined) {
+    if (this.#failure !== undefined) {
+      this.driver.raw.rollback(); // ends the transaction: nothing is undone for a failed container
+    } else if (!this.#undone) {
       this.#undone = true;
       this.driver.raw.rollback();
       this.driver.drain();
@@ -140,7 +164,7 @@ export class Mirror {
       if (this.driver.raw.failureKind !== 0) {
         this.#undoFailed = true;
         // Whoever asked for the rollback now takes every entry of the change for nothing: what the host holds there differs.
-        const held = this.#touched.flatMap(({ range: touched }) => this.#heldIn(touched));
+        const held = this.#touched.flatMap(({ range: touched }) => this.heldIn(touched));
         this.settle(joinRanges(held));
       }
     }
@@ -164,13 +188,13 @@ export class Mirror {
     const kind = this.#statics.some((window) => window.start <= range.start && range.last <= window.last)
       ? MapKind.STATIC
       : MapKind.IOMMU;
-    for (const piece of targetPieces(this.memory, target, range.last - range.start, perm)) {
+    for (const piece of this.#pieces(run)) {
       const start = range.start + piece.offset;
       const last = start + piece.length1;
       const meta = perm | kind << 8 | pageShift << 16;
       if (piece.perm === Perm.NONE) {
         this.driver.check(raw.noteAbsent(start, last, piece.gpa, phase, meta));
-        const what = piece.ram === undefined ? "not RAM" : "read-only memory";
+        const what = piece.ram === undefined ? "no whole page of RAM" : "read-only memory";
         this.problems.add(notRam({ start, last }, piece.gpa, what));
         continue;
       }
@@ -200,6 +224,18 @@ export class Mirror {
     return undefined;
   }
 
+  /** The parts of the bus that are mapped to a range of guest memory by IOMMU entries or RAM. */
+  heldTo(memory: AddressRange): AddressRange[] {
+    const held: AddressRange[] = [];
+    for (const { iova, gpa } of this.driver.maps(WHOLE_SPACE)) {
+      const part = intersect({ start: gpa, last: gpa + (iova.last - iova.start) }, memory);
+      if (part !== undefined) {
+        held.push({ start: iova.start + (part.start - gpa), last: iova.start + (part.last - gpa) });
+      }
+    }
+    return held;
+  }
+
   /** Fails the container: what a refused change of the memory map took away could not be put back in these ranges. */
   giveUp(ranges: readonly AddressRange[], cause: unknown): void {
     if (this.#failure !== undefined) {
@@ -218,7 +254,10 @@ export class Mirror {
     this.driver.check(code);
   }
 
-  /** Unmaps everything and forgets all changes under way. What is left on the host makes the failure. */
+  /**
+   * Unmaps everything and forgets all changes under way, then removes windows and unregisters memory. What is left mapped
+   * makes the failure; whatever else the host does not take back stays noted, for the next time, and is thrown.
+   */
   clear(): void {
     this.driver.checkIdle();
     this.#open = 0;
@@ -228,7 +267,10 @@ export class Mirror {
     const left = fromPairs(this.driver.raw.failureRanges());
     if (this.#failure === undefined) this.settle();
     else this.#failure = renamed(this.#failure, left);
-    if (this.driver.raw.size === 0) this.driver.backings.clear();
+    if (this.driver.raw.size > 0) return;
+    this.driver.backings.clear();
+    const errors = [...this.windows.clear(), ...this.known.clear()];
+    if (errors.length > 0) throw leftOver(this.info.name, errors);
   }
 
   /** Lets go of RAM that no mapping uses any more; while something may have to be put back, nothing is done. */
@@ -248,22 +290,40 @@ export class Mirror {
     if (this.#open === 0) this.#onClosed();
   }
 
-  #apply(event: IotlbEvent, delta: bigint): void {
-    const range = { start: event.iova.start + delta, last: event.iova.last + delta };
-    const { target, perm, pageSize, targetSpace } = event;
-    const phase = BigInt.asUintN(64, delta) % pageSize;
-    if (event.type !== IommuNotifierFlag.MAP) {
-      this.#touched.push({ range, pageSize, phase });
-      return this.#unmapEvent(range);
+  /** What a run points to, piece by piece. */
+  #pieces({ range, target, perm, pageShift }: GuestRun): Iterable<TargetPiece> {
+    // Of entries that are finer than the host's pages nothing is rounded: the core refuses them.
+    const page = 1n << BigInt(pageShift) < this.page ? 1n : this.page;
+    return targetPieces(this.memory, target, range.last - range.start, perm, page);
+  }
+
+  /** Says what of a run can be mapped: of the rest an UNMAP must not wait for a MAP. */
+  #expect(run: GuestRun): void {
+    if (run.targetSpace !== undefined && run.targetSpace !== this.memory) return;
+    for (const { offset, length1, perm } of this.#pieces(run)) {
+      const start = run.range.start + offset;
+      if (perm !== Perm.NONE) this.driver.raw.expect(start, start + length1);
     }
-    this.map({
-      range,
+  }
+
+  #apply(event: IotlbEvent, delta: bigint): void {
+    const run = this.#run(event, delta);
+    if (event.type === IommuNotifierFlag.MAP) return this.map(run);
+    const { range, phase } = run;
+    this.#touched.push({ range, pageSize: event.pageSize, phase });
+    this.#unmapEvent(range);
+  }
+
+  /** What an event is about, at bus addresses. */
+  #run({ iova, target, perm, pageSize, targetSpace }: IotlbEvent, delta: bigint): GuestRun {
+    return {
+      range: { start: iova.start + delta, last: iova.last + delta },
       target,
       perm,
       pageShift: log2(pageSize),
-      phase,
+      phase: BigInt.asUintN(64, delta) % pageSize,
       ...(targetSpace !== undefined && { targetSpace }),
-    });
+    };
   }
 
   #unmapEvent(range: AddressRange): void {
@@ -291,6 +351,10 @@ export class Mirror {
   #close(): void {
     if (!this.#undone) {
       this.driver.raw.commit();
+      if (this.info.exchange === true) {
+        this.driver.drain(); // what waited for a MAP that did not come, as another's UNMAP failed
+        this.settle();
+      }
       this.problems.commit();
     }
     this.#touched = [];
@@ -311,7 +375,7 @@ export class Mirror {
   }
 
   /** The parts of a range that are mapped. */
-  #heldIn(range: AddressRange): AddressRange[] {
+  heldIn(range: AddressRange): AddressRange[] {
     const held: AddressRange[] = [];
     for (const { iova } of this.driver.maps(range)) {
       const part = intersect(iova, range);
@@ -319,6 +383,15 @@ export class Mirror {
     }
     return held;
   }
+}
+
+function leftOver(host: string, errors: readonly IommuError[]): IommuError {
+  const why = errors.map(({ message }) => message).join("; ");
+  return new IommuError("unmap-failed", `Cannot take everything back from ${host}: ${why}`, {
+    ranges: errors.flatMap(({ ranges }) => [...ranges]),
+    remedy: "detach again, or close the host",
+    cause: new AggregateError(errors, why),
+  });
 }
 
 function deviceStuck(host: string, cause: unknown): IommuError {

@@ -2,9 +2,11 @@ import { IommuError } from "@giommu/core";
 import type { AddressSpace, TerminalRegion } from "@giommu/memory-api";
 import { ReplayStepper } from "@giommu/memory-api";
 import { IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
+import { overBudget } from "./_budget.ts";
 import { Driver } from "./_driver.ts";
+import { mappable } from "./_iommu_piece.ts";
 import type { Mirror } from "./_mirror.ts";
-import { MAPPING_LIMIT_REMEDY } from "./_refusal.ts";
+import { ANYWHERE } from "./_windows.ts";
 import { mapRam } from "./_ram_section.ts";
 import { outOfReach } from "./_reach.ts";
 import type { AttachPlan } from "./attach_report.ts";
@@ -25,14 +27,15 @@ const BOUND = 1 << 16;
  * @param space What would be attached.
  * @param memory System memory.
  * @param runs How replays are cut.
- * @param isBounded Whether to look only at the beginning of IOMMU regions that may be too large.
+ * @param how How many mappings are to be left free; whether to look only at the beginning of IOMMU regions that may be too
+ * large; whether to say what each policy would need, which takes two more walks.
  */
 export function planAttach(
   mirror: Mirror,
   space: AddressSpace,
   memory: AddressSpace | undefined,
   runs: "full" | "call",
-  isBounded: boolean,
+  how: { readonly headroom: number; readonly isBounded: boolean; readonly counts: boolean },
 ): AttachPlan {
   const { info } = mirror;
   let bytes = 0n;
@@ -44,23 +47,29 @@ export function planAttach(
       hostMaps++;
     },
     unmap: ({ start, last }) => last - start + 1n,
+    // Where the host will put it is not known beforehand.
+    ...(info.windows !== undefined && { createWindow: () => ANYWHERE, removeWindow: () => {} }),
   };
-  const raw = mirror.driver.raw.fork();
-  const dry = mirror.copy(new Driver(raw, host, undefined), memory);
+  const raw = mirror.driver.raw.fork(how.headroom);
+  const dry = mirror.copy(new Driver(raw, host, undefined), host, memory);
   let [pages, extents, ramSections] = [0n, 0, 0];
   let refusal: IommuError | undefined;
-  const isPartial = isBounded && space.sections.some(({ region }) => isLarge(region));
+  const isPartial = how.isBounded && space.sections.some(({ region }) => isLarge(region));
   try {
+    mirror.known.check(memory);
     for (const section of space.sections) {
-      const { region, range, offsetWithinRegion: start } = section;
+      const { region } = section;
+      dry.windows.open(section);
       if (region.kind === "ram" && mapRam(dry, section)) ramSections++;
       if (region.kind !== "iommu") continue;
       const unreached = outOfReach(section, info);
       if (unreached !== undefined) throw unreached;
-      const delta = range.start - start;
+      const delta = section.range.start - section.offsetWithinRegion;
+      const range = mappable(section, mirror.page);
+      if (range === undefined) continue;
       const notifier = new IommuNotifier({
         flags: IommuNotifierFlag.MAP,
-        range: { start, last: range.last - delta },
+        range: { start: range.start - delta, last: range.last - delta },
         runs,
         notify: (event) => dry.take(event, delta),
       });
@@ -73,9 +82,18 @@ export function planAttach(
     }
   } catch (error) {
     if (!(error instanceof IommuError)) throw error;
-    refusal = error.code === "mapping-limit" && !isPartial ? tooMany(mirror, space, memory, error) : error;
+    refusal = error;
   } finally {
     raw.free();
+  }
+  const isOver = refusal?.code === "mapping-limit";
+  const budget = info.maxMappings === undefined || isPartial || !(isOver || how.counts) ? undefined : {
+    limit: info.maxMappings,
+    headroom: how.headroom,
+    needs: countMaps(space, memory === undefined ? {} : { memory }),
+  };
+  if (isOver && refusal !== undefined && budget !== undefined) {
+    refusal = overBudget(space.name, info.name, budget, refusal);
   }
   return {
     pages,
@@ -84,23 +102,11 @@ export function planAttach(
     hostMaps,
     bytes,
     problems: dry.problems.kept,
+    ...(budget !== undefined && { budget }),
     ...(refusal !== undefined && { refusal }),
   };
 }
 
 function isLarge(region: TerminalRegion): boolean {
   return region.kind === "iommu" && region.size / region.minPageSize > LARGE;
-}
-
-/** The same refusal with the numbers of the whole: one run that is too much tells little. */
-function tooMany(
-  { info }: Mirror,
-  space: AddressSpace,
-  memory: AddressSpace | undefined,
-  error: IommuError,
-): IommuError {
-  const { none, call, full } = countMaps(space, memory === undefined ? {} : { memory });
-  const counts = `one per page makes ${none}, one per guest call ${call}, one per run ${full}`;
-  const message = `Cannot map ${space.name}: ${info.name} has room for ${info.maxMappings} mappings, and ${counts}`;
-  return new IommuError(error.code, message, { ranges: error.ranges, remedy: MAPPING_LIMIT_REMEDY, cause: error });
 }

@@ -50,7 +50,8 @@ export function newRaw({ info }: HostIommu, policy: ContainerPolicy): RawContain
     const { start, last } = checkRange("iovaRanges", range);
     ranges.set([start, last], i * 2);
   }
-  const features = (info.split === "atomic" ? 1 : 0) | (info.unmapWide ? 2 : 0) | (info.writeOnly ? 4 : 0);
+  const features = (info.split === "atomic" ? 1 : 0) | (info.unmapWide ? 2 : 0) | (info.writeOnly ? 4 : 0) |
+    (info.exchange === true ? 8 : 0);
   const coalesce = { none: 0, call: 1, full: 2 }[policy.coalesce];
   const holes = { none: 0, forbidden: 0, allowed: 1, quiesced: 2 }[policy.holes];
   return new RawContainer(info.pageSizes, ranges, info.maxMappings, features, coalesce, holes);

@@ -1,7 +1,7 @@
-import { ADDRESS_MAX, formatRange, hex, IommuError } from "@giommu/core";
+import { ADDRESS_MAX, formatRange, hex, intersect, IommuError } from "@giommu/core";
 import type { AddressSpace, MemorySection, RamRegion } from "@giommu/memory-api";
 import { IommuPerm } from "@giommu/notifiers";
-import { log2, lowestBit } from "./_arithmetic.ts";
+import { advance, log2, lowestBit, pageHull } from "./_arithmetic.ts";
 import type { Mirror } from "./_mirror.ts";
 import { MapKind } from "./_mirror.ts";
 import type { HostMapping } from "./host_iommu.ts";
@@ -46,18 +46,32 @@ export function ramMapping(section: MemorySection, page: bigint, memory: Address
   };
 }
 
-/** Maps a section of RAM; returns whether anything of it can be. Throws if it is refused. */
+/**
+ * Maps what a section of RAM adds; returns whether anything of it can be. Throws if it is refused.
+ *
+ * What appears may be a part of a section, and even of a page of the host, of which the rest was there before. So it is asked what
+ * the space shows now, and mapped what of that lies in the pages that the section touches and is not mapped yet.
+ */
 export function mapRam(mirror: Mirror, section: MemorySection): boolean {
   const { raw, backings } = mirror.driver;
   mirror.driver.checkIdle();
   const page = lowestBit(mirror.info.pageSizes);
-  const { mapping, trimmed } = ramMapping(section, page, mirror.memory);
+  const { mapping, trimmed } = ramMapping(shownNow(section), page, mirror.memory);
   if (trimmed > 0n) mirror.problems.add(unaligned(section, trimmed, mirror.info.name, page));
-  if (mapping === undefined) return false;
-  const { iova, gpa, perm, ram, ramOffset } = mapping;
-  const meta = perm | MapKind.RAM << 8 | log2(page) << 16;
-  mirror.request(raw.map(iova.start, iova.last, gpa, 0n, backings.number(ram, gpa - ramOffset), meta));
+  const touched = mapping && intersect(mapping.iova, pageHull(section.range, page));
+  if (mapping === undefined || touched === undefined) return false;
+  for (const range of mirror.driver.unmappedIn(touched)) {
+    const { iova, gpa, perm, ramOffset = 0n } = advance(mapping, range);
+    const meta = perm | MapKind.RAM << 8 | log2(page) << 16;
+    const backing = backings.number(mapping.ram, gpa - ramOffset);
+    mirror.request(raw.map(iova.start, iova.last, gpa, 0n, backing, meta));
+  }
   return true;
+}
+
+/** The whole of what the space shows where a section lies, now: the section may be a part that was added. */
+export function shownNow(section: MemorySection): MemorySection {
+  return section.space.flatView().find(section.range.start) ?? section;
 }
 
 function unaligned({ region, range }: MemorySection, trimmed: bigint, host: string, page: bigint): IommuError {

@@ -1,9 +1,10 @@
-import type { IommuError } from "@giommu/core";
+import type { AddressRange, IommuError } from "@giommu/core";
 import { intersect } from "@giommu/core";
 import type { IommuMemoryRegion, MemoryListener, MemorySection } from "@giommu/memory-api";
+import { pageHull } from "./_arithmetic.ts";
 import { IommuPiece } from "./_iommu_piece.ts";
 import type { Mirror } from "./_mirror.ts";
-import { mapRam } from "./_ram_section.ts";
+import { mapRam, shownNow } from "./_ram_section.ts";
 import { outOfReach } from "./_reach.ts";
 
 /** Follows what a bus shows: maps RAM, and listens to IOMMUs. */
@@ -19,6 +20,8 @@ export class Sections implements MemoryListener {
   deferred = false;
   /** Whether what is told is of no interest: the container is on its way out, or failed. */
   deaf = false;
+  /** Whether the container lived when the transaction under way began. */
+  #wasAlive = false;
   #pages = 0n;
   #extents = 0;
   #ram = 0;
@@ -41,21 +44,17 @@ export class Sections implements MemoryListener {
   /** A transaction begins. */
   begin(): void {
     this.#gone.clear();
+    this.#wasAlive = this.#mirror.failure === undefined;
   }
 
   /** A section appears. */
   regionAdd(section: MemorySection): void {
-    if (this.deaf) return;
+    if (this.deaf) return this.#unfollowed([section.range]);
     if (this.#kept.delete(section)) return; // told back: it never went
     const isToldBack = this.#gone.delete(section);
     try {
       if (!isToldBack) { for (const error of this.#kept.values()) throw error; }
-      if (section.region.kind === "ram") this.#ram += mapRam(this.#mirror, section) ? 1 : 0;
-      else if (section.region.kind === "iommu") {
-        const refused = outOfReach(section, this.#mirror.info);
-        if (refused !== undefined) throw refused;
-        this.#addIommu(section, section.region);
-      }
+      this.#add(section);
     } catch (error) {
       if (isToldBack) this.#mirror.giveUp([section.range], error);
       throw error;
@@ -64,19 +63,24 @@ export class Sections implements MemoryListener {
 
   /** A section, or a part of one, disappears. */
   regionDel(section: MemorySection): void {
-    if (this.deaf || section.region.kind === "io") return;
+    if (section.region.kind === "io") return;
+    if (this.deaf) return this.#unfollowed(this.#mirror.heldIn(section.range));
     const refused = this.#mirror.unmap(section.range);
     if (refused !== undefined) {
       this.#kept.set(section, refused);
       return;
     }
     this.#gone.add(section);
-    if (section.region.kind === "iommu") this.#shrink(section);
+    const { region, range, offsetWithinRegion } = section;
+    if (region.kind === "iommu") this.#cut(region, range.start - offsetWithinRegion, range);
+    const left = this.#mirror.windows.close(section);
+    if (left !== undefined) this.#mirror.problems.add(left);
   }
 
   /** The transaction is complete; here a deletion can still be refused. */
   commit(): void {
     for (const error of this.#kept.values()) throw error;
+    this.#join();
     for (const { region } of this.#gone) if (region.kind === "ram") return this.#mirror.forgetRam();
   }
 
@@ -102,9 +106,35 @@ export class Sections implements MemoryListener {
     if (errors.length > 0) throw errors[0];
   }
 
+  /** A container that failed does not follow the rest of the transaction in which it did: that differs as well. */
+  #unfollowed(ranges: readonly AddressRange[]): void {
+    const { failure } = this.#mirror;
+    if (failure !== undefined && this.#wasAlive) this.#mirror.giveUp(ranges, failure);
+  }
+
+  /** Maps what a section shows, in a window of the host where it needs one: that is there first, and goes if the rest fails. */
+  #add(section: MemorySection): void {
+    const { windows, info } = this.#mirror;
+    const refused = section.region.kind === "iommu" ? outOfReach(section, info) : undefined;
+    if (refused !== undefined) throw refused;
+    windows.open(section);
+    try {
+      if (section.region.kind === "ram") this.#ram += mapRam(this.#mirror, section) ? 1 : 0;
+      else if (section.region.kind === "iommu") this.#addIommu(section, section.region);
+    } catch (error) {
+      if (this.#mirror.failure === undefined) windows.close(section);
+      throw error;
+    }
+  }
+
   #addIommu(section: MemorySection, region: IommuMemoryRegion): void {
-    const { range } = section;
-    const piece = new IommuPiece(this.#mirror, region, range, range.start - section.offsetWithinRegion, this.#runs);
+    const delta = section.range.start - section.offsetWithinRegion;
+    const fresh = this.#unheard(region, delta, section.range);
+    if (fresh === undefined) return;
+    // What appears may make a page of the host whole again, of which another piece has the rest.
+    const range = intersect(shownNow(section).range, pageHull(fresh, this.#mirror.page)) ?? fresh;
+    this.#cut(region, delta, range);
+    const piece = new IommuPiece(this.#mirror, region, range, delta, this.#runs);
     piece.start();
     if (!this.deferred) {
       try {
@@ -131,8 +161,33 @@ export class Sections implements MemoryListener {
     this.#extents += after.extents - (before?.extents ?? 0);
   }
 
-  #shrink({ region, range, offsetWithinRegion }: MemorySection): void {
-    const delta = range.start - offsetWithinRegion;
+  /** Joins pieces that adjoin again: else their number would grow with each thing that is laid over a window for a while. */
+  #join(): void {
+    if (this.#pieces.length < 2 || this.#pieces.some(({ stepper }) => stepper !== undefined)) return;
+    const sorted = this.#pieces.toSorted((a, b) => (a.range.start < b.range.start ? -1 : 1));
+    const groups: IommuPiece[][] = [];
+    for (const piece of sorted) {
+      const before = groups.at(-1)?.at(-1);
+      const adjoins = before !== undefined && before.region === piece.region && before.delta === piece.delta &&
+        before.range.last + 1n === piece.range.start;
+      if (adjoins) groups.at(-1)?.push(piece);
+      else groups.push([piece]);
+    }
+    if (groups.length < sorted.length) this.#pieces = groups.flatMap((group) => IommuPiece.joined(group) ?? []);
+  }
+
+  /** What of a new section no piece has: one that appeared in the same page of the host took all of the page. */
+  #unheard(region: IommuMemoryRegion, delta: bigint, { start, last }: AddressRange): AddressRange | undefined {
+    for (const { region: other, delta: at, range } of this.#pieces) {
+      if (other !== region || at !== delta) continue;
+      if (range.start <= start && start <= range.last) start = range.last + 1n;
+      if (range.start <= last && last <= range.last) last = range.start - 1n;
+    }
+    return start <= last ? { start, last } : undefined;
+  }
+
+  /** Takes a stretch out of the pieces that show a region there. */
+  #cut(region: IommuMemoryRegion, delta: bigint, range: AddressRange): void {
     this.#pieces = this.#pieces.flatMap((piece) =>
       piece.region === region && piece.delta === delta && intersect(piece.range, range) !== undefined
         ? piece.without(range)

@@ -1,7 +1,8 @@
 import type { AddressRange } from "@giommu/core";
-import { ADDRESS_MAX } from "@giommu/core";
-import type { AddressSpace, RamRegion } from "@giommu/memory-api";
+import { ADDRESS_MAX, intersect } from "@giommu/core";
+import type { AddressSpace, MemorySection, RamRegion } from "@giommu/memory-api";
 import { IommuPerm } from "@giommu/notifiers";
+import { wholePages } from "./_arithmetic.ts";
 
 /** A stretch of guest memory that a run of entries points to. */
 export interface TargetPiece {
@@ -20,18 +21,21 @@ export interface TargetPiece {
 }
 
 /**
- * Cuts a run of entries at the borders of RAM.
+ * Cuts a run of entries at the borders of RAM. A page of the host that is not all of it in one section of RAM, or does not
+ * fall on a page of the RAM, cannot be mapped: it counts as a page without RAM.
  *
  * @param memory System memory; where absent, everything is RAM.
  * @param target Where the run points to; wraps at 2^64, as a guest may store any target.
  * @param length1 How many bytes, less one.
  * @param perm What the entries allow.
+ * @param page The host's smallest page; 1 for no host.
  */
 export function* targetPieces(
   memory: AddressSpace | undefined,
   target: bigint,
   length1: bigint,
   perm: IommuPerm,
+  page: bigint,
 ): Generator<TargetPiece> {
   if (memory === undefined) {
     yield { offset: 0n, length1, gpa: target, perm, delta: 0n };
@@ -39,9 +43,9 @@ export function* targetPieces(
   }
   const whole: AddressRange = { start: target, last: target + length1 };
   const low = whole.last > ADDRESS_MAX ? ADDRESS_MAX : whole.last;
-  yield* within(memory, target, low, 0n, perm);
+  yield* within(memory, target, low, 0n, perm, page);
   if (whole.last > ADDRESS_MAX) {
-    yield* within(memory, 0n, whole.last - ADDRESS_MAX - 1n, ADDRESS_MAX - target + 1n, perm);
+    yield* within(memory, 0n, whole.last - ADDRESS_MAX - 1n, ADDRESS_MAX - target + 1n, perm, page);
   }
 }
 
@@ -51,31 +55,37 @@ function* within(
   last: bigint,
   offset: bigint,
   perm: IommuPerm,
+  page: bigint,
 ): Generator<TargetPiece> {
   const view = memory.flatView();
-  let index = view.indexFrom(first);
-  for (let gpa = first; gpa <= last;) {
+  const piece = (start: bigint, end: bigint) => ({
+    offset: offset + (start - first),
+    length1: end - start,
+    gpa: start,
+  });
+  let next = first;
+  for (let index = view.indexFrom(first); next <= last; index++) {
     const section = view.sections[index];
-    const there = section !== undefined && section.range.start <= gpa ? section : undefined;
-    const border = there !== undefined
-      ? there.range.last
-      : section !== undefined
-      ? section.range.start - 1n
-      : ADDRESS_MAX;
-    const end = border < last ? border : last;
-    const at = { offset: offset + (gpa - first), length1: end - gpa, gpa };
-    if (there?.region.kind === "ram") {
-      const left = there.region.readonly ? perm & IommuPerm.READ : perm;
+    const inside = section && isMappable(section, page) ? wholePages(section.range, page) : undefined;
+    const part = inside && intersect(inside, { start: next, last });
+    const isLast = section === undefined || section.range.start > last;
+    if (section?.region.kind === "ram" && part !== undefined) {
+      if (next < part.start) yield { ...piece(next, part.start - 1n), perm: IommuPerm.NONE, delta: 0n };
       yield {
-        ...at,
-        perm: left as IommuPerm,
-        ram: there.region,
-        delta: there.range.start - there.offsetWithinRegion,
+        ...piece(part.start, part.last),
+        perm: (section.region.readonly ? perm & IommuPerm.READ : perm) as IommuPerm,
+        ram: section.region,
+        delta: section.range.start - section.offsetWithinRegion,
       };
-    } else {
-      yield { ...at, perm: IommuPerm.NONE, delta: 0n };
+      next = part.last + 1n;
     }
-    if (there !== undefined) index++;
-    gpa = end + 1n;
+    if (!isLast) continue;
+    if (next <= last) yield { ...piece(next, last), perm: IommuPerm.NONE, delta: 0n };
+    return;
   }
+}
+
+/** Whether pages of the host fall on pages of a section of RAM. */
+function isMappable({ region, range, offsetWithinRegion }: MemorySection, page: bigint): boolean {
+  return region.kind === "ram" && ((range.start ^ offsetWithinRegion) & (page - 1n)) === 0n;
 }

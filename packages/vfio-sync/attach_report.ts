@@ -19,6 +19,16 @@ export interface ContainerPolicy {
   readonly holes: "none" | "forbidden" | "allowed" | "quiesced";
 }
 
+/** Whether a host that holds only so many mappings has room; see `VfioContainer.plan`. */
+export interface MappingBudget {
+  /** How many mappings the host holds at most. */
+  readonly limit: number;
+  /** How many of them an attach leaves free, for what the guest maps while the device runs. */
+  readonly headroom: number;
+  /** How many each policy would need; together with the headroom they must not be more than the limit. */
+  readonly needs: MapCounts;
+}
+
 /** What an attach would do; see `VfioContainer.plan`. */
 export interface AttachPlan {
   /** Pages of guest IOMMUs that would be replayed, in the entries' own size. */
@@ -31,6 +41,8 @@ export interface AttachPlan {
   readonly hostMaps: number;
   /** Bytes that they would map, and a real host would pin; what is mapped twice counts twice. */
   readonly bytes: bigint;
+  /** Of a host that holds only so many mappings: how many there are, and how many each policy would need. */
+  readonly budget?: MappingBudget;
   /** Why it would be refused, if it would: the first reason. The counts are those up to there. */
   readonly refusal?: IommuError;
   /** What would not be mapped and refuses nothing, at most 100. */

@@ -27,6 +27,12 @@ export interface VfioContainerOptions {
    * attached space's own `memory` unless given; if it has none, every target is RAM.
    */
   readonly memory?: AddressSpace;
+  /**
+   * How many mappings of a host that holds only so many (`dma_avail` of VFIO type1) an attach leaves free, so that the guest
+   * can map more while the device runs. Room for one H_PUT_TCE_INDIRECT of 512 entries unless given, but no more than the 64th
+   * part of them.
+   */
+  readonly headroom?: number;
   /** Whether live neighbours may be without their translation for a moment, where the host cannot split. Each page is counted. */
   readonly allowDmaHoles?: boolean;
   /** Stops the device before such a moment; returns what lets it go on. To throw says that it does not stop, and so does to return anything else, such as a promise. */

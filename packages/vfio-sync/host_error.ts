@@ -12,12 +12,25 @@ export type HostErrno =
   | "ENOENT"
   | "ENOMEM"
   | "ENOSPC"
+  | "ENXIO"
   | "EOPNOTSUPP"
   | "EOVERFLOW"
   | "EPERM";
 
-/** Which call a host refused. */
-export type HostCallName = "MAP" | "UNMAP";
+/**
+ * Which call a host refused. Beside MAP and UNMAP: REGISTER and UNREGISTER are about guest memory, CREATE and REMOVE about
+ * windows (both of sPAPR hosts), START, COLLECT and STOP about dirty pages.
+ */
+export type HostCallName =
+  | "MAP"
+  | "UNMAP"
+  | "REGISTER"
+  | "UNREGISTER"
+  | "CREATE"
+  | "REMOVE"
+  | "START"
+  | "COLLECT"
+  | "STOP";
 
 /**
  * A call that a host IOMMU refused.
@@ -41,7 +54,7 @@ export class HostError extends Error {
   readonly errno: HostErrno;
   /** The call. */
   readonly call: HostCallName;
-  /** The bus addresses that it was about. */
+  /** The addresses that it was about: of the bus, or of guest memory that was to be registered. */
   readonly range: AddressRange;
 
   /**
@@ -49,7 +62,7 @@ export class HostError extends Error {
    *
    * @param errno The error by its name.
    * @param call The call.
-   * @param range The bus addresses that it was about.
+   * @param range The addresses that it was about.
    * @param host What people call the host.
    */
   constructor(errno: HostErrno, call: HostCallName, range: AddressRange, host = "host") {

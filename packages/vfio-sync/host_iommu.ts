@@ -1,6 +1,8 @@
-import type { AddressRange, Gpa } from "@giommu/core";
+import type { AddressRange, Gpa, Iova } from "@giommu/core";
 import type { RamRegion } from "@giommu/memory-api";
 import type { IommuPerm } from "@giommu/notifiers";
+import type { HostDirtyTracking } from "./host_dirty.ts";
+import type { HostMemory, HostWindowLimits, HostWindowRequest } from "./host_windows.ts";
 
 /** What a host IOMMU can hold, as its kernel tells it. */
 export interface HostIommuInfo {
@@ -8,7 +10,10 @@ export interface HostIommuInfo {
   readonly name: string;
   /** Page sizes: bit `n` set means that pages of `2 ** n` bytes exist. The smallest one counts for alignment. */
   readonly pageSizes: bigint;
-  /** Where mappings may lie, both ends included. A mapping must lie inside one of them; adjoining ones are joined. */
+  /**
+   * Where mappings may lie, both ends included. A mapping must lie inside one of them, and no UNMAP reaches from one into
+   * another; adjoining ones are joined.
+   */
   readonly iovaRanges: readonly AddressRange[];
   /** How many mappings fit (`dma_avail` of VFIO type1); as many as memory holds where absent. */
   readonly maxMappings?: number;
@@ -21,6 +26,13 @@ export interface HostIommuInfo {
   readonly unmapWide: boolean;
   /** Whether a mapping can be written but not read. */
   readonly writeOnly: boolean;
+  /**
+   * Whether a MAP over mappings puts itself in their place, so that no address is without translation meanwhile (sPAPR);
+   * else it is refused (`EEXIST`). False unless given.
+   */
+  readonly exchange?: boolean;
+  /** Of a host that maps only inside of windows that are created first (sPAPR): what windows there can be. */
+  readonly windows?: HostWindowLimits;
 }
 
 /** One mapping on a host. */
@@ -38,9 +50,10 @@ export interface HostMapping {
 }
 
 /**
- * Where a container's mappings go: a simulated host, VFIO type1, iommufd.
+ * Where a container's mappings go: a simulated host, VFIO type1, iommufd, sPAPR.
  *
- * Both calls are synchronous, as the ioctls are. A backend decides nothing: a container knows what it mapped, and asks only for
+ * All calls are synchronous, as the ioctls are. `map` and `unmap` are what every host has; the other methods are there
+ * where the kind of host has such calls. A backend decides nothing: a container knows what it mapped, and asks only for
  * what the host can do by its {@linkcode HostIommuInfo}.
  *
  * @example The least backend there can be
@@ -71,7 +84,7 @@ export interface HostIommu {
    * Maps a range.
    *
    * @param mapping What to map where.
-   * @throws {HostError} If the host refuses; nothing of it is mapped then.
+   * @throws {HostError} If the host refuses; nothing of it is mapped then, and what was there stays.
    */
   map(mapping: HostMapping): void;
   /**
@@ -86,4 +99,37 @@ export interface HostIommu {
    * What the host really holds, ascending. Absent where the host cannot tell.
    */
   mappings?(): Iterable<HostMapping>;
+  /** How to find out which pages devices wrote. Absent where the host cannot tell. */
+  readonly dirty?: HostDirtyTracking | undefined;
+  /**
+   * Makes guest memory known that mappings are going to point to, and pins it (`VFIO_IOMMU_SPAPR_REGISTER_MEMORY`). Absent where
+   * a mapping pins its memory itself.
+   *
+   * @param memory A section of RAM.
+   * @throws {HostError} If the host refuses; nothing is registered then.
+   */
+  registerMemory?(memory: HostMemory): void;
+  /**
+   * Forgets memory that was registered.
+   *
+   * @param memory What was registered; nothing points there any more.
+   * @throws {HostError} If the host refuses; it stays registered then.
+   */
+  unregisterMemory?(memory: HostMemory): void;
+  /**
+   * Creates a window, in which then something can be mapped (`VFIO_IOMMU_SPAPR_TCE_CREATE`). There exactly where `info.windows`
+   * is.
+   *
+   * @param request What is wanted.
+   * @returns The bus address at which the host put it: the host chooses, and it may not be the one that is wanted.
+   * @throws {HostError} If the host refuses.
+   */
+  createWindow?(request: HostWindowRequest): Iova;
+  /**
+   * Removes a window, and all that is mapped there (`VFIO_IOMMU_SPAPR_TCE_REMOVE`).
+   *
+   * @param start The bus address at which it was put.
+   * @throws {HostError} If the host refuses.
+   */
+  removeWindow?(start: Iova): void;
 }

@@ -26,7 +26,9 @@ export type HostRules = "none" | "type1" | "iommufd" | "spapr";
  * - `type1`: VFIO type1v2 of Linux 6.12 on x86.
  * - `iommufd`: iommufd of Linux 6.12 on x86, with huge pages, so that it does not split. With `split: "atomic"` it is
  *   one whose `HUGE_PAGES` option is 0 and which is unmapped through the compatibility ioctl.
- * - `spapr`: two TCE windows; an UNMAP of a part is natural there, since every entry is its own.
+ * - `spapr`: two TCE windows that are there already; every entry is its own, so that an UNMAP of a part is natural and a MAP
+ *   takes the place of what is there. {@linkcode SimulatedSpaprHost} also has windows that come and go, and memory that has to
+ *   be registered.
  *
  * @example
  * ```ts
@@ -70,6 +72,7 @@ export const HOST_RULES: Readonly<Record<HostRules, HostIommuInfo>> = Object.fre
     split: "atomic",
     unmapWide: true,
     writeOnly: true,
+    exchange: true,
   }),
 });
 

@@ -8,7 +8,7 @@ export interface HostCall {
   readonly number: number;
   /** What was asked. */
   readonly call: HostCallName;
-  /** The bus addresses, both ends included. */
+  /** The bus addresses, both ends included; of REGISTER and UNREGISTER the guest-physical ones. */
   readonly range: AddressRange;
   /** Of a MAP: where to. */
   readonly gpa?: Gpa;
@@ -20,7 +20,7 @@ export interface HostCall {
 export interface HostCallResult extends HostCall {
   /** The error, if it was refused. */
   readonly errno?: HostErrno;
-  /** Bytes mapped or unmapped; 0 if it was refused. */
+  /** Bytes that were mapped, unmapped, registered or made a window; 0 if it was refused, and of calls about dirty pages. */
   readonly bytes: bigint;
 }
 

@@ -34,7 +34,8 @@ Deno.test("a change in place is one UNMAP and one MAP of just that page", () => 
     });
     calls.length = 0;
     assertEquals(table.map(2, 1, 0x90000n).status, "done");
-    assertEquals(calls, ["UNMAP 2000-2fff", "MAP 2000-2fff"]);
+    // sPAPR exchanges: the device never finds nothing there.
+    assertEquals(calls, rules === "spapr" ? ["MAP 2000-2fff"] : ["UNMAP 2000-2fff", "MAP 2000-2fff"]);
     assert(verify(container).agrees);
     container.dispose();
   }

@@ -1,15 +1,19 @@
-import type { AddressRange, Gpa } from "@giommu/core";
-import { ADDRESS_MAX, checkInteger, checkRange, checkU64, joinRanges } from "@giommu/core";
+import type { AddressRange, Gpa, Iova } from "@giommu/core";
+import { checkInteger, checkU64, joinRanges } from "@giommu/core";
 import { IommuPerm } from "@giommu/notifiers";
 import { advance, lowestBit } from "./_arithmetic.ts";
-import { checkArray, checkFailure, checkObject, checkSplit, checkType } from "./_checks.ts";
+import { checkObject, checkType } from "./_checks.ts";
+import { accessDevice } from "./_device_access.ts";
+import { KernelRules } from "./_kernel_rules.ts";
 import { RangeMap } from "./_range_map.ts";
-import type { HostErrno } from "./host_error.ts";
-import { HostError } from "./host_error.ts";
+import { ScriptedCalls } from "./_scripted_calls.ts";
+import { SimulatedDirty } from "./_simulated_dirty.ts";
+import { simulatedInfo } from "./_simulated_info.ts";
+import type { HostDirtyTracking } from "./host_dirty.ts";
+import type { HostDma } from "./host_dma.ts";
 import type { HostIommu, HostIommuInfo, HostMapping } from "./host_iommu.ts";
 import type { HostRules } from "./host_rules.ts";
-import { HOST_RULES } from "./host_rules.ts";
-import type { HostCall, HostCallResult, HostFailure } from "./host_script.ts";
+import type { HostCallResult, HostFailure } from "./host_script.ts";
 
 /** How a {@linkcode SimulatedHost} is made. What is not given is as the rules say. */
 export interface SimulatedHostOptions {
@@ -29,6 +33,8 @@ export interface SimulatedHostOptions {
   readonly unmapWide?: boolean;
   /** Whether a mapping can be written but not read. */
   readonly writeOnly?: boolean;
+  /** Whether it tells which pages its devices wrote; as Linux was seen to do unless given: `none` and `type1` do. */
+  readonly dirtyTracking?: boolean;
   /** Calls that fail. */
   readonly failAt?: readonly HostFailure[];
   /**
@@ -41,10 +47,15 @@ export interface SimulatedHostOptions {
 /**
  * A host IOMMU without hardware, that answers as Linux does.
  *
- * The rules of `type1` and `iommufd` are those seen on Linux 6.12: a MAP over a mapping is `EEXIST`; what is unaligned, empty, without
- * permission or outside the IOVA ranges is `EINVAL`; one mapping too many is `ENOSPC`; an UNMAP of a part is `EINVAL`
- * on type1 and `ENOENT` on iommufd, where whole mappings before the part are gone then; an UNMAP of nothing succeeds on
- * type1 and is `ENOENT` on iommufd. With `split: "atomic"` a part can be unmapped, and nothing else is touched.
+ * The rules of `type1` and `iommufd` are those seen on Linux 6.12, and the same cases are tried on both (tests/host_rules): a
+ * MAP over a mapping is `EEXIST`; what is unaligned, empty, without permission or outside the IOVA ranges is `EINVAL`, what
+ * wraps `EINVAL` or (iommufd) `EOVERFLOW`; memory that is not there is `EFAULT`; one mapping too many is `ENOSPC`; an
+ * UNMAP of a part is `EINVAL` on type1 and `ENOENT` on iommufd, where whole mappings before the part are gone then; an UNMAP of
+ * nothing succeeds on type1 and is `ENOENT` on iommufd. With `split: "atomic"` a part can be unmapped, and nothing else is
+ * touched.
+ *
+ * Its devices are {@linkcode read} and {@linkcode write}. It knows exactly which pages they wrote ({@linkcode dirty}), where
+ * Linux's type1 counts every pinned page.
  *
  * @example
  * ```ts
@@ -64,12 +75,10 @@ export class SimulatedHost implements HostIommu {
   /** Whose rules it follows. */
   readonly rules: HostRules;
   readonly #maps = new RangeMap<HostMapping>();
-  readonly #ranges: readonly AddressRange[];
+  readonly #kernel: KernelRules;
   readonly #page: bigint;
-  readonly #failAt: HostFailure[];
-  readonly #observe: SimulatedHostOptions["observe"];
-  #calls = 0;
-  #failed = 0;
+  readonly #calls: ScriptedCalls;
+  readonly #dirty: SimulatedDirty | undefined;
 
   /**
    * Creates a host that has mapped nothing.
@@ -80,52 +89,46 @@ export class SimulatedHost implements HostIommu {
    */
   constructor(options: SimulatedHostOptions = {}) {
     checkObject("options", options);
-    const { rules = "none", pageSize, name, split, unmapWide, writeOnly, failAt = [], observe } = options;
-    checkType("name", name, "string");
-    checkSplit(split);
-    checkType("unmapWide", unmapWide, "boolean");
-    checkType("writeOnly", writeOnly, "boolean");
-    checkType("observe", observe, "function");
-    checkArray("failAt", failAt);
-    checkArray("iovaRanges", options.iovaRanges ?? []);
-    if (!Object.hasOwn(HOST_RULES, rules)) {
-      throw new RangeError(`Cannot simulate a host: there are no rules ${JSON.stringify(rules)}`);
-    }
-    const base: HostIommuInfo = HOST_RULES[rules];
-    if (pageSize !== undefined && (checkU64("pageSize", pageSize) === 0n || lowestBit(pageSize) !== pageSize)) {
-      throw new RangeError(`Cannot simulate a host: its page size ${pageSize} is no power of two`);
-    }
-    const iovaRanges = (options.iovaRanges ?? base.iovaRanges).map((range) => checkRange("iovaRanges", range));
-    const maxMappings = options.maxMappings ?? base.maxMappings;
+    const { rules = "none", failAt = [], observe } = options;
+    this.info = simulatedInfo(options);
     this.rules = rules;
-    this.info = Object.freeze({
-      name: name ?? base.name,
-      pageSizes: pageSize ?? base.pageSizes,
-      iovaRanges: Object.freeze(iovaRanges),
-      ...(maxMappings !== undefined && { maxMappings: checkInteger("maxMappings", maxMappings) }),
-      split: split ?? base.split,
-      unmapWide: unmapWide ?? base.unmapWide,
-      writeOnly: writeOnly ?? base.writeOnly,
-    });
-    this.#ranges = joinRanges(iovaRanges);
     this.#page = lowestBit(this.info.pageSizes);
-    this.#failAt = failAt.map(checkFailure);
-    this.#observe = observe;
+    this.#kernel = new KernelRules(rules, this.info, joinRanges(this.info.iovaRanges), this.#maps);
+    checkType("observe", observe, "function");
+    this.#calls = new ScriptedCalls(
+      this.info.name,
+      failAt,
+      observe && ((result) => options.observe?.(result, this)),
+    );
+    checkType("dirtyTracking", options.dirtyTracking, "boolean");
+    if (options.dirtyTracking ?? (rules === "none" || rules === "type1")) {
+      this.#dirty = new SimulatedDirty(
+        this.#calls,
+        this.#page,
+        (range) => this.#kernel.collect(range, this.#maps.overlapping(range)),
+        (range, before) => this.#take(range, before),
+      );
+    }
   }
 
   /** How many calls were made so far, those that failed included. */
   get calls(): number {
-    return this.#calls;
+    return this.#calls.made;
   }
 
   /** How many of them failed. */
   get failedCalls(): number {
-    return this.#failed;
+    return this.#calls.failed;
   }
 
   /** How many mappings it holds. */
   get size(): number {
     return this.#maps.size;
+  }
+
+  /** Which pages its devices wrote; `undefined` if it is one that cannot tell. */
+  get dirty(): HostDirtyTracking | undefined {
+    return this.#dirty;
   }
 
   /**
@@ -136,12 +139,12 @@ export class SimulatedHost implements HostIommu {
    * @throws {RangeError} If the errno is unknown, or `call` no whole number.
    */
   failWhen(failure: HostFailure): void {
-    this.#failAt.push(checkFailure(failure));
+    this.#calls.failWhen(failure);
   }
 
   /** Forgets the rest of the script. */
   failNoMore(): void {
-    this.#failAt.length = 0;
+    this.#calls.failNoMore();
   }
 
   /**
@@ -159,11 +162,14 @@ export class SimulatedHost implements HostIommu {
     checkU64("gpa", gpa);
     checkInteger("perm", perm, IommuPerm.NONE, IommuPerm.READ_WRITE);
     const iova = Object.freeze({ start: mapping.iova.start, last: mapping.iova.last });
-    const call: HostCall = { number: ++this.#calls, call: "MAP", range: iova, gpa, perm };
-    const errno = this.#scripted(call) ?? this.#refuseMap(mapping);
-    if (errno !== undefined) this.#refuse(call, errno);
-    this.#maps.add(Object.freeze({ ...mapping, iova }));
-    this.#tell({ ...call, bytes: iova.last - iova.start + 1n }, iova, []);
+    const map = Object.freeze({ ...mapping, iova });
+    let before: readonly HostMapping[] = [];
+    this.#calls.make({ call: "MAP", range: iova, gpa, perm }, () => this.#kernel.map(map), () => {
+      before = this.#maps.overlapping(iova); // nothing, unless the host exchanges
+      for (const old of before) this.#cut(old, iova);
+      this.#maps.add(map);
+      return iova.last - iova.start + 1n;
+    }, () => this.#restore(iova, before));
   }
 
   /**
@@ -176,18 +182,7 @@ export class SimulatedHost implements HostIommu {
    * @throws Whatever `observe` throws; nothing is unmapped then.
    */
   unmap(range: AddressRange): bigint {
-    checkBounds(range);
-    const iova = Object.freeze({ start: range.start, last: range.last });
-    const call: HostCall = { number: ++this.#calls, call: "UNMAP", range: iova };
-    const scripted = this.#scripted(call) ?? this.#refuseRange(iova);
-    if (scripted !== undefined) this.#refuse(call, scripted);
-    const hit = this.#maps.overlapping(iova);
-    const errno = this.#refuseUnmap(iova, hit);
-    if (errno !== undefined) this.#refuse(call, errno);
-    let bytes = 0n;
-    for (const map of hit) bytes += this.#cut(map, iova);
-    this.#tell({ ...call, bytes }, iova, hit);
-    return bytes;
+    return this.#take(range, () => {});
   }
 
   /** What it holds, ascending. Do not change the host while you read. */
@@ -203,72 +198,84 @@ export class SimulatedHost implements HostIommu {
    * @throws {TypeError} If the address is not a bigint.
    * @throws {RangeError} If it does not fit 64 bits.
    */
-  translate(iova: bigint): { readonly gpa: Gpa; readonly perm: IommuPerm } | undefined {
+  translate(iova: Iova): { readonly gpa: Gpa; readonly perm: IommuPerm } | undefined {
     const map = this.#maps.find(checkU64("iova", iova));
     return map && { gpa: BigInt.asUintN(64, map.gpa + (iova - map.iova.start)), perm: map.perm };
   }
 
-  #scripted(call: HostCall): HostErrno | undefined {
-    for (const { call: which, errno = "ENOMEM" } of this.#failAt) {
-      if (typeof which === "number" ? which === call.number : which(call)) return errno;
-    }
-    return undefined;
+  /**
+   * A device reads. What has no translation that allows it faults, and the read goes on with the next page.
+   *
+   * @param iova The bus address of the first byte.
+   * @param target Filled with the bytes of the RAM behind the mappings; where a mapping has none, it stays as it is.
+   * @returns How much got through, and where it did not.
+   * @throws {TypeError} If an argument has the wrong type.
+   * @throws {RangeError} If the address does not fit 64 bits.
+   */
+  read(iova: Iova, target: Uint8Array): HostDma {
+    return accessDevice(this.#maps, this.#page, iova, target, IommuPerm.READ);
   }
 
-  /** Tells of a call that was made; if that throws, puts back what was mapped in the range before. */
-  #tell(result: HostCallResult, range: AddressRange, before: readonly HostMapping[]): void {
-    try {
-      this.#observe?.(result, this);
-    } catch (error) {
-      this.#failed++;
-      for (const { iova } of [{ iova: range }, ...before]) {
-        for (const map of this.#maps.overlapping(iova)) this.#maps.delete(map);
+  /**
+   * A device writes. What has no translation that allows it faults, and the write goes on with the next page.
+   *
+   * @param iova The bus address of the first byte.
+   * @param source What is written to the RAM behind the mappings; where a mapping has none, it is noted as written all the same.
+   * @returns How much got through, and where it did not.
+   * @throws {TypeError} If an argument has the wrong type.
+   * @throws {RangeError} If the address does not fit 64 bits.
+   */
+  write(iova: Iova, source: Uint8Array): HostDma {
+    return accessDevice(this.#maps, this.#page, iova, source, IommuPerm.WRITE, (at) => this.#dirty?.note(at));
+  }
+
+  /** Unmaps a range; `before` is called when nothing refuses it any more, and nothing is unmapped yet. */
+  #take(range: AddressRange, before: () => void): bigint {
+    checkBounds(range);
+    const iova = Object.freeze({ start: range.start, last: range.last });
+    let hit: readonly HostMapping[] = [];
+    const bytes = this.#calls.make({ call: "UNMAP", range: iova }, () => {
+      const wrong = this.#kernel.range(iova);
+      if (wrong !== undefined) {
+        this.#splitAt(iova);
+        return wrong;
       }
-      for (const map of before) this.#maps.add(map);
-      throw error;
+      hit = this.#maps.overlapping(iova);
+      const errno = this.#kernel.unmap(iova, hit);
+      if (errno === "ENOENT") this.#loseWhole(iova, hit);
+      return errno;
+    }, () => {
+      before();
+      return hit.reduce((sum, map) => sum + this.#cut(map, iova), 0n);
+    }, () => this.#restore(iova, hit));
+    this.#dirty?.forget(iova);
+    return bytes;
+  }
+
+  /** Puts back what was mapped before a call on a range. */
+  #restore(range: AddressRange, before: readonly HostMapping[]): void {
+    for (const { iova } of [{ iova: range }, ...before]) {
+      for (const map of this.#maps.overlapping(iova)) this.#maps.delete(map);
     }
+    for (const map of before) this.#maps.add(map);
   }
 
-  #refuse(call: HostCall, errno: HostErrno): never {
-    this.#failed++;
-    this.#observe?.({ ...call, errno, bytes: 0n }, this);
-    throw new HostError(errno, call.call, call.range, this.info.name);
+  /** iommufd, seen on Linux 6.12: the areas before one that it cannot split are gone, and the caller is not told. */
+  #loseWhole(range: AddressRange, hit: readonly HostMapping[]): void {
+    if (hit[0] === undefined || hit[0].iova.start < range.start) return;
+    for (const map of hit.slice(0, -1)) this.#maps.delete(map);
   }
 
-  #refuseRange({ start, last }: AddressRange): HostErrno | undefined {
-    if (last > ADDRESS_MAX) return this.rules === "iommufd" ? "EOVERFLOW" : "EINVAL";
-    const mask = this.#page - 1n;
-    if (start < 0n || last < start || (start & mask) !== 0n || (last & mask) !== mask) return "EINVAL";
-    return undefined;
-  }
-
-  #refuseMap({ iova, gpa, perm, ram, ramOffset = 0n }: HostMapping): HostErrno | undefined {
-    const wrong = this.#refuseRange(iova);
-    if (wrong !== undefined) return wrong;
-    if (((ram === undefined ? gpa : ramOffset) & (this.#page - 1n)) !== 0n) return "EINVAL";
-    if (perm === IommuPerm.NONE || (perm === IommuPerm.WRITE && !this.info.writeOnly)) return "EINVAL";
-    if (ram !== undefined && ramOffset + (iova.last - iova.start) >= ram.size) return "EFAULT";
-    if (!this.#ranges.some(({ start, last }) => start <= iova.start && iova.last <= last)) return "EINVAL";
-    if (this.#maps.touches(iova)) return this.rules === "spapr" ? "EBUSY" : "EEXIST";
-    const { maxMappings } = this.info;
-    if (maxMappings !== undefined && this.#maps.size >= maxMappings) return "ENOSPC";
-    return undefined;
-  }
-
-  #refuseUnmap(range: AddressRange, hit: readonly HostMapping[]): HostErrno | undefined {
-    const first = hit[0];
-    const last = hit.at(-1);
-    const iommufd = this.rules === "iommufd" && this.info.split === "none";
-    if (first === undefined || last === undefined) return iommufd ? "ENOENT" : undefined;
-    if (!this.info.unmapWide && (first.iova.start !== range.start || first.iova.last !== range.last)) return "EINVAL";
-    if (this.info.split === "atomic") return undefined;
-    if (first.iova.start >= range.start && last.iova.last <= range.last) return undefined;
-    if (!iommufd) return "EINVAL";
-    // Seen on Linux 6.12: the areas before the one that it cannot split are gone, and the caller is not told.
-    if (first.iova.start >= range.start) {
-      for (const map of hit.slice(0, -1)) this.#maps.delete(map);
+  /** iommufd with `HUGE_PAGES=0`, seen on Linux 6.12: an UNMAP of no bytes inside an area is `EINVAL`, and cuts it there. */
+  #splitAt({ start, last }: AddressRange): void {
+    if (this.rules !== "iommufd" || this.info.split === "none" || last !== start - 1n || start % this.#page !== 0n) {
+      return;
     }
-    return "ENOENT";
+    const map = start > 0n ? this.#maps.find(start) : undefined;
+    if (map === undefined || map.iova.start === start) return;
+    this.#maps.delete(map);
+    this.#maps.add(advance(map, { start: map.iova.start, last }));
+    this.#maps.add(advance(map, { start, last: map.iova.last }));
   }
 
   /** Takes a range out of a mapping; returns how many bytes of it went. */

@@ -109,10 +109,11 @@ Deno.test("SimulatedHost without write-only refuses it; RAM that ends too early 
   on.map({ iova: range(0n, 0x1fffn), gpa: 0n, perm: 3, ram, ramOffset: 0n });
 });
 
-Deno.test("SimulatedHost of sPAPR knows two windows and what is busy", () => {
+Deno.test("SimulatedHost of sPAPR knows two windows and exchanges", () => {
   const on = host("spapr");
-  assertEquals(map(on, page(0n)), undefined);
-  assertEquals(map(on, page(0n)), "EBUSY");
+  assertEquals(map(on, range(0n, 0x3fffn)), undefined);
+  assertEquals(map(on, page(1n), 0x9000n, 1), undefined);
+  assertEquals([0n, 1n, 2n].map((n) => on.translate(n << 12n)?.gpa), [0n, 0x9000n, 0x2000n]);
   assertEquals(map(on, page(1n << 47n)), undefined); // bit 59
   assertEquals(map(on, page(0x40000n)), "EINVAL");
 });

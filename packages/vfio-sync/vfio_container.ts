@@ -1,8 +1,9 @@
 import type { AddressRange } from "@giommu/core";
-import { checkRange, IommuError } from "@giommu/core";
+import { checkRange, IommuError, WHOLE_SPACE } from "@giommu/core";
 import type { RawContainer } from "@giommu/core/wasm";
 import type { AddressSpace } from "@giommu/memory-api";
 import { Attachment } from "./_attachment.ts";
+import { headroomOf } from "./_budget.ts";
 import { Driver } from "./_driver.ts";
 import { Mirror } from "./_mirror.ts";
 import { newRaw, policyOf, runsOf } from "./_policy.ts";
@@ -10,6 +11,8 @@ import { planAttach } from "./_plan.ts";
 import type { AttachPlan, AttachReport, ContainerPolicy } from "./attach_report.ts";
 import type { AttachStepper } from "./attach_stepper.ts";
 import { stepperOf } from "./attach_stepper.ts";
+import type { DirtyTracking } from "./dirty_tracking.ts";
+import { dirtyTrackingOf } from "./dirty_tracking.ts";
 import { checkAttachOptions, checkContainerOptions, checkSpace } from "./_checks.ts";
 import type {
   AttachOptions,
@@ -67,6 +70,8 @@ export class VfioContainer implements Disposable {
   readonly host: HostIommu;
   /** How neighbouring pages share mappings here. */
   readonly policy: ContainerPolicy;
+  /** Which guest memory the devices write; nothing is tracked until it is started. */
+  readonly dirty: DirtyTracking;
   readonly #options: VfioContainerOptions;
   readonly #mirror: Mirror;
   #raw: RawContainer | undefined;
@@ -98,11 +103,12 @@ export class VfioContainer implements Disposable {
     const statics = this.policy.asked === "static" ? staticWindows : [];
     this.#mirror = new Mirror(
       driver,
-      host.info,
+      host,
       statics,
       (error) => this.#cutOff(error),
       () => this.#attachment?.stop(),
     );
+    this.dirty = dirtyTrackingOf(driver, () => void this.#live("track dirty pages of"));
   }
 
   /** The address space that it is attached to. */
@@ -163,7 +169,7 @@ export class VfioContainer implements Disposable {
    * @returns The mappings that share an address with the range, ascending.
    * @throws {IommuError} `"disposed"`.
    */
-  mappings(range: AddressRange = { start: 0n, last: 0xffff_ffff_ffff_ffffn }): Iterable<HostMapping> {
+  mappings(range: AddressRange = WHOLE_SPACE): Iterable<HostMapping> {
     this.#live("look at");
     return this.#mirror.driver.maps(checkRange("range", range));
   }
@@ -194,7 +200,7 @@ export class VfioContainer implements Disposable {
     this.#live("plan with");
     checkSpace(space);
     const refusal = this.#attachment?.refusal(space) ?? this.#refusal(space);
-    if (refusal === undefined && this.#attachment === undefined) return this.#plan(space);
+    if (refusal === undefined && this.#attachment === undefined) return this.#plan(space, { counts: true });
     const nothing = { pages: 0n, extents: 0, ramSections: 0, hostMaps: 0, bytes: 0n, problems: [] };
     return refusal === undefined ? nothing : { ...nothing, refusal };
   }
@@ -209,8 +215,8 @@ export class VfioContainer implements Disposable {
    * @returns What was done.
    * @throws {TypeError} If an argument has the wrong type.
    * @throws {IommuError} `"disposed"`, also of the space; `"container-failed"`; `"already-attached"` to another space;
-   * `"page-too-fine"`, `"iova-out-of-range"`, `"mapping-limit"`, `"overlap"`, `"host-refused"` if something cannot be
-   * mapped, with the range and a remedy. Nothing is mapped or registered then. `"rollback-failed"` if that could not be
+   * `"page-too-fine"`, `"iova-out-of-range"`, `"mapping-limit"` (also if only the headroom is missing), `"overlap"`,
+   * `"host-refused"` if something cannot be mapped, with the range and a remedy. Nothing is mapped or registered then. `"rollback-failed"` if that could not be
    * undone; its `ranges` are what the host still holds.
    */
   attach(space: AddressSpace, options: AttachOptions = {}): AttachReport {
@@ -266,7 +272,7 @@ export class VfioContainer implements Disposable {
     const refusal = this.#attachment?.refusal(space, "alone");
     if (refusal !== undefined) throw refusal;
     const attachment = this.#newAttachment(space, options);
-    if (options.plan !== false) attachment.check(() => this.#plan(space, true));
+    if (options.plan !== false) attachment.check(() => this.#plan(space, { isBounded: true }));
     attachment.open(true);
     return stepperOf(attachment);
   }
@@ -288,7 +294,8 @@ export class VfioContainer implements Disposable {
   /**
    * Detaches all devices and lets go of the core's memory. Twice is fine.
    *
-   * @throws {IommuError} `"unmap-failed"` if the host did not unmap everything; the container is disposed all the same.
+   * @throws {IommuError} `"unmap-failed"` if the host did not unmap everything, `"host-refused"` if it did not end the
+   * tracking of dirty pages; the container is disposed all the same.
    */
   dispose(): void {
     const raw = this.#raw;
@@ -297,7 +304,11 @@ export class VfioContainer implements Disposable {
       this.#tearDown();
     } finally {
       this.#raw = undefined;
-      this.#mirror.driver.free();
+      try {
+        this.#mirror.driver.dirty.stop();
+      } finally {
+        this.#mirror.driver.free();
+      }
     }
   }
 
@@ -315,9 +326,10 @@ export class VfioContainer implements Disposable {
     );
   }
 
-  #plan(space: AddressSpace, isBounded = false): AttachPlan {
+  #plan(space: AddressSpace, { isBounded = false, counts = false } = {}): AttachPlan {
     const memory = this.#options.memory ?? space.memory;
-    return planAttach(this.#mirror, space, memory, runsOf(this.policy), isBounded);
+    const headroom = headroomOf(this.host.info, this.#options.headroom);
+    return planAttach(this.#mirror, space, memory, runsOf(this.policy), { headroom, isBounded, counts });
   }
 
   #newAttachment(space: AddressSpace, options: AttachOptions): Attachment {

@@ -29,13 +29,17 @@ export class RawContainer {
      */
     clear(): void;
     /**
-     * Closes the transaction.
+     * Closes the transaction. Calls may be pending then.
      */
     commit(): void;
     /**
      * Totals: maps, unmaps, failed, holes, exposed pages, quiesced, widened pages.
      */
     counters(): BigUint64Array;
+    /**
+     * Says that the open transaction will map a range again after it unmapped it.
+     */
+    expect(start: bigint, last: bigint): void;
     /**
      * Fails the container for what it could not ask of the host. `kind`: see [`RawContainer::failure_kind`].
      */
@@ -45,9 +49,13 @@ export class RawContainer {
      */
     failureRanges(): BigUint64Array;
     /**
-     * A copy that goes its own way, to try out what would happen.
+     * A copy that goes its own way, to try out what would happen; it keeps room for `reserve` maps, and no log of dirty memory.
      */
-    fork(): RawContainer;
+    fork(reserve: number): RawContainer;
+    /**
+     * What a pending call takes away: pairs of first and last address.
+     */
+    leaving(index: number): BigUint64Array;
     /**
      * What the last rollback lost: pairs of first and last address.
      */
@@ -63,10 +71,18 @@ export class RawContainer {
      */
     maps(start: bigint, last: bigint): number;
     /**
+     * The same for what a pending call takes away in a range: between making and reporting it.
+     */
+    markLeaving(index: number, start: bigint, last: bigint, bitmap?: Uint8Array | number[] | null): void;
+    /**
+     * Notes what the host told of a range, one bit per page of it; everything where it told nothing.
+     */
+    markWritten(start: bigint, last: bigint, bitmap?: Uint8Array | number[] | null): void;
+    /**
      * A container that has mapped nothing.
      *
      * `iova_ranges` are pairs of first and last address; `features`: bit 0 splits atomically, bit 1 takes wide unmaps,
-     * bit 2 has write-only; `coalesce`: 0 none, 1 call, 2 full; `holes`: 0 forbid, 1 allow, 2 quiesce.
+     * bit 2 has write-only, bit 3 exchanges; `coalesce`: 0 none, 1 call, 2 full; `holes`: 0 forbid, 1 allow, 2 quiesce.
      *
      * # Errors
      * The message of [`LimitsError`](giommu_core::container::LimitsError).
@@ -93,10 +109,22 @@ export class RawContainer {
      */
     rollback(): void;
     /**
+     * Begins to log memory that devices wrote.
+     */
+    startDirty(): void;
+    /**
+     * Ends that log and forgets it.
+     */
+    stopDirty(): void;
+    /**
      * Takes the absent runs that reach memory from `first` to `last` and writes the first of them into the batch;
      * returns how many. To be called until it answers 0, before any of them is mapped or noted again.
      */
     takeAbsent(first: bigint, last: bigint): number;
+    /**
+     * Takes what was written: pairs of first and last guest-physical address.
+     */
+    takeDirty(): BigUint64Array;
     /**
      * Queues the UNMAP of every IOMMU entry whose target lies in a range. Returns 0, or the number of a refusal.
      */

@@ -72,7 +72,7 @@ export class RawContainer {
         wasm.rawcontainer_clear(this.__wbg_ptr);
     }
     /**
-     * Closes the transaction.
+     * Closes the transaction. Calls may be pending then.
      */
     commit() {
         wasm.rawcontainer_commit(this.__wbg_ptr);
@@ -86,6 +86,14 @@ export class RawContainer {
         var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
         wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
         return v1;
+    }
+    /**
+     * Says that the open transaction will map a range again after it unmapped it.
+     * @param {bigint} start
+     * @param {bigint} last
+     */
+    expect(start, last) {
+        wasm.rawcontainer_expect(this.__wbg_ptr, start, last);
     }
     /**
      * Fails the container for what it could not ask of the host. `kind`: see [`RawContainer::failure_kind`].
@@ -115,12 +123,24 @@ export class RawContainer {
         return v1;
     }
     /**
-     * A copy that goes its own way, to try out what would happen.
+     * A copy that goes its own way, to try out what would happen; it keeps room for `reserve` maps, and no log of dirty memory.
+     * @param {number} reserve
      * @returns {RawContainer}
      */
-    fork() {
-        const ret = wasm.rawcontainer_fork(this.__wbg_ptr);
+    fork(reserve) {
+        const ret = wasm.rawcontainer_fork(this.__wbg_ptr, reserve);
         return RawContainer.__wrap(ret);
+    }
+    /**
+     * What a pending call takes away: pairs of first and last address.
+     * @param {number} index
+     * @returns {BigUint64Array}
+     */
+    leaving(index) {
+        const ret = wasm.rawcontainer_leaving(this.__wbg_ptr, index);
+        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+        return v1;
     }
     /**
      * What the last rollback lost: pairs of first and last address.
@@ -159,10 +179,38 @@ export class RawContainer {
         return ret >>> 0;
     }
     /**
+     * The same for what a pending call takes away in a range: between making and reporting it.
+     * @param {number} index
+     * @param {bigint} start
+     * @param {bigint} last
+     * @param {Uint8Array | number[] | null} [bitmap]
+     */
+    markLeaving(index, start, last, bitmap) {
+        const val2 = +index;
+        const val3 = BigInt.asIntN(64, start);
+        const val4 = BigInt.asIntN(64, last);
+        var ptr0 = isLikeNone(bitmap) ? 0 : passArray8ToWasm0(bitmap, wasm.__wbindgen_malloc);
+        var len0 = WASM_VECTOR_LEN;
+        wasm.rawcontainer_markLeaving(this.__wbg_ptr, val2, val3, val4, ptr0, len0);
+    }
+    /**
+     * Notes what the host told of a range, one bit per page of it; everything where it told nothing.
+     * @param {bigint} start
+     * @param {bigint} last
+     * @param {Uint8Array | number[] | null} [bitmap]
+     */
+    markWritten(start, last, bitmap) {
+        const val2 = BigInt.asIntN(64, start);
+        const val3 = BigInt.asIntN(64, last);
+        var ptr0 = isLikeNone(bitmap) ? 0 : passArray8ToWasm0(bitmap, wasm.__wbindgen_malloc);
+        var len0 = WASM_VECTOR_LEN;
+        wasm.rawcontainer_markWritten(this.__wbg_ptr, val2, val3, ptr0, len0);
+    }
+    /**
      * A container that has mapped nothing.
      *
      * `iova_ranges` are pairs of first and last address; `features`: bit 0 splits atomically, bit 1 takes wide unmaps,
-     * bit 2 has write-only; `coalesce`: 0 none, 1 call, 2 full; `holes`: 0 forbid, 1 allow, 2 quiesce.
+     * bit 2 has write-only, bit 3 exchanges; `coalesce`: 0 none, 1 call, 2 full; `holes`: 0 forbid, 1 allow, 2 quiesce.
      *
      * # Errors
      * The message of [`LimitsError`](giommu_core::container::LimitsError).
@@ -251,6 +299,18 @@ export class RawContainer {
         return ret >>> 0;
     }
     /**
+     * Begins to log memory that devices wrote.
+     */
+    startDirty() {
+        wasm.rawcontainer_startDirty(this.__wbg_ptr);
+    }
+    /**
+     * Ends that log and forgets it.
+     */
+    stopDirty() {
+        wasm.rawcontainer_stopDirty(this.__wbg_ptr);
+    }
+    /**
      * Takes the absent runs that reach memory from `first` to `last` and writes the first of them into the batch;
      * returns how many. To be called until it answers 0, before any of them is mapped or noted again.
      * @param {bigint} first
@@ -260,6 +320,16 @@ export class RawContainer {
     takeAbsent(first, last) {
         const ret = wasm.rawcontainer_takeAbsent(this.__wbg_ptr, first, last);
         return ret >>> 0;
+    }
+    /**
+     * Takes what was written: pairs of first and last guest-physical address.
+     * @returns {BigUint64Array}
+     */
+    takeDirty() {
+        const ret = wasm.rawcontainer_takeDirty(this.__wbg_ptr);
+        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+        return v1;
     }
     /**
      * Queues the UNMAP of every IOMMU entry whose target lies in a range. Returns 0, or the number of a refusal.

@@ -19,6 +19,8 @@
 
 mod absent;
 mod counters;
+mod dirty;
+mod exchange;
 mod failure;
 mod host_map;
 mod host_op;
@@ -31,16 +33,17 @@ mod undo;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 pub use counters::Counters;
+pub use dirty::DirtyLog;
 pub use failure::{Failure, FailureKind};
 pub use host_map::{HostMap, HostMaps, Kind};
 pub use host_op::HostOp;
 pub use limits::{Coalesce, HolePolicy, HostLimits, LimitsError, Split};
 pub use refusal::Refusal;
 
-use crate::address::{Gpa, IovaRange};
+use crate::address::{Gpa, Iova, IovaRange};
 use crate::perm::Perm;
 use host_op::Step;
 use planning::Pages;
@@ -101,6 +104,7 @@ impl GuestRun {
 ///     split: Split::None,
 ///     unmap_wide: true,
 ///     write_only: true,
+///     exchange: false,
 /// };
 /// let mut container = Container::new(limits, Coalesce::None, HolePolicy::Forbid)?;
 /// let run = GuestRun {
@@ -131,6 +135,10 @@ pub struct Container {
     maps: HostMaps,
     /// Entries that reach no memory now.
     absent: HostMaps,
+    /// Maps that are on the host and were unmapped by the guest: a MAP is expected to take their place.
+    held: HostMaps,
+    /// Where that is expected, in the open transaction: last addresses by the first ones, disjoint.
+    expected: BTreeMap<Iova, Iova>,
     steps: VecDeque<Step>,
     /// The rest of a run that is queued piece by piece.
     pages: Option<Pages>,
@@ -145,6 +153,8 @@ pub struct Container {
     lost: Vec<IovaRange>,
     failure: Option<Failure>,
     counters: Counters,
+    /// Guest memory that devices wrote, while somebody wants to know.
+    dirty: Option<DirtyLog>,
 }
 
 impl Container {
@@ -162,6 +172,8 @@ impl Container {
             holes,
             maps: HostMaps::default(),
             absent: HostMaps::default(),
+            held: HostMaps::default(),
+            expected: BTreeMap::new(),
             steps: VecDeque::new(),
             pages: None,
             leaving: VecDeque::new(),
@@ -172,6 +184,7 @@ impl Container {
             lost: Vec::new(),
             failure: None,
             counters: Counters::default(),
+            dirty: None,
         })
     }
 
@@ -179,6 +192,12 @@ impl Container {
     #[must_use]
     pub fn limits(&self) -> &HostLimits {
         &self.limits
+    }
+
+    /// Leaves room for `maps` maps more than those that are made from now on: what it would refuse then, it refuses at once. For
+    /// a copy on which something is tried out.
+    pub fn reserve(&mut self, maps: u32) {
+        self.limits.max_mappings = self.limits.max_mappings.map(|max| max.saturating_sub(maps));
     }
 
     /// How neighbouring pages share maps.

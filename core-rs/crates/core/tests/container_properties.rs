@@ -25,6 +25,7 @@ type Page = (u64, Perm);
 struct ModelHost {
     split: Split,
     wide: bool,
+    exchange: bool,
     max: Option<u32>,
     maps: BTreeMap<u64, (u64, u64, Perm)>,
 }
@@ -35,7 +36,10 @@ struct Refused(&'static str);
 impl ModelHost {
     fn map(&mut self, range: IovaRange, target: Gpa, perm: Perm) -> Result<(), Refused> {
         if self.maps.iter().any(|(start, (last, _, _))| *start <= range.last().0 && range.start().0 <= *last) {
-            return Err(Refused("EEXIST"));
+            if !self.exchange {
+                return Err(Refused("EEXIST"));
+            }
+            self.unmap(range)?; // by one call: nobody sees the address without translation
         }
         if self.max.is_some_and(|max| self.maps.len() >= max as usize) {
             return Err(Refused("ENOSPC"));
@@ -106,6 +110,9 @@ struct World {
     /// RAM pages on the bus.
     ram: BTreeMap<u64, u64>,
     holes_forbidden: bool,
+    exchanges: bool,
+    /// What changes in place by the call under way, old and new: on a host that exchanges, always one of them.
+    in_place: BTreeMap<u64, (Page, Page)>,
     /// Host calls that will fail, by number.
     fail: Vec<u32>,
     calls: u32,
@@ -134,6 +141,12 @@ impl World {
                         assert_eq!(self.host.translate(*iova), Some(*page), "{iova:#x} lost by {op:x?}");
                     }
                 }
+                if self.exchanges && self.fail.is_empty() {
+                    for (iova, (old, new)) in &self.in_place {
+                        let found = self.host.translate(*iova);
+                        assert!(found == Some(*old) || found == Some(*new), "{iova:#x} lost by {op:x?}");
+                    }
+                }
                 if failed {
                     break;
                 }
@@ -141,13 +154,19 @@ impl World {
             }
             self.container.report(done, failed);
         }
-        let memory: Vec<_> = self
+        let memory: BTreeMap<_, _> = self
             .container
             .maps()
             .iter()
+            .chain(self.container.held().iter())
             .map(|map| (map.range.start().0, (map.range.last().0, map.target.0, map.perm)))
             .collect();
-        let host: Vec<_> = self.host.maps.iter().map(|(start, map)| (*start, *map)).collect();
+        // A map of which a part is held is one on the host still.
+        let (memory, host) = if self.exchanges {
+            (pages_of(&memory), pages_of(&self.host.maps))
+        } else {
+            (memory, self.host.maps.clone())
+        };
         assert_eq!(memory, host, "the container's memory is what the host holds");
     }
 
@@ -209,6 +228,17 @@ impl World {
             untouched.retain(|iova, _| *iova < start || *iova > last);
         }
         self.container.begin().expect("begin");
+        self.in_place.clear();
+        for (index, value) in &changed {
+            let (Some(before), Some(value)) = (old.get(index), value) else { continue };
+            if self.gone.contains(&(value.0 >> self.shift)) {
+                continue;
+            }
+            self.container.expect(self.run(*index, 1, *value).range);
+            if !self.gone.contains(&(before.0 >> self.shift)) {
+                self.in_place.insert(self.iova(*index), (*before, *value));
+            }
+        }
         // Neighbouring unmaps are one event whatever they reached.
         let mut unmaps: Vec<(u64, u64)> = Vec::new();
         for (index, _) in changed.iter().filter(|(index, _)| old.contains_key(index)) {
@@ -226,7 +256,9 @@ impl World {
             self.table.remove(index);
         }
         if self.container.failure().is_some() {
+            self.in_place.clear();
             self.container.commit();
+            self.drain(&untouched);
             return;
         }
         let mut maps: Vec<(u64, u64, Page)> = Vec::new();
@@ -254,6 +286,7 @@ impl World {
             let planned = self.container.map(run, Kind::Iommu);
             self.drain(&untouched);
             if planned.is_err() || self.container.refused().is_some() {
+                self.in_place.clear();
                 self.container.rollback();
                 self.drain(&untouched);
                 self.table = old;
@@ -268,6 +301,8 @@ impl World {
             }
         }
         self.container.commit();
+        assert!(self.container.is_idle() && self.container.held().is_empty(), "all that was expected came");
+        self.in_place.clear();
         for (index, value) in changed {
             if let Some(page) = value {
                 self.table.insert(index, page);
@@ -409,6 +444,14 @@ impl World {
     }
 }
 
+/// Maps, page by page.
+fn pages_of(maps: &BTreeMap<u64, (u64, u64, Perm)>) -> BTreeMap<u64, (u64, u64, Perm)> {
+    let steps = maps.iter().flat_map(|(start, (last, target, perm))| {
+        (*start..=*last).step_by(1 << HOST_SHIFT).map(move |at| (at, (at, target + (at - start), *perm)))
+    });
+    steps.collect()
+}
+
 fn ram_range(first: u64, pages: u64) -> IovaRange {
     IovaRange::new(Iova(RAM_AT + (first << HOST_SHIFT)), Iova(RAM_AT + ((first + pages) << HOST_SHIFT) - 1))
         .expect("range")
@@ -451,6 +494,7 @@ struct Setting {
     base: u64,
     split: Split,
     wide: bool,
+    exchange: bool,
     max: Option<u32>,
     coalesce: Coalesce,
     holes: HolePolicy,
@@ -460,6 +504,7 @@ fn setting() -> impl Strategy<Value = Setting> {
     let host = (
         prop_oneof![Just(Split::Atomic), Just(Split::None)],
         any::<bool>(),
+        any::<bool>(),
         prop_oneof![2 => Just(None), 1 => (4u32..30).prop_map(Some)],
     );
     let policy = (
@@ -468,13 +513,13 @@ fn setting() -> impl Strategy<Value = Setting> {
     );
     // 64 KiB pages at a bus address that is a multiple of 4 KiB only, too.
     let table = prop_oneof![Just((12, 0x8000)), Just((16, 0x10_0000)), Just((16, 0x10_3000))];
-    (host, policy, table).prop_map(|((split, wide, max), (coalesce, holes), (shift, base))| {
+    (host, policy, table).prop_map(|((split, wide, exchange, max), (coalesce, holes), (shift, base))| {
         // Coalesced maps on a host without split need holes; such a container is refused.
         let holes = match (split, coalesce, holes) {
             (Split::None, Coalesce::Full, HolePolicy::Forbid) => HolePolicy::Allow,
             _ => holes,
         };
-        Setting { shift, base, split, wide, max, coalesce, holes }
+        Setting { shift, base, split, wide, exchange: exchange && split == Split::Atomic, max, coalesce, holes }
     })
 }
 
@@ -486,15 +531,24 @@ fn world(setting: &Setting, fail: Vec<u32>) -> World {
         split: setting.split,
         unmap_wide: setting.wide,
         write_only: true,
+        exchange: setting.exchange,
     };
     World {
         container: Container::new(limits, setting.coalesce, setting.holes).expect("container"),
-        host: ModelHost { split: setting.split, wide: setting.wide, max: setting.max, maps: BTreeMap::new() },
+        host: ModelHost {
+            split: setting.split,
+            wide: setting.wide,
+            exchange: setting.exchange,
+            max: setting.max,
+            maps: BTreeMap::new(),
+        },
         shift: setting.shift,
         base: setting.base,
         table: BTreeMap::new(),
         gone: BTreeSet::new(),
         ram: BTreeMap::new(),
+        exchanges: setting.exchange,
+        in_place: BTreeMap::new(),
         holes_forbidden: setting.split == Split::Atomic || setting.holes == HolePolicy::Forbid,
         fail,
         calls: 0,

@@ -133,7 +133,7 @@ impl RawContainer {
     /// A container that has mapped nothing.
     ///
     /// `iova_ranges` are pairs of first and last address; `features`: bit 0 splits atomically, bit 1 takes wide unmaps,
-    /// bit 2 has write-only; `coalesce`: 0 none, 1 call, 2 full; `holes`: 0 forbid, 1 allow, 2 quiesce.
+    /// bit 2 has write-only, bit 3 exchanges; `coalesce`: 0 none, 1 call, 2 full; `holes`: 0 forbid, 1 allow, 2 quiesce.
     ///
     /// # Errors
     /// The message of [`LimitsError`](giommu_core::container::LimitsError).
@@ -158,6 +158,7 @@ impl RawContainer {
             split: if features & 1 != 0 { Split::Atomic } else { Split::None },
             unmap_wide: features & 2 != 0,
             write_only: features & 4 != 0,
+            exchange: features & 8 != 0,
         };
         let coalesce = match coalesce {
             0 => Coalesce::None,
@@ -177,9 +178,52 @@ impl RawContainer {
         })
     }
 
-    /// A copy that goes its own way, to try out what would happen.
-    pub fn fork(&self) -> RawContainer {
-        Self { inner: self.inner.clone(), refusal: None, taken: Vec::new(), records: Vec::new() }
+    /// A copy that goes its own way, to try out what would happen; it keeps room for `reserve` maps, and no log of dirty memory.
+    pub fn fork(&self, reserve: u32) -> RawContainer {
+        let mut inner = self.inner.clone();
+        inner.reserve(reserve);
+        inner.stop_dirty();
+        Self { inner, refusal: None, taken: Vec::new(), records: Vec::new() }
+    }
+
+    /// Says that the open transaction will map a range again after it unmapped it.
+    pub fn expect(&mut self, start: u64, last: u64) {
+        self.inner.expect(range(start, last));
+    }
+
+    /// Begins to log memory that devices wrote.
+    #[wasm_bindgen(js_name = startDirty)]
+    pub fn start_dirty(&mut self) {
+        self.inner.start_dirty();
+    }
+
+    /// Ends that log and forgets it.
+    #[wasm_bindgen(js_name = stopDirty)]
+    pub fn stop_dirty(&mut self) {
+        self.inner.stop_dirty();
+    }
+
+    /// Notes what the host told of a range, one bit per page of it; everything where it told nothing.
+    #[wasm_bindgen(js_name = markWritten)]
+    pub fn mark_written(&mut self, start: u64, last: u64, bitmap: Option<Vec<u8>>) {
+        self.inner.mark_written(range(start, last), bitmap.as_deref());
+    }
+
+    /// The same for what a pending call takes away in a range: between making and reporting it.
+    #[wasm_bindgen(js_name = markLeaving)]
+    pub fn mark_leaving(&mut self, index: u32, start: u64, last: u64, bitmap: Option<Vec<u8>>) {
+        self.inner.mark_leaving(index as usize, range(start, last), bitmap.as_deref());
+    }
+
+    /// What a pending call takes away: pairs of first and last address.
+    pub fn leaving(&self, index: u32) -> Vec<u64> {
+        pairs(self.inner.leaving(index as usize).map(|map| map.range))
+    }
+
+    /// Takes what was written: pairs of first and last guest-physical address.
+    #[wasm_bindgen(js_name = takeDirty)]
+    pub fn take_dirty(&mut self) -> Vec<u64> {
+        self.inner.take_dirty().into_iter().flat_map(|(first, last)| [first.0, last.0]).collect()
     }
 
     /// Queues the MAP of a run. `meta`: bits 0-7 permission, 8-15 kind (0 RAM, 1 IOMMU, 2 static), 16-23 page
@@ -239,7 +283,7 @@ impl RawContainer {
         self.answer(result)
     }
 
-    /// Closes the transaction.
+    /// Closes the transaction. Calls may be pending then.
     pub fn commit(&mut self) {
         self.inner.commit();
     }

@@ -32,8 +32,9 @@ impl Container {
     }
 
     /// Memory appeared from `first` to `last`: takes the absent entries that reach it, for the caller to
-    /// [`map`](Container::map).
+    /// [`map`](Container::map) or to note again. Grown to whole pages of the host, as memory may come in parts of one.
     pub fn take_absent(&mut self, first: Gpa, last: Gpa) -> Vec<HostMap> {
+        let (first, last) = self.limits.memory_hull(first, last);
         let found: Vec<HostMap> = self.absent.iter().filter_map(|map| map.targeting(first, last)).collect();
         for part in &found {
             self.absent.cut(part.range);
@@ -54,7 +55,7 @@ impl Container {
 
 impl HostMaps {
     /// Takes out what lies in `range`; what the entries have outside stays.
-    fn cut(&mut self, range: IovaRange) -> Vec<HostMap> {
+    pub(super) fn cut(&mut self, range: IovaRange) -> Vec<HostMap> {
         let hit: Vec<HostMap> = self.overlapping(range).copied().collect();
         for map in &hit {
             self.remove(map);

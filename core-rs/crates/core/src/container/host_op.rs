@@ -8,7 +8,7 @@ use super::host_map::HostMap;
 /// One call that the container wants made on the host, in the order given.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum HostOp {
-    /// Map `range` to guest memory from `target` on.
+    /// Map `range` to guest memory from `target` on; where the host exchanges, in the place of what is mapped there.
     Map {
         /// The bus addresses.
         range: IovaRange,
@@ -48,6 +48,8 @@ pub(super) enum Intent {
     UndoMap,
     /// A map that a rollback puts back.
     UndoUnmap,
+    /// A map that a rollback puts back in the place of the one that had taken its own.
+    UndoExchange,
 }
 
 /// One queued call with its effect on the container's memory, which is applied when it is queued and taken back if
@@ -60,6 +62,8 @@ pub(super) struct Step {
     pub(super) removed: Vec<HostMap>,
     /// Maps that come: the new one, or the rests of a cut.
     pub(super) inserted: Vec<HostMap>,
+    /// Held maps in whose place the new one is put.
+    pub(super) exchanged: Vec<HostMap>,
     /// What the guest changed: all of the call's range, or the part of a map that a hole is made for.
     pub(super) part: Option<IovaRange>,
 }
@@ -72,6 +76,7 @@ impl Step {
             intent,
             removed: Vec::new(),
             inserted: vec![map],
+            exchanged: Vec::new(),
             part: Some(range),
         }
     }
@@ -90,7 +95,14 @@ impl Step {
         // Only the first and the last map can reach beyond the range.
         let edges = [maps.first(), maps.last().filter(|_| maps.len() > 1)];
         let inserted = edges.into_iter().flatten().flat_map(|map| map.outside(range)).flatten().collect();
-        Some(Self { op: HostOp::Unmap { range: covered, bytes }, intent, removed: maps, inserted, part: Some(covered) })
+        Some(Self {
+            op: HostOp::Unmap { range: covered, bytes },
+            intent,
+            removed: maps,
+            inserted,
+            exchanged: Vec::new(),
+            part: Some(covered),
+        })
     }
 
     /// One UNMAP of a whole map of which the guest removed only `part`.
@@ -100,7 +112,22 @@ impl Step {
     }
 
     pub(super) fn quiesce() -> Self {
-        Self { op: HostOp::Quiesce, intent: Intent::Quiesce, removed: Vec::new(), inserted: Vec::new(), part: None }
+        Self {
+            op: HostOp::Quiesce,
+            intent: Intent::Quiesce,
+            removed: Vec::new(),
+            inserted: Vec::new(),
+            exchanged: Vec::new(),
+            part: None,
+        }
+    }
+
+    /// The bus addresses that the call is about, on the host.
+    pub(super) fn part_of_host(&self) -> Option<IovaRange> {
+        match self.op {
+            HostOp::Map { range, .. } | HostOp::Unmap { range, .. } => Some(range),
+            HostOp::Quiesce => None,
+        }
     }
 
     /// What an UNMAP that failed left on the host: without the gaps that a wide one passes.

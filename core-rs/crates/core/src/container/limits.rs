@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::address::IovaRange;
+use crate::address::{Gpa, IovaRange};
 use crate::perm::Perm;
 
 /// Whether a host can take a part out of one of its maps.
@@ -51,6 +51,9 @@ pub struct HostLimits {
     pub unmap_wide: bool,
     /// Whether a mapping can be written but not read. Where it cannot, write-only is widened to read-write and counted.
     pub write_only: bool,
+    /// Whether a MAP over maps puts itself in their place, so that no address is without translation meanwhile (sPAPR);
+    /// counts only where the host splits.
+    pub exchange: bool,
 }
 
 /// Why a container cannot be made.
@@ -71,6 +74,7 @@ impl HostLimits {
             return Err(LimitsError::NoPageSize);
         }
         self.iova_ranges = merged(core::mem::take(&mut self.iova_ranges));
+        self.exchange &= self.split == Split::Atomic;
         Ok(self)
     }
 
@@ -78,6 +82,12 @@ impl HostLimits {
     #[must_use]
     pub fn page_shift(&self) -> u32 {
         self.page_sizes.trailing_zeros().min(63)
+    }
+
+    /// Guest memory from `first` to `last`, grown to whole pages of the host.
+    pub(super) fn memory_hull(&self, first: Gpa, last: Gpa) -> (Gpa, Gpa) {
+        let mask = (1u64 << self.page_shift()) - 1;
+        (Gpa(first.0 & !mask), Gpa(last.0 | mask))
     }
 
     /// `range`, grown to whole pages of the host.

@@ -7,6 +7,7 @@ use super::failure::{Failure, FailureKind};
 use super::host_map::HostMap;
 use super::host_op::{HostOp, Intent, Step};
 use super::limits::HolePolicy;
+use super::undo::Entry;
 
 impl Container {
     /// The calls to make on the host now, in order. Empty when there is nothing to do.
@@ -128,6 +129,11 @@ impl Container {
             Intent::Rest => Failure::add(&mut self.failure, FailureKind::Rest, part),
             Intent::UndoMap => Failure::add(&mut self.failure, FailureKind::Rollback, step.held()),
             Intent::UndoUnmap => self.lost.extend(part),
+            Intent::UndoExchange => {
+                // What had taken its place must not stay either: the entry becomes nothing.
+                self.lost.extend(part);
+                self.undo.extend(part.map(Entry::Mapped));
+            }
         }
         self.unapply(&step);
     }
@@ -139,6 +145,9 @@ impl Container {
         }
         for map in &step.removed {
             self.maps.insert(*map);
+        }
+        for map in &step.exchanged {
+            self.held.insert(*map);
         }
     }
 

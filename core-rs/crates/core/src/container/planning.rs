@@ -68,7 +68,7 @@ impl Container {
         let whole = kind != Kind::Iommu || self.coalesce != Coalesce::None;
         self.check_limit(run.range, if whole { 1 } else { pages.count() })?;
         if whole {
-            self.queue(Step::map(map, Intent::Map));
+            self.queue_map(map);
         } else {
             self.pages = Some(pages);
             self.queue_pages();
@@ -90,19 +90,21 @@ impl Container {
         self.check_idle()?;
         let pages = self.limits.page_hull(range);
         self.check_holes(pages)?;
-        self.forget_absent(range);
+        self.forget_absent(pages);
+        self.hold(pages);
         self.queue_unmap(pages);
         Ok(())
     }
 
     /// Unmaps every entry of guest IOMMUs whose target lies in guest memory from `first` to `last`: memory that goes.
-    /// The entries are kept as [absent](Container::absent).
+    /// The entries are kept as [absent](Container::absent). Grown to whole pages of the host: none can be mapped in part.
     ///
     /// # Errors
     /// As [`Container::unmap`].
     pub fn unmap_targets(&mut self, first: Gpa, last: Gpa) -> Result<(), Refusal> {
         self.check_live()?;
         self.check_idle()?;
+        let (first, last) = self.limits.memory_hull(first, last);
         let leaving: Vec<HostMap> =
             self.maps.iter().filter(|map| map.kind != Kind::Ram).filter_map(|map| map.targeting(first, last)).collect();
         for part in &leaving {
@@ -122,6 +124,7 @@ impl Container {
     pub fn clear(&mut self) {
         self.cancel();
         self.journal = None;
+        self.release_held();
         self.lost.clear();
         self.absent = HostMaps::default();
         if let Some(failure) = &mut self.failure {
@@ -186,8 +189,14 @@ impl Container {
             let Some(pages) = self.pages.take() else { return };
             let (first, rest) = pages.split();
             self.pages = rest;
-            self.queue(Step::map(first, Intent::Map));
+            self.queue_map(first);
         }
+    }
+
+    /// Queues the MAP of one map, in the place of what is held there.
+    fn queue_map(&mut self, map: HostMap) {
+        let exchanged = self.held.cut(map.range);
+        self.queue(Step { exchanged, ..Step::map(map, Intent::Map) });
     }
 
     /// Queues what unmaps `range`; every check is done.
@@ -216,17 +225,30 @@ impl Container {
 
     /// Queues the UNMAP of what `maps` hold in `range`: one call where the host takes wide ones.
     pub(super) fn queue_whole(&mut self, maps: Vec<HostMap>, range: IovaRange, intent: Intent) {
-        if self.limits.unmap_wide {
-            if let Some(step) = Step::unmap(maps, range, intent) {
-                self.queue(step);
-            }
-            return;
-        }
+        let mut group: Vec<HostMap> = Vec::new();
         for map in maps {
-            if let Some(step) = Step::unmap(vec![map], range, intent) {
-                self.queue(step);
+            if group.last().is_some_and(|before| !self.joins(before, &map)) {
+                let done = core::mem::take(&mut group);
+                self.queue_group(done, range, intent);
             }
+            group.push(map);
         }
+        self.queue_group(group, range, intent);
+    }
+
+    fn queue_group(&mut self, maps: Vec<HostMap>, range: IovaRange, intent: Intent) {
+        if let Some(step) = Step::unmap(maps, range, intent) {
+            self.queue(step);
+        }
+    }
+
+    /// Whether one UNMAP may take both of two neighbours: it must not pass over what is held, nor from one IOVA range into
+    /// another (the windows of an sPAPR host, each with calls of its own).
+    fn joins(&self, before: &HostMap, after: &HostMap) -> bool {
+        let between = IovaRange::new(before.range.last(), after.range.start());
+        self.limits.unmap_wide
+            && between
+                .is_none_or(|gap| self.held.overlapping(gap).next().is_none() && self.limits.outside(gap).is_none())
     }
 }
 

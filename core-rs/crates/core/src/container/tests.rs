@@ -15,6 +15,7 @@ fn limits(split: Split) -> HostLimits {
         split,
         unmap_wide: true,
         write_only: true,
+        exchange: false,
     }
 }
 

@@ -20,6 +20,10 @@ pub(super) enum Entry {
     Noted(IovaRange),
     /// These absent entries were forgotten.
     Forgotten(Vec<HostMap>),
+    /// These were held, for a MAP to take their place.
+    Held(Vec<HostMap>),
+    /// A map was made in this range, in the place of these.
+    Exchanged(IovaRange, Vec<HostMap>),
 }
 
 /// How many maps an undo puts back at once.
@@ -40,13 +44,20 @@ impl Container {
         self.check_idle()?;
         self.refused = None;
         self.lost.clear();
+        self.expected.clear();
         self.journal = Some(Vec::new());
         Ok(())
     }
 
-    /// Closes the transaction; what it did stays.
+    /// Closes the transaction; what it did stays. What was held for a MAP that did not come is queued to be unmapped: then
+    /// calls are pending afterwards.
     pub fn commit(&mut self) {
         self.journal = None;
+        self.expected.clear();
+        let held: Vec<IovaRange> = self.held.iter().map(|map| map.range).collect();
+        self.release_held();
+        self.leaving.extend(held);
+        self.refill();
     }
 
     /// Closes the transaction and queues what undoes it, last first: calls not yet made are dropped, new maps are
@@ -57,8 +68,10 @@ impl Container {
     /// be taken away fails the container with [`FailureKind::Rollback`], and the failure's ranges are then all that
     /// differs from before. Without a transaction, or on a failed container, it does nothing.
     pub fn rollback(&mut self) {
+        self.expected.clear();
         if self.failure.is_some() {
             self.journal = None;
+            self.release_held();
             return;
         }
         let Some(journal) = self.journal.take() else { return };
@@ -76,7 +89,9 @@ impl Container {
         match step.intent {
             Intent::Map => {
                 let Some(range) = step.part else { return };
-                if let Some(Entry::Mapped(end)) = journal.last_mut()
+                if !step.exchanged.is_empty() {
+                    journal.push(Entry::Exchanged(range, step.exchanged));
+                } else if let Some(Entry::Mapped(end)) = journal.last_mut()
                     && end.last().checked_add(1) == Some(range.start())
                     && let Some(joined) = IovaRange::new(end.start(), range.last())
                 {
@@ -86,7 +101,7 @@ impl Container {
                 }
             }
             Intent::Unmap | Intent::Hole => journal.push(Entry::Unmapped(step.into_taken())),
-            Intent::Quiesce | Intent::Rest | Intent::UndoMap | Intent::UndoUnmap => {}
+            Intent::Quiesce | Intent::Rest | Intent::UndoMap | Intent::UndoUnmap | Intent::UndoExchange => {}
         }
     }
 
@@ -110,6 +125,18 @@ impl Container {
                     } else {
                         // Only behind a failed UNMAP of this rollback: the host still holds what was new here.
                         Failure::add(&mut self.failure, FailureKind::Rollback, [map.range]);
+                    }
+                }
+                true
+            }
+            Some(Entry::Exchanged(range, old)) => {
+                self.queue_exchange_back(range, old);
+                true
+            }
+            Some(Entry::Held(maps)) => {
+                for map in maps {
+                    for back in self.held.cut(map.range) {
+                        self.maps.insert(back);
                     }
                 }
                 true
