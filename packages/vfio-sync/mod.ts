@@ -15,6 +15,8 @@ export type { AttachProgress } from "./attach_stepper.ts";
 export type * from "./container_options.ts";
 export * from "./count_maps.ts";
 export * from "./host_error.ts";
+export type * from "./async_host_iommu.ts";
+export * from "./host_journal.ts";
 export type * from "./host_iommu.ts";
 export * from "./host_rules.ts";
 export type * from "./host_script.ts";

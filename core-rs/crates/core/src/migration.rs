@@ -1,4 +1,5 @@
-//! Reads the TCE tables out of QEMU's migration streams, and compares them with tables that a log tells of.
+//! Reads the TCE tables out of QEMU's migration streams, writes them as QEMU does, and compares them with tables that a
+//! log tells of.
 
 mod compare;
 mod section;

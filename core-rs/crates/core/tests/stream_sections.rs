@@ -8,9 +8,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
+use giommu_core::address::Iova;
+use giommu_core::hcall::{H_NOT_ENOUGH_RESOURCES, H_SUCCESS};
 use giommu_core::migration::{SectionWriter, StreamReader, StreamTable};
-use giommu_core::spapr::{Effects, Event, LoadError, PhbConfig, SpaprMachine, VioConfig};
-use giommu_core::tce_table::Runs;
+use giommu_core::spapr::{Effects, Event, LoadError, PhbConfig, SpaprMachine, VioConfig, token};
+use giommu_core::tce_table::{Change, Geometry, Runs, SharedTable, TceTable};
 
 /// Sizes of pieces: all at once, some, and such that entries are split.
 const PIECES: [usize; 4] = [usize::MAX, 65_536, 8191, 13];
@@ -133,6 +135,64 @@ fn a_machine_that_loaded_a_stream_writes_it_again() {
         assert!(machine.undo(&mut effects));
         assert_eq!(machine.save(), empty);
     }
+}
+
+#[test]
+fn a_stream_says_which_place_counts_as_the_default_windows() {
+    let mut machine = SpaprMachine::new(8);
+    machine.add_phb(PhbConfig::new(0)).expect("a bridge");
+    let before = machine.save();
+    let mut effects = Effects::new();
+    let flags = |machine: &SpaprMachine| -> Vec<_> {
+        machine.stream_tables().iter().map(|table| table.default_window).collect()
+    };
+    let flagged = |flags: [Option<bool>; 2], machine: &SpaprMachine| -> Vec<StreamTable> {
+        let tables = machine.stream_tables().into_iter().zip(flags);
+        tables.map(|(table, default_window)| StreamTable { default_window, ..table }).collect()
+    };
+    let load = |machine: &mut SpaprMachine, flags, effects: &mut Effects| {
+        let tables = flagged(flags, machine);
+        machine.load_stream(&tables, effects).expect("the same windows");
+        assert!(effects.is_empty(), "nobody is told");
+    };
+    let swapped = vec![Some(false), Some(true)];
+    load(&mut machine, [Some(false), Some(true)], &mut effects);
+    assert_eq!(flags(&machine), swapped);
+    let saved = machine.save();
+    assert!(machine.undo(&mut effects) && machine.save() == before);
+    machine.restore(&saved, &mut effects).expect("its own");
+    assert_eq!(flags(&machine), swapped);
+    assert!(machine.undo(&mut effects) && machine.save() == before);
+    machine.restore(&saved, &mut effects).expect("its own");
+    // A section of version 2 does not say it.
+    load(&mut machine, [None, None], &mut effects);
+    assert_eq!(flags(&machine), swapped);
+    // The last window was in a place that is not the default one's, so that the default window returns.
+    machine.rtas(token::REMOVE, &[0x8000_0000], 1, &mut effects);
+    assert!(matches!(effects.events[..], [Event::WindowRemoved { .. }, Event::WindowAdded { .. }]));
+    assert_eq!(flags(&machine), [Some(true), Some(true)], "as QEMU, which never takes the flag away");
+    assert!(machine.undo(&mut effects) && machine.save() == saved);
+}
+
+#[test]
+fn a_table_that_was_loaded_leaves_the_limit_of_its_reader_and_the_reader_its_table() {
+    let mut machine = SpaprMachine::new(8);
+    machine.add_phb(PhbConfig::new(0)).expect("a bridge");
+    let mut tables = machine.stream_tables();
+    let window = Geometry { liobn: 0x8000_0001, bus_offset: Iova(1 << 59), page_shift: 16, entries: 16 };
+    let mut full = TceTable::new(window, 1).expect("sound");
+    assert!(full.put(0, 3, &mut Change::new()) && !full.put(1, 3, &mut Change::new()));
+    tables[1].table = Some(SharedTable::new(full.into()));
+    let mut effects = Effects::new();
+    machine.load_stream(&tables, &mut effects).expect("a window that a guest can create");
+    for page in 1..8 {
+        assert_eq!(machine.h_put_tce(0x8000_0001, (1 << 59) + (page << 16), 3, &mut effects), H_SUCCESS);
+    }
+    assert_eq!(machine.h_put_tce(0x8000_0001, (1 << 59) + (8 << 16), 3, &mut effects), H_NOT_ENOUGH_RESOURCES);
+    assert_eq!(tables[1].table.as_ref().expect("it stays").borrow().stored(), 1);
+    // The machine's own tables, as they are now, change nothing.
+    machine.load_stream(&machine.stream_tables(), &mut effects).expect("its own");
+    assert!(effects.is_empty());
 }
 
 #[test]

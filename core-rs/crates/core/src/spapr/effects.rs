@@ -17,6 +17,7 @@ pub struct Effects {
     pub change: Change,
     /// Slots that began or ceased to count as the default window's, by LIOBN, and whether they did so before.
     pub(super) defaults: Vec<(u32, bool)>,
+    quiet: bool,
 }
 
 impl Effects {
@@ -24,6 +25,16 @@ impl Effects {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// For a machine that nobody listens to yet: what tables map is not told.
+    pub(super) fn quiet() -> Self {
+        Self { quiet: true, ..Self::default() }
+    }
+
+    /// For what becomes of one table.
+    pub(super) fn new_change(&self) -> Change {
+        if self.quiet { Change::quiet() } else { Change::new() }
     }
 
     /// Whether nobody needs to be told of anything.
@@ -43,12 +54,12 @@ impl Effects {
     /// Brings events into the order in which they are to be delivered. A table that changed is told of while its window
     /// is where listeners know it, and what is gone makes room before anything new needs it.
     pub(super) fn arrange(&mut self) {
-        self.events.sort_by_key(|event| match event {
-            Event::Changed { .. } => 0,
-            Event::WindowRemoved { .. } => 1,
-            Event::WindowAdded { .. } => 2,
-            Event::Bypass { .. } => 3,
-        });
+        let mut rest = core::mem::take(&mut self.events);
+        for rank in 0..=3 {
+            let (now, later): (Vec<_>, Vec<_>) = rest.into_iter().partition(|event| event.rank() == rank);
+            self.events.extend(now);
+            rest = later;
+        }
     }
 }
 
@@ -86,4 +97,16 @@ pub enum Event {
         /// Whether accesses are direct now.
         on: bool,
     },
+}
+
+impl Event {
+    /// Which of several events is delivered first: the one with the lower number.
+    fn rank(&self) -> u32 {
+        match self {
+            Self::Changed { .. } => 0,
+            Self::WindowRemoved { .. } => 1,
+            Self::WindowAdded { .. } => 2,
+            Self::Bypass { .. } => 3,
+        }
+    }
 }

@@ -2,7 +2,11 @@
 //!
 //! A [`SpaprMachine`] owns the translation tables of PCI host bridges ([`Phb`], up to two DMA windows each) and of VIO
 //! devices ([`VioDevice`], with bypass), and answers hypercalls and RTAS calls as QEMU 10.0.2 does. It performs no I/O:
-//! every call fills [`Effects`] with what the layers above must deliver, in order, before the guest goes on.
+//! every call fills [`Effects`] with what the layers above must deliver, in order, before the guest goes on, and
+//! [`SpaprMachine::undo`] takes the call back if they can not.
+//!
+//! A machine can be kept as bytes ([`SpaprMachine::save`]), and exchanges its tables with QEMU's migration streams
+//! ([`SpaprMachine::load_stream`], [`SectionWriter`](crate::migration::SectionWriter)).
 //!
 //! Three things differ from QEMU on purpose. Shifts of 64 and more are a parameter error, and so is the removal of a
 //! VIO device's table, on which QEMU aborts. A create that failed for its size leaves nothing behind, where QEMU aborts

@@ -4,7 +4,7 @@ use core::cell::RefCell;
 use std::rc::Rc;
 
 use super::effects::{Effects, Event};
-use crate::tce_table::{Change, EntryBudget, Geometry, SharedTable, TableError, TceTable, Values};
+use crate::tce_table::{EntryBudget, Geometry, SharedTable, TableError, TceTable, Values};
 
 /// A place for one DMA window: its LIOBN is fixed, its window comes and goes.
 #[derive(Debug)]
@@ -142,7 +142,7 @@ pub(super) fn clear(liobn: u32, table: &SharedTable, effects: &mut Effects) {
     if cleared.stored() == 0 {
         return;
     }
-    let mut change = Change::new();
+    let mut change = effects.new_change();
     let entries = cleared.geometry().entries;
     // Zeros in range are never refused.
     let _ = cleared.write(0, Values::Same(0, entries), &mut change);
@@ -155,7 +155,7 @@ pub(super) fn replace(liobn: u32, table: &SharedTable, with: TceTable, effects: 
     if *replaced == with {
         return;
     }
-    let mut change = Change::new();
+    let mut change = effects.new_change();
     replaced.take_over(with, &mut change);
     effects.events.push(Event::Changed { liobn, table: Rc::clone(table), change });
 }

@@ -92,7 +92,7 @@ impl SpaprMachine {
         for config in saved.vios {
             machine.add_vio(config).map_err(unsound)?;
         }
-        machine.assume(saved.tables, &mut Effects::new());
+        machine.assume(saved.tables, &mut Effects::quiet());
         Ok(machine)
     }
 

@@ -1,4 +1,5 @@
 mod dma;
+mod undo;
 
 use super::*;
 use crate::address::Iova;

@@ -31,8 +31,9 @@ impl Saved {
         if !fields.is_empty() {
             return Err(SnapshotError::Inconsistent("bytes follow the last device"));
         }
-        // In the order of LIOBNs, in which everything else is told.
-        saved.tables.sort_by_key(|table| table.liobn);
+        // In the order of LIOBNs, in which everything else is told: those of VIO devices are lower than those of PCI.
+        let slots: usize = saved.phbs.iter().map(|phb| phb.windows() as usize).sum();
+        saved.tables.rotate_left(slots);
         Ok(saved)
     }
 
