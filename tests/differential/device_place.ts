@@ -97,15 +97,15 @@ export class DevicePlace {
   /**
    * The container failed, and says where host and guest differ.
    *
-   * @param sameMap Whether the call was about entries only, and left the memory map alone.
+   * @param wasOneTable Whether the call was about entries of one table and nothing else.
    */
-  compareFailed(sameMap: boolean): void {
+  compareFailed(wasOneTable: boolean): void {
     const failure = this.container?.failed;
     assert(this.container !== undefined && failure !== undefined);
     assert(["unmap-failed", "rollback-failed", "mapping-lost"].includes(failure.code), failure.message);
     // An attach that fails tries a second time to let go; then nothing is left that could differ.
     assert(failure.ranges.length > 0 || this.host.size === 0, "it must say which ranges differ");
-    if (this.container.space === undefined || !sameMap) return;
+    if (this.container.space === undefined || !wasOneTable) return;
     // Nothing else differs, and nowhere does the guest read that a page is mapped where the host holds another one.
     const { differing, ranges } = verify(this.container);
     assertEquals(differing, 0n, "what could not be unmapped reads 0");

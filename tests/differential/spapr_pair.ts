@@ -275,9 +275,11 @@ export class SpaprPair implements Disposable {
 
   /** A container failed: it says where; the other one goes on; and what the guest reads is old, new, or nothing. */
   #compareFailed(): void {
+    // A failed container does not follow what else the same call does, in other tables or to the memory map.
+    const wasOneTable = differences(this.#model, this.#next ?? this.#model) <= 1;
     for (const place of this.#places) {
       if (place.container?.failed === undefined) place.agree();
-      else place.compareFailed(this.#sameMap);
+      else place.compareFailed(wasOneTable);
     }
     for (const table of this.machine.tables) {
       const versions = [this.#model, this.#next ?? this.#model].map(({ windows }) =>
@@ -291,14 +293,18 @@ export class SpaprPair implements Disposable {
       assert(table.stored <= indices.size, `${table} has entries that nobody stored`);
     }
   }
+}
 
-  /** Whether the newest call left windows and bypass where they were: it was about entries only. */
-  get #sameMap(): boolean {
-    const [old, next] = [this.#model, this.#next ?? this.#model].map((model) =>
-      [model.bypass(UNIT), ...model.windows.flatMap(({ geometry }) => Object.values(geometry))].join()
-    );
-    return old === next;
-  }
+/** In how many tables two models differ; more than any number if in their windows or bypass. */
+function differences(a: SpaprModel, b: SpaprModel): number {
+  const [map, other] = [a, b].map((model) =>
+    [model.bypass(UNIT), ...model.windows.flatMap(({ geometry }) => Object.values(geometry))].join()
+  );
+  if (map !== other) return Infinity;
+  return a.windows.filter(({ tces }, at) => {
+    const others = b.windows[at]?.tces;
+    return tces.size !== others?.size || [...tces].some(([index, tce]) => others.get(index) !== tce);
+  }).length;
 }
 
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
