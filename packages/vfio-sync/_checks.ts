@@ -6,15 +6,20 @@ import type { HostIommu } from "./host_iommu.ts";
 import type { HostFailure } from "./host_script.ts";
 
 const ERRNOS: Readonly<Record<HostErrno, true>> = {
+  EACCES: true,
+  EAGAIN: true,
+  EBADF: true,
   EBUSY: true,
   EEXIST: true,
   EFAULT: true,
+  EINTR: true,
   EINVAL: true,
   EIO: true,
   ENODEV: true,
   ENOENT: true,
   ENOMEM: true,
   ENOSPC: true,
+  ENOTTY: true,
   EOPNOTSUPP: true,
   EOVERFLOW: true,
   EPERM: true,
@@ -66,6 +71,7 @@ function checkHost(host: HostIommu): void {
   checkObject("host", host);
   checkPresent("host.map", host.map, "function");
   checkPresent("host.unmap", host.unmap, "function");
+  checkType("host.mapAll", host.mapAll, "function");
   checkType("host.mappings", host.mappings, "function");
   checkObject("host.info", host.info);
   const { name, split, unmapWide, writeOnly, iovaRanges } = host.info;

@@ -1,6 +1,7 @@
 import type { AddressRange, Gpa } from "@giommu/core";
 import type { RamRegion } from "@giommu/memory-api";
 import type { IommuPerm } from "@giommu/notifiers";
+import type { HostError } from "./host_error.ts";
 
 /** What a host IOMMU can hold, as its kernel tells it. */
 export interface HostIommuInfo {
@@ -35,6 +36,14 @@ export interface HostMapping {
   readonly ram?: RamRegion;
   /** Where in `ram` the mapping begins. */
   readonly ramOffset?: bigint;
+}
+
+/** How {@linkcode HostIommu.mapAll} went. */
+export interface HostMapAllResult {
+  /** How many were mapped, from the first on. */
+  readonly done: number;
+  /** Why the next one was not; absent if all were. */
+  readonly refusal?: HostError;
 }
 
 /**
@@ -74,6 +83,14 @@ export interface HostIommu {
    * @throws {HostError} If the host refuses; nothing of it is mapped then.
    */
   map(mapping: HostMapping): void;
+  /**
+   * Maps several ranges in their order, for hosts where a call costs more than its work. It stops at the first that is
+   * refused, and throws only if it did nothing. Absent: {@linkcode map} is called for each.
+   *
+   * @param mappings What to map where; at least one.
+   * @returns How many were mapped, and why the next one was not.
+   */
+  mapAll?(mappings: readonly HostMapping[]): HostMapAllResult;
   /**
    * Unmaps whatever is mapped in a range.
    *
