@@ -1,0 +1,95 @@
+import { IommuError } from "@giommu/core";
+
+const BUS = "/sys/bus/pci/devices";
+
+/** Checks the address of a PCI device, as `0000:00:04.0`; the domain 0000 may be left out. */
+export function pciAddress(name: string, address: unknown): string {
+  if (typeof address !== "string") throw new TypeError(`Cannot use ${name}: expected a string, got ${typeof address}`);
+  const short = /^[\da-f]{2}:[01][\da-f]\.[0-7]$/i.test(address);
+  const full = short ? `0000:${address}` : address;
+  if (!/^[\da-f]{4,8}:[\da-f]{2}:[01][\da-f]\.[0-7]$/i.test(full)) {
+    throw new RangeError(`Cannot use ${name}: ${JSON.stringify(address)} is no PCI address such as 0000:00:04.0`);
+  }
+  return full.toLowerCase();
+}
+
+/** The number of the IOMMU group of a device that is bound to vfio-pci. */
+export function groupOf(address: string): number {
+  checkDriver(address);
+  const group = linkName(`${BUS}/${address}/iommu_group`);
+  if (group === undefined) {
+    throw new IommuError("backend-unavailable", `Cannot use device ${address}: it is in no IOMMU group`, {
+      remedy: "switch the IOMMU on: in the firmware, and with intel_iommu=on where the kernel does not do it by itself",
+    });
+  }
+  return Number(group);
+}
+
+/** The path of the device's own file, which a kernel with VFIO_DEVICE_CDEV has. */
+export function deviceFileOf(address: string): string {
+  checkDriver(address);
+  const name = children(`${BUS}/${address}/vfio-dev`)[0];
+  if (name === undefined) {
+    throw new IommuError("backend-unavailable", `Cannot use device ${address}: it has no file in /dev/vfio/devices`, {
+      remedy: "use a kernel with CONFIG_IOMMUFD and CONFIG_VFIO_DEVICE_CDEV (6.6 or newer), or LinuxVfio",
+    });
+  }
+  return `/dev/vfio/devices/${name}`;
+}
+
+/** The PCI devices of a group. */
+export function devicesOf(group: number): string[] {
+  return children(`/sys/kernel/iommu_groups/${group}/devices`);
+}
+
+/** Devices of a group that keep VFIO from using it, each with its driver. */
+export function blockersOf(group: number): string[] {
+  return devicesOf(group).flatMap((device) => {
+    const driver = linkName(`${BUS}/${device}/driver`);
+    // Bridges may keep the PCI port driver.
+    return driver === undefined || /^(?:vfio-pci|pcieport|pci-stub)$/.test(driver) ? [] : [`${device} (${driver})`];
+  });
+}
+
+function checkDriver(address: string): void {
+  if (linkName(`${BUS}/${address}`) === undefined) {
+    throw new IommuError("backend-unavailable", `Cannot use device ${address}: there is no such PCI device`, {
+      remedy: "look for its address with lspci -D",
+    });
+  }
+  const driver = linkName(`${BUS}/${address}/driver`);
+  if (driver === "vfio-pci") return;
+  throw new IommuError(
+    "backend-unavailable",
+    `Cannot use device ${address}: ${driver === undefined ? "no driver" : driver} holds it, not vfio-pci`,
+    {
+      remedy:
+        `modprobe vfio-pci; ${driver === undefined ? "" : `echo ${address} > ${BUS}/${address}/driver/unbind; `}` +
+        `echo vfio-pci > ${BUS}/${address}/driver_override; echo ${address} > /sys/bus/pci/drivers_probe`,
+    },
+  );
+}
+
+/** The last name of what a link leads to. */
+function linkName(path: string): string | undefined {
+  return asked(path, () => Deno.readLinkSync(path).split("/").at(-1));
+}
+
+function children(path: string): string[] {
+  return asked(path, () => [...Deno.readDirSync(path)].map((entry) => entry.name).sort()) ?? [];
+}
+
+function asked<T>(path: string, ask: () => T): T | undefined {
+  try {
+    return ask();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    if (error instanceof Deno.errors.NotCapable) {
+      throw new IommuError("backend-unavailable", `Cannot use VFIO: it may not read ${path}`, {
+        remedy: "run the program with --allow-read=/sys",
+        cause: error,
+      });
+    }
+    throw error;
+  }
+}
