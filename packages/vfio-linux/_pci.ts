@@ -37,6 +37,15 @@ export function deviceFileOf(address: string): string {
   return `/dev/vfio/devices/${name}`;
 }
 
+/**
+ * Whether the IOMMU of a device has mappings that can be written and not read. The kernel does not tell, and drivers differ:
+ * VT-d's makes them readable too (since 5.12; seen on 6.1 and 6.12, in the page table and by DMA), AMD's does not
+ * (drivers/iommu/amd/io_pgtable.c). Of any other, nothing is assumed.
+ */
+export function hasWriteOnly(address: string | undefined): boolean {
+  return address !== undefined && (linkName(`${BUS}/${address}/iommu`) ?? "").startsWith("ivhd");
+}
+
 /** The PCI devices of a group. */
 export function devicesOf(group: number): string[] {
   return children(`/sys/kernel/iommu_groups/${group}/devices`);

@@ -6,7 +6,7 @@ import { must } from "./_errno.ts";
 import { kernelInfo, rangesOf, sameRanges } from "./_kernel_info.ts";
 import { library } from "./_library.ts";
 import { askNumbers } from "./_numbers.ts";
-import { deviceFileOf, pciAddress } from "./_pci.ts";
+import { deviceFileOf, hasWriteOnly, pciAddress } from "./_pci.ts";
 import { probeSplit } from "./_split_probe.ts";
 import type { VfioDevice } from "./vfio_device.ts";
 import { deviceOf } from "./vfio_device.ts";
@@ -103,7 +103,7 @@ export class Iommufd implements HostIommu, Disposable {
         iovaRanges,
         split: split.isAtomic ? "atomic" : "none",
         unmapWide: true,
-        writeOnly: true,
+        writeOnly: hasWriteOnly(address),
       });
       this.#calls = new Calls(
         this.info,
@@ -199,7 +199,8 @@ export class Iommufd implements HostIommu, Disposable {
       must(host.giommu_device_bind(number, this.#iommufd), {
         what,
         call: "VFIO_DEVICE_BIND_IOMMUFD",
-        remedies: { EBUSY: "dispose of its mapped regions and of whoever else has it open" },
+        // EINVAL: another file of the device is bound; EBUSY: its group is open.
+        remedies: { "": "dispose of its mapped regions and of whoever else has it, or its group, open" },
       });
       must(host.giommu_device_attach(number, this.#ioas), {
         what,

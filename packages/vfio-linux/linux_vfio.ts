@@ -7,7 +7,7 @@ import type { KernelInfo } from "./_kernel_info.ts";
 import { kernelInfo, sameRanges } from "./_kernel_info.ts";
 import { library } from "./_library.ts";
 import { askNumbers } from "./_numbers.ts";
-import { blockersOf, groupOf, pciAddress } from "./_pci.ts";
+import { blockersOf, devicesOf, groupOf, hasWriteOnly, pciAddress } from "./_pci.ts";
 import type { VfioDevice } from "./vfio_device.ts";
 import { deviceOf } from "./vfio_device.ts";
 
@@ -90,7 +90,8 @@ export class LinuxVfio implements HostIommu, Disposable {
       },
     });
     try {
-      const first = this.#join(group ?? groupOf(address as string));
+      const number = group ?? groupOf(address as string);
+      const first = this.#join(number);
       if (group !== undefined) first.users++;
       must(host.giommu_container_set_iommu(this.#container, TYPE1V2), {
         what: "Cannot open VFIO",
@@ -106,7 +107,7 @@ export class LinuxVfio implements HostIommu, Disposable {
         ...(told.available !== undefined && { maxMappings: told.available }),
         split: "none",
         unmapWide: true,
-        writeOnly: true,
+        writeOnly: hasWriteOnly(address ?? devicesOf(number)[0]),
       });
       const container = this.#container;
       this.#calls = new Calls(
@@ -225,7 +226,7 @@ export class LinuxVfio implements HostIommu, Disposable {
         ENOENT: "bind its devices to vfio-pci",
         EACCES: `let this user read and write ${path}`,
         EPERM: `let this user read and write ${path}`,
-        EBUSY: "end the program that has the group, or a device of it, open",
+        EBUSY: "dispose of mapped regions of its devices, and end the program that has it, or a device of it, open",
       },
     });
     try {

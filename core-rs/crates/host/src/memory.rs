@@ -53,8 +53,9 @@ impl Memory {
         };
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let memory = if flags & MEMFD == 0 {
-            let pool = if huge == 0 { 0 } else { libc::MAP_HUGETLB | (huge << libc::MAP_HUGE_SHIFT) };
-            let how = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | pool;
+            // Huge pages are reserved now: a pool that is empty later would be a SIGBUS.
+            let pool = if huge == 0 { libc::MAP_NORESERVE } else { libc::MAP_HUGETLB | (huge << libc::MAP_HUGE_SHIFT) };
+            let how = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | pool;
             Self::map(length, protection, how, -1, 0, Behind::Nothing)?
         } else {
             let file = memfd(huge.unsigned_abs())?;
