@@ -48,3 +48,20 @@ export function askNumbers(attempt: Attempt, ask: (out: Uint8Array<ArrayBuffer>)
     room = count;
   }
 }
+
+/** Runs of bits that are set among the first so many: where each begins, and where it ends. */
+export function setRuns(bitmap: Numbers, bits: number): [first: number, end: number][] {
+  const runs: [number, number][] = [];
+  let last: [number, number] | undefined;
+  for (let index = 0; index < bitmap.length; index++) {
+    const word = bitmap.get(index);
+    if (word === 0n) continue;
+    for (let bit = 0; bit < 64 && index * 64 + bit < bits; bit++) {
+      if ((word >> BigInt(bit) & 1n) === 0n) continue;
+      const at = index * 64 + bit;
+      if (last?.[1] === at) last[1]++;
+      else runs.push(last = [at, at + 1]);
+    }
+  }
+  return runs;
+}

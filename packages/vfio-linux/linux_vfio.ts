@@ -1,12 +1,12 @@
 import type { AddressRange } from "@giommu/core";
-import { checkInteger, IommuError } from "@giommu/core";
+import { checkInteger, checkRange, formatRange, IommuError } from "@giommu/core";
 import type { HostIommu, HostIommuInfo, HostMapAllResult, HostMapping } from "@giommu/vfio-sync";
 import { Calls } from "./_calls.ts";
 import { must } from "./_errno.ts";
 import type { KernelInfo } from "./_kernel_info.ts";
 import { kernelInfo, sameRanges } from "./_kernel_info.ts";
 import { library } from "./_library.ts";
-import { askNumbers } from "./_numbers.ts";
+import { askNumbers, Numbers, setRuns } from "./_numbers.ts";
 import { blockersOf, devicesOf, groupOf, hasWriteOnly, pciAddress } from "./_pci.ts";
 import type { VfioDevice } from "./vfio_device.ts";
 import { deviceOf } from "./vfio_device.ts";
@@ -14,6 +14,10 @@ import { deviceOf } from "./vfio_device.ts";
 /** VFIO's numbers (linux/vfio.h). */
 const TYPE1V2 = 3;
 const GROUP_VIABLE = 1;
+const DIRTY_START = 1;
+const DIRTY_STOP = 2;
+/** The kernel takes bitmaps of up to 2^28 bytes (DIRTY_BITMAP_SIZE_MAX of vfio_iommu_type1.c). */
+const DIRTY_PAGES_MAX = 1n << 31n;
 
 /** Which device, or which group, a {@linkcode LinuxVfio} begins with. One of them must be given. */
 export interface LinuxVfioOptions {
@@ -199,6 +203,61 @@ export class LinuxVfio implements HostIommu, Disposable {
     return this.#calls.unmap(range);
   }
 
+  /**
+   * Starts to note which pages devices write, for a migration. A kernel whose IOMMU does not tell takes every page that is
+   * pinned for written.
+   *
+   * @throws {IommuError} `"disposed"`; `"host-refused"` if the kernel does not note (`dirtyPageSizes` is 0).
+   */
+  startDirtyTracking(): void {
+    this.#trackDirty("start", DIRTY_START);
+  }
+
+  /**
+   * Which pages were written since tracking began, or since they were asked for last.
+   *
+   * @param range Bus addresses: whole mappings.
+   * @returns Runs of written pages, ascending.
+   * @throws {TypeError} If an end is no bigint.
+   * @throws {RangeError} If the range has no whole pages, or more than the kernel takes at once.
+   * @throws {IommuError} `"disposed"`; `"host-refused"` with `EINVAL` where nothing is tracked, or a mapping is only partly in
+   * the range.
+   */
+  dirtyRanges(range: AddressRange): AddressRange[] {
+    this.#live();
+    const { start, last } = checkRange("range", range);
+    const page = this.dirtyPageSizes & -this.dirtyPageSizes || 0x1000n;
+    const pages = (last - start + 1n) / page;
+    if (start % page !== 0n || pages * page !== last - start + 1n || pages > DIRTY_PAGES_MAX) {
+      throw new RangeError(
+        `Cannot ask for written pages of ${formatRange(range)}: it is not 1 to 2^31 pages of ${page}`,
+      );
+    }
+    const bitmap = new Numbers(Number((pages + 63n) / 64n));
+    must(
+      library().giommu_container_dirty(this.#container, Numbers.of(start, last - start + 1n, page), bitmap.bytes),
+      {
+        what: `Cannot ask for written pages of ${formatRange(range)}`,
+        call: "VFIO_IOMMU_DIRTY_PAGES",
+        code: "host-refused",
+        remedies: { EINVAL: "start tracking before, and ask for whole mappings" },
+      },
+    );
+    return setRuns(bitmap, Number(pages)).map(([first, end]) => ({
+      start: start + BigInt(first) * page,
+      last: start + BigInt(end) * page - 1n,
+    }));
+  }
+
+  /**
+   * Stops to note which pages devices write.
+   *
+   * @throws {IommuError} `"disposed"`; `"host-refused"` if the kernel does not note.
+   */
+  stopDirtyTracking(): void {
+    this.#trackDirty("stop", DIRTY_STOP);
+  }
+
   /** Unplugs all devices and closes the container; what is mapped is unmapped. Twice is fine. */
   dispose(): void {
     for (const device of this.devices) device.dispose();
@@ -280,6 +339,16 @@ export class LinuxVfio implements HostIommu, Disposable {
       { what: "Cannot ask VFIO what the IOMMU can", call: "VFIO_IOMMU_GET_INFO" },
       (out) => library().giommu_container_info(this.#container, out),
     ));
+  }
+
+  #trackDirty(verb: string, flags: number): void {
+    this.#live();
+    must(library().giommu_container_track_dirty(this.#container, flags), {
+      what: `Cannot ${verb} to track written pages`,
+      call: "VFIO_IOMMU_DIRTY_PAGES",
+      code: "host-refused",
+      remedies: { "": "take everything that is mapped for written" },
+    });
   }
 
   #live(): void {
