@@ -1,5 +1,5 @@
 import type { AddressRange } from "@giommu/core";
-import { joinRanges } from "@giommu/core";
+import { joinRanges, WHOLE_SPACE } from "@giommu/core";
 
 /** What VFIO_IOMMU_GET_INFO tells. */
 export interface KernelInfo {
@@ -9,7 +9,7 @@ export interface KernelInfo {
   readonly available: number | undefined;
   /** Page sizes in which written pages are tracked; 0 where they are not. */
   readonly dirtyPageSizes: bigint;
-  /** Where mappings may lie; empty where the kernel does not tell. */
+  /** Where mappings may lie; everywhere where the kernel does not tell (before 5.4): it refuses then. */
   readonly iovaRanges: readonly AddressRange[];
 }
 
@@ -21,7 +21,7 @@ export function kernelInfo(numbers: readonly bigint[]): KernelInfo {
     // All ones: not told.
     available: available === 0xffff_ffff_ffff_ffffn ? undefined : Number(available),
     dirtyPageSizes,
-    iovaRanges: rangesOf(ranges),
+    iovaRanges: ranges.length === 0 ? [WHOLE_SPACE] : rangesOf(ranges),
   };
 }
 

@@ -20,10 +20,11 @@ export interface IommufdOptions {
    *
    * Without them a part of a mapping can be unmapped while a device uses the rest (`info.split` is `"atomic"`), so that
    * mappings are coalesced freely: right for a guest with an IOMMU, whose mappings are small and come and go. With them
-   * nothing can be split, and RAM is mapped faster: right for RAM that is mapped whole. Linux 6.12, MAP of 64 MiB beside
-   * real hardware's way of invalidating: 2.4 ms with huge pages, 5.2 ms without, of transparent huge pages 0.4 ms and
-   * 3.6 ms; in a VM under QEMU, 2.4, 21, 0.4 and 19 ms. A cut of 4 KiB out of it takes 10 us; to unmap it all and map the
-   * rests, 8.5 to 25 ms during which the device reaches nothing.
+   * nothing can be split, and RAM is mapped faster: right for RAM that is mapped whole.
+   *
+   * Measured by `bench/vm/address_spaces.ts` on Linux 6.12 in a VM: to map 4 or 64 KiB costs the same in both; 64 MiB take
+   * 20 to 46 ms without huge pages and 0.7 ms with them. To take a page out of 64 MiB takes 0.2 ms where it is a cut, and 7 ms,
+   * in which the device reaches none of them, where everything has to go and the rests are mapped again.
    */
   readonly hugePages?: boolean;
 }

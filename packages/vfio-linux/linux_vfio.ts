@@ -3,17 +3,17 @@ import { checkInteger, checkRange, formatRange, IommuError } from "@giommu/core"
 import type { HostIommu, HostIommuInfo, HostMapAllResult, HostMapping } from "@giommu/vfio-sync";
 import { Calls } from "./_calls.ts";
 import { must } from "./_errno.ts";
+import { Groups } from "./_groups.ts";
 import type { KernelInfo } from "./_kernel_info.ts";
 import { kernelInfo, sameRanges } from "./_kernel_info.ts";
 import { library } from "./_library.ts";
 import { askNumbers, Numbers, setRuns } from "./_numbers.ts";
-import { blockersOf, devicesOf, groupOf, hasWriteOnly, pciAddress } from "./_pci.ts";
+import { devicesOf, groupOf, hasWriteOnly, pciAddress } from "./_pci.ts";
 import type { VfioDevice } from "./vfio_device.ts";
 import { deviceOf } from "./vfio_device.ts";
 
 /** VFIO's numbers (linux/vfio.h). */
 const TYPE1V2 = 3;
-const GROUP_VIABLE = 1;
 const DIRTY_START = 1;
 const DIRTY_STOP = 2;
 /** The kernel takes bitmaps of up to 2^28 bytes (DIRTY_BITMAP_SIZE_MAX of vfio_iommu_type1.c). */
@@ -25,14 +25,6 @@ export interface LinuxVfioOptions {
   readonly device?: string;
   /** The number of an IOMMU group; no device is opened then. */
   readonly group?: number;
-}
-
-/** A group in the container. */
-interface Group {
-  /** The library's number. */
-  readonly handle: number;
-  /** How many devices of it are open; one more if the caller asked for the group itself. */
-  users: number;
 }
 
 /**
@@ -62,7 +54,7 @@ export class LinuxVfio implements HostIommu, Disposable {
   readonly info: HostIommuInfo;
   /** Page sizes in which the kernel tracks written pages, a bit for each; 0 where it does not. */
   readonly dirtyPageSizes: bigint;
-  readonly #groups = new Map<number, Group>();
+  readonly #groups: Groups;
   readonly #devices = new Set<VfioDevice>();
   readonly #calls: Calls;
   #container: number;
@@ -93,9 +85,10 @@ export class LinuxVfio implements HostIommu, Disposable {
         EACCES: "let this user read and write /dev/vfio/vfio",
       },
     });
+    this.#groups = new Groups(this.#container);
     try {
       const number = group ?? groupOf(address as string);
-      const first = this.#join(number);
+      const first = this.#groups.join(number, () => {});
       if (group !== undefined) first.users++;
       must(host.giommu_container_set_iommu(this.#container, TYPE1V2), {
         what: "Cannot open VFIO",
@@ -145,7 +138,7 @@ export class LinuxVfio implements HostIommu, Disposable {
     this.#live();
     const name = pciAddress("address", address);
     const number = groupOf(name);
-    const group = this.#groups.get(number) ?? this.#join(number);
+    const group = this.#groups.join(number, () => this.#checkSame(number));
     try {
       const device = deviceOf({
         address: name,
@@ -161,13 +154,13 @@ export class LinuxVfio implements HostIommu, Disposable {
           this.#devices.delete(device);
           group.users--;
         },
-        left: () => this.#leaveUnused(),
+        left: () => this.#groups.leaveUnused(),
       });
       group.users++;
       this.#devices.add(device);
       return device;
     } finally {
-      this.#leaveUnused();
+      this.#groups.leaveUnused();
     }
   }
 
@@ -261,8 +254,7 @@ export class LinuxVfio implements HostIommu, Disposable {
   /** Unplugs all devices and closes the container; what is mapped is unmapped. Twice is fine. */
   dispose(): void {
     for (const device of this.devices) device.dispose();
-    for (const { handle } of this.#groups.values()) leave(handle);
-    this.#groups.clear();
+    this.#groups.leaveAll();
     if (this.#container === 0) return;
     library().giommu_close(this.#container);
     this.#container = 0;
@@ -271,47 +263,6 @@ export class LinuxVfio implements HostIommu, Disposable {
   /** The same as {@linkcode dispose}. */
   [Symbol.dispose](): void {
     this.dispose();
-  }
-
-  /** Takes a group into the container. */
-  #join(number: number): Group {
-    const host = library();
-    const path = `/dev/vfio/${number}`;
-    const what = `Cannot use IOMMU group ${number}`;
-    const handle = must(host.giommu_group_open(new TextEncoder().encode(path)), {
-      what,
-      call: `open of ${path}`,
-      remedies: {
-        ENOENT: "bind its devices to vfio-pci",
-        EACCES: `let this user read and write ${path}`,
-        EPERM: `let this user read and write ${path}`,
-        EBUSY: "dispose of mapped regions of its devices, and end the program that has it, or a device of it, open",
-      },
-    });
-    try {
-      if ((must(host.giommu_group_status(handle), { what, call: "VFIO_GROUP_GET_STATUS" }) & GROUP_VIABLE) === 0) {
-        throw new IommuError("backend-unavailable", `${what}: it is not viable: ${blockersOf(number).join(", ")}`, {
-          remedy: "bind all devices of the group to vfio-pci, or to no driver",
-        });
-      }
-      must(host.giommu_group_set_container(handle, this.#container), {
-        what,
-        call: "VFIO_GROUP_SET_CONTAINER",
-        remedies: {
-          EBUSY: "end the program that has the group in another container",
-          EPERM: "let the machine remap interrupts (x2APIC, intremap), or set vfio_iommu_type1.allow_unsafe_interrupts",
-          EINVAL: "use a host of its own for this device: its IOMMU cannot hold what is mapped here",
-        },
-      });
-      const group: Group = { handle, users: 0 };
-      this.#groups.set(number, group);
-      if (this.#groups.size > 1) this.#checkSame(number);
-      return group;
-    } catch (error) {
-      this.#groups.delete(number);
-      leave(handle);
-      throw error;
-    }
   }
 
   /** `info` never changes: a group whose IOMMU can less is refused. */
@@ -323,15 +274,6 @@ export class LinuxVfio implements HostIommu, Disposable {
       `Cannot use IOMMU group ${number}: its IOMMU has other addresses or page sizes than that of ${this.info.name}`,
       { remedy: "use a host of its own for this device" },
     );
-  }
-
-  /** Gives groups back of which nothing is open; the last one stays, as all mappings go with it. */
-  #leaveUnused(): void {
-    for (const [number, { handle, users }] of this.#groups) {
-      if (users > 0 || this.#groups.size === 1) continue;
-      this.#groups.delete(number);
-      leave(handle);
-    }
   }
 
   #ask(): KernelInfo {
@@ -354,10 +296,4 @@ export class LinuxVfio implements HostIommu, Disposable {
   #live(): void {
     if (this.#container === 0) throw new IommuError("disposed", "Cannot use the host: it was disposed");
   }
-}
-
-/** Takes a group out of its container, and closes it. */
-function leave(handle: number): void {
-  library().giommu_group_unset_container(handle);
-  library().giommu_close(handle);
 }

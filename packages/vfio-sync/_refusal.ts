@@ -105,7 +105,9 @@ export function hostRefusal(verb: string, range: AddressRange, cause: unknown): 
     ? "overlap"
     : "host-refused";
   const own = cause instanceof HostError ? cause.remedy : undefined;
-  const remedy = own !== undefined ? own : errno === "ENOSPC"
+  const remedy = own !== undefined
+    ? own
+    : errno === "ENOSPC"
     ? MAPPING_LIMIT_REMEDY
     : errno === "ENOMEM"
     ? "raise the limit of locked memory (RLIMIT_MEMLOCK)"
