@@ -321,6 +321,14 @@ export function load(path: string = "libgiommu_host.so") {
       result: 'i32',
       nonblocking: false
     },
+    giommu_kernel_release: {
+      parameters: [
+        'buffer',
+        'usize',
+      ],
+      result: 'i32',
+      nonblocking: false
+    },
     giommu_memory_new: {
       parameters: [
         'buffer',
@@ -365,6 +373,26 @@ export function load(path: string = "libgiommu_host.so") {
     giommu_signal_take: {
       parameters: [
         'u32',
+        'buffer',
+        'usize',
+      ],
+      result: 'i32',
+      nonblocking: false
+    },
+    giommu_sysfs_link: {
+      parameters: [
+        'buffer',
+        'usize',
+        'buffer',
+        'usize',
+      ],
+      result: 'i32',
+      nonblocking: false
+    },
+    giommu_sysfs_names: {
+      parameters: [
+        'buffer',
+        'usize',
         'buffer',
         'usize',
       ],
@@ -761,6 +789,15 @@ export function giommu_iommufd_open(
   )
 }
 
+export function giommu_kernel_release(
+  arg0: Uint8Array,
+): number {
+  return symbols.giommu_kernel_release(
+    arg0,
+    arg0.byteLength,
+  )
+}
+
 export function giommu_memory_new(
   arg0: Uint8Array,
   arg1: number,
@@ -814,6 +851,30 @@ export function giommu_signal_take(
 ): number {
   return symbols.giommu_signal_take(
     arg0,
+    arg1,
+    arg1.byteLength,
+  )
+}
+
+export function giommu_sysfs_link(
+  arg0: Uint8Array,
+  arg1: Uint8Array,
+): number {
+  return symbols.giommu_sysfs_link(
+    arg0,
+    arg0.byteLength,
+    arg1,
+    arg1.byteLength,
+  )
+}
+
+export function giommu_sysfs_names(
+  arg0: Uint8Array,
+  arg1: Uint8Array,
+): number {
+  return symbols.giommu_sysfs_names(
+    arg0,
+    arg0.byteLength,
     arg1,
     arg1.byteLength,
   )

@@ -1,6 +1,9 @@
 import { IommuError } from "@giommu/core";
+import { errnoName, must } from "./_errno.ts";
+import { library } from "./_library.ts";
 
-const BUS = "/sys/bus/pci/devices";
+/** Below `/sys`. */
+const BUS = "bus/pci/devices";
 
 /** Checks the address of a PCI device, as `0000:00:04.0`; the domain 0000 may be left out. */
 export function pciAddress(name: string, address: unknown): string {
@@ -48,7 +51,7 @@ export function hasWriteOnly(address: string | undefined): boolean {
 
 /** The PCI devices of a group. */
 export function devicesOf(group: number): string[] {
-  return children(`/sys/kernel/iommu_groups/${group}/devices`);
+  return children(`kernel/iommu_groups/${group}/devices`);
 }
 
 /** Devices of a group that keep VFIO from using it, each with its driver. */
@@ -73,32 +76,33 @@ function checkDriver(address: string): void {
     `Cannot use device ${address}: ${driver === undefined ? "no driver" : driver} holds it, not vfio-pci`,
     {
       remedy:
-        `modprobe vfio-pci; ${driver === undefined ? "" : `echo ${address} > ${BUS}/${address}/driver/unbind; `}` +
-        `echo vfio-pci > ${BUS}/${address}/driver_override; echo ${address} > /sys/bus/pci/drivers_probe`,
+        `modprobe vfio-pci; ${driver === undefined ? "" : `echo ${address} > /sys/${BUS}/${address}/driver/unbind; `}` +
+        `echo vfio-pci > /sys/${BUS}/${address}/driver_override; echo ${address} > /sys/bus/pci/drivers_probe`,
     },
   );
 }
 
-/** The last name of what a link leads to. */
+/** The last name of what a link leads to; `undefined` if it is not there. */
 function linkName(path: string): string | undefined {
-  return asked(path, () => Deno.readLinkSync(path).split("/").at(-1));
+  return asked(path, (bytes, out) => library().giommu_sysfs_link(bytes, out));
 }
 
+/** The names in a folder; none if it is not there. */
 function children(path: string): string[] {
-  return asked(path, () => [...Deno.readDirSync(path)].map((entry) => entry.name).sort()) ?? [];
+  const names = asked(path, (bytes, out) => library().giommu_sysfs_names(bytes, out));
+  return names?.split("\0").filter((name) => name !== "") ?? [];
 }
 
-function asked<T>(path: string, ask: () => T): T | undefined {
-  try {
-    return ask();
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    if (error instanceof Deno.errors.NotCapable) {
-      throw new IommuError("backend-unavailable", `Cannot use VFIO: it may not read ${path}`, {
-        remedy: "run the program with --allow-read=/sys",
-        cause: error,
-      });
-    }
-    throw error;
+function asked(
+  path: string,
+  ask: (path: Uint8Array<ArrayBuffer>, out: Uint8Array<ArrayBuffer>) => number,
+): string | undefined {
+  for (let room = 4096;;) {
+    const out = new Uint8Array(room);
+    const length = ask(new TextEncoder().encode(path), out);
+    if (length < 0 && errnoName(length) === "ENOENT") return undefined;
+    must(length, { what: `Cannot read /sys/${path}`, call: "readlink or getdents" });
+    if (length <= room) return new TextDecoder().decode(out.subarray(0, length));
+    room = length;
   }
 }

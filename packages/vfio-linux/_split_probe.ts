@@ -33,12 +33,13 @@ const PAGE = 0x1000n;
 export function probeSplit({ iommufd, ioas, hugePages, isSmall, at }: SplitProbe): SplitResult {
   if (hugePages) return no("huge pages were asked for, and mappings of them cannot be split");
   if (!isSmall) return no("this kernel does not switch huge pages off (IOMMU_OPTION_HUGE_PAGES)");
-  const release = Deno.osRelease();
+  const host = library();
+  const told = new Uint8Array(256);
+  const release = new TextDecoder().decode(told.subarray(0, Math.max(0, host.giommu_kernel_release(told))));
   if (!isRepaired(release)) {
     // CVE-2023-52801: the rests of a split mapping were not found again, and stayed in use after they were freed.
     return no(`Linux ${release} has an error in splitting: use 6.7, 6.6.3 or newer`);
   }
-  const host = library();
   const memory = host.giommu_memory_new(Numbers.of(2n * PAGE), 0);
   if (memory < 0) return no("there is no memory to try it out");
   try {

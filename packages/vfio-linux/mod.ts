@@ -3,7 +3,7 @@
  *
  * {@linkcode LinuxVfio} is a VFIO container (`/dev/vfio/vfio`), {@linkcode Iommufd} an I/O address space of `/dev/iommu`. Both
  * open {@linkcode VfioDevice}s, and map {@linkcode PinnedMemory}. To import this is harmless everywhere; to use it needs
- * Linux, `--allow-ffi`, `--allow-read=/sys`, and the library that `deno task build:host` makes: what is missing is said by
+ * Linux, `--allow-ffi`, and the library that `deno task build:host` makes: what is missing is said by
  * an `IommuError` `"backend-unavailable"`.
  *
  * @module

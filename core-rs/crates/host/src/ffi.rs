@@ -17,6 +17,7 @@ use crate::iommufd::Iommufd;
 use crate::memory::Memory;
 use crate::record;
 use crate::signal::Signal;
+use crate::system;
 use crate::type1::{Container, Group};
 
 /// Numbers of a record of a batch of maps: address, bytes, memory, offset in the memory, access (1 read, 2 write).
@@ -290,6 +291,31 @@ fn giommu_memory_read(memory: u32, offset: &[u8], out: &mut [u8]) -> i32 {
 #[deno_bindgen]
 fn giommu_memory_write(memory: u32, offset: &[u8], bytes: &[u8]) -> i32 {
     done(handles::memory(memory).and_then(|memory| memory.write(record::get(offset, 0)?, bytes)))
+}
+
+/// The last name of what a link below `/sys` leads to. Returns how many bytes it has; those that fit are there.
+#[deno_bindgen]
+fn giommu_sysfs_link(path: &[u8], out: &mut [u8]) -> i32 {
+    bytes(system::link_name(as_path(path)), out)
+}
+
+/// The names in a folder below `/sys`, with a zero after each. Returns how many bytes they have; those that fit are there.
+#[deno_bindgen]
+fn giommu_sysfs_names(path: &[u8], out: &mut [u8]) -> i32 {
+    bytes(system::names(as_path(path)), out)
+}
+
+/// The kernel's release. Returns how many bytes it has; those that fit are there.
+#[deno_bindgen]
+fn giommu_kernel_release(out: &mut [u8]) -> i32 {
+    bytes(system::kernel_release(), out)
+}
+
+fn bytes(outcome: Outcome<Vec<u8>>, out: &mut [u8]) -> i32 {
+    answer(outcome.map(|bytes| {
+        out.iter_mut().zip(&bytes).for_each(|(to, from)| *to = *from);
+        bytes.len()
+    }))
 }
 
 fn as_path(bytes: &[u8]) -> &Path {

@@ -25,4 +25,5 @@ mod iommufd;
 mod memory;
 mod record;
 mod signal;
+mod system;
 mod type1;
