@@ -9,6 +9,7 @@
  * @module
  */
 
+export * from "./edu_device.ts";
 export * from "./iommufd.ts";
 export * from "./linux_vfio.ts";
 export { PinnedMemory } from "./pinned_memory.ts";

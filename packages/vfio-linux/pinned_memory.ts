@@ -28,6 +28,8 @@ const PAGES: Readonly<Record<MemoryPages, { readonly flag: number; readonly size
   "1G": { flag: 8, size: 0x4000_0000n },
 };
 const MEMFD = 2;
+/** The library is told lengths of up to 32 bits. */
+const CHUNK = 1 << 30;
 
 let numberOf: (memory: PinnedMemory) => number;
 
@@ -109,7 +111,11 @@ export class PinnedMemory implements GuestMemory, Disposable {
   read(gpa: bigint, target: Uint8Array): boolean {
     const number = this.#live();
     if (!this.#holds(gpa, target.length)) return false;
-    return target.length === 0 || library().giommu_memory_read(number, this.#at(gpa), target) === 0;
+    for (let at = 0; at < target.length; at += CHUNK) {
+      const part = target.subarray(at, at + CHUNK);
+      if (library().giommu_memory_read(number, this.#at(gpa + BigInt(at)), part) !== 0) return false;
+    }
+    return true;
   }
 
   /**
@@ -123,7 +129,11 @@ export class PinnedMemory implements GuestMemory, Disposable {
   write(gpa: bigint, source: Uint8Array): boolean {
     const number = this.#live();
     if (!this.#holds(gpa, source.length)) return false;
-    return source.length === 0 || library().giommu_memory_write(number, this.#at(gpa), source) === 0;
+    for (let at = 0; at < source.length; at += CHUNK) {
+      const part = source.subarray(at, at + CHUNK);
+      if (library().giommu_memory_write(number, this.#at(gpa + BigInt(at)), part) !== 0) return false;
+    }
+    return true;
   }
 
   /** Lets go of it; pages that a host maps stay until it unmaps them. Twice is fine. */

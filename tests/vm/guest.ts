@@ -2,10 +2,9 @@ import type { Gpa, Iova } from "@giommu/core";
 import { AddressSpace, RamRegion } from "@giommu/memory-api";
 import type { TceTable } from "@giommu/spapr-tce";
 import { SpaprPhb } from "@giommu/spapr-tce";
-import type { MemoryPages } from "@giommu/vfio-linux";
+import type { EduScratch, MemoryPages } from "@giommu/vfio-linux";
 import { PinnedMemory } from "@giommu/vfio-linux";
-import type { Scratch } from "./edu.ts";
-import { word } from "./edu.ts";
+import { word } from "./word.ts";
 
 /** A guest page. */
 export const PAGE = 0x1000n;
@@ -55,12 +54,12 @@ export class Guest implements Disposable {
     if (ret !== 0) throw new Error(`Cannot store a TCE: the guest was told ${ret}`);
   }
 
-  /** Maps a page for {@linkcode Edu}; its last page, at a place where tests map nothing. */
-  scratch(): Scratch {
+  /** Maps a page for an edu device; its last page, at a place where tests map nothing. */
+  scratch(): EduScratch {
     const gpa = this.memory.size - PAGE;
     const iova = 0x3fff_f000n;
     this.put(iova, gpa | READ | WRITE);
-    return { memory: this.memory, gpa, iova };
+    return { memory: this.memory, offset: gpa, iova };
   }
 
   [Symbol.dispose](): void {

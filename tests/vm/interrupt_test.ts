@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { word } from "./edu.ts";
+import { word } from "./word.ts";
 import { hostTest } from "./vm.ts";
 
 /** Registers of QEMU's edu device (docs/specs/edu.rst). */

@@ -1,10 +1,9 @@
 /** What goes in which order, and what is left: nothing. */
 
 import { IommuError } from "@giommu/core";
-import { PinnedMemory } from "@giommu/vfio-linux";
+import { EduDevice, PinnedMemory } from "@giommu/vfio-linux";
 import { HostError, VfioContainer } from "@giommu/vfio-sync";
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { Edu } from "./edu.ts";
 import { Guest } from "./guest.ts";
 import { KernelLog, pagesAfter } from "./kernel_log.ts";
 import { BACKENDS, DEVICE, hostTest, OTHER_DEVICE, vmTest } from "./vm.ts";
@@ -75,10 +74,10 @@ hostTest(
     container.attach(guest.phb.space);
     const [device] = host.devices;
     assert(device !== undefined);
-    using edu = new Edu(device, scratch);
+    using edu = new EduDevice(device, scratch);
     guest.memory.dispose();
     // The device writes into pages that nobody else has.
-    await assertDisposed(() => edu.poke(0x1_0000n, 1n));
+    await assertDisposed(() => edu.write(0x1_0000n, 1n));
     const { ret } = guest.table.putTce(0x1_1000n, 0x20_1003n);
     assertEquals([ret, container.failed], [-44, undefined]);
     container.detach();

@@ -1,12 +1,12 @@
 /** A recorded guest on the real kernel: a device is plugged in where QEMU plugged one in, and follows the log. */
 
 import { AddressSpace, RamRegion } from "@giommu/memory-api";
-import { PinnedMemory } from "@giommu/vfio-linux";
+import { EduDevice, PinnedMemory } from "@giommu/vfio-linux";
 import { openInput, RebuiltMachine } from "@giommu/qemu-trace";
 import type { HostMapping } from "@giommu/vfio-sync";
 import { SimulatedHost, verify, VfioContainer } from "@giommu/vfio-sync";
 import { assert, assertEquals } from "@std/assert";
-import { Edu, word } from "./edu.ts";
+import { word } from "./word.ts";
 import { KernelLog, pagesAfter } from "./kernel_log.ts";
 import { hostTest } from "./vm.ts";
 
@@ -45,10 +45,10 @@ for (const { file, size, pages: expected } of RECORDINGS) {
     assert(held.length > 0);
 
     host.map(scratchMapping(ram));
-    const scratch = { memory, gpa: size - PAGE, iova: SCRATCH };
+    const scratch = { memory, offset: size - PAGE, iova: SCRATCH };
     const [device] = host.devices;
     assert(device !== undefined);
-    using edu = new Edu(device, scratch);
+    using edu = new EduDevice(device, scratch);
     await assertDma(edu, memory, simulated, size);
     log.take();
 
@@ -79,14 +79,14 @@ function pagesOf(host: SimulatedHost): bigint[] {
 }
 
 /** The device reads what the table points to now, for pages from the first to the last; and nothing beside them. */
-async function assertDma(edu: Edu, memory: PinnedMemory, model: SimulatedHost, size: bigint): Promise<void> {
+async function assertDma(edu: EduDevice, memory: PinnedMemory, model: SimulatedHost, size: bigint): Promise<void> {
   const readable = [...model.mappings()].filter(({ perm, gpa }) => (perm & 1) !== 0 && gpa < size - PAGE);
   const step = Math.max(1, Math.floor(readable.length / 8));
   for (let at = 0; at < readable.length; at += step) {
     const { iova, gpa } = readable[at] as HostMapping;
     const value = 0x5245_4300_0000_0000n | gpa;
     memory.write(gpa, word(value));
-    assertEquals(await edu.peek(iova.start), value);
-    if (model.translate(iova.last + 1n) === undefined) assertEquals(await edu.peek(iova.last + 1n), undefined);
+    assertEquals(await edu.read(iova.start), value);
+    if (model.translate(iova.last + 1n) === undefined) assertEquals(await edu.read(iova.last + 1n), undefined);
   }
 }

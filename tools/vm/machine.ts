@@ -6,6 +6,7 @@
  */
 
 import { ROOT } from "../repository.ts";
+import { isInstalled } from "../spawn.ts";
 import { CACHE, NoVm } from "./debian.ts";
 import { busyboxPath, initramfs } from "./initramfs.ts";
 import { debianKernel, kernelAt } from "./kernel.ts";
@@ -41,8 +42,13 @@ export interface VmEnded {
 /** Two, so that one can be plugged beside the other; the mask lets them reach all of 64 bits, not only 28. */
 const DEVICES = ["edu,addr=4,dma_mask=0xffffffffffffffff", "edu,addr=5,dma_mask=0xffffffffffffffff"];
 
+const QEMU = "qemu-system-x86_64";
+
 /** Boots a VM, runs a command in the repository's root, and waits for both to end. */
 export async function runInVm(command: readonly string[], options: VmOptions = {}): Promise<VmEnded> {
+  if (!await isInstalled(QEMU)) {
+    throw new NoVm(`Cannot start the VM: ${QEMU} is not there; apt-get install qemu-system-x86`);
+  }
   const busybox = await busyboxPath();
   const kernel = options.kernel === undefined ? await debianKernel(busybox) : kernelAt(options.kernel);
   const folder = Deno.makeTempDirSync({ dir: CACHE, prefix: "run-" });
@@ -53,10 +59,8 @@ export async function runInVm(command: readonly string[], options: VmOptions = {
     const qemu = start(folder, kernel.image, options);
     const outputs = [new Follower(`${folder}/stdout`, Deno.stdout), new Follower(`${folder}/stderr`, Deno.stderr)];
     const timer = setInterval(() => options.echo && outputs.forEach((output) => output.pass()), 100);
-    const deadline = setTimeout(() => kill(qemu), (options.seconds ?? 300) * 1000);
     const ended = await qemu.output();
     clearInterval(timer);
-    clearTimeout(deadline);
     if (options.echo) outputs.forEach((output) => output.pass());
     const said = new TextDecoder().decode(ended.stderr);
     return {
@@ -75,28 +79,25 @@ function start(folder: string, image: string, options: VmOptions): Deno.ChildPro
     "-virtfs",
     `local,path=${path},mount_tag=${tag},security_model=none,${more}`,
   ];
-  try {
-    return new Deno.Command("qemu-system-x86_64", {
-      args: [
-        ...["-machine", "q35,accel=tcg,kernel-irqchip=split", "-cpu", "max", "-m", options.memory ?? "2G"],
-        ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", `file:${folder}/console`],
-        // 48 bits, as real ones have; QEMU's own default is 39 in some versions.
-        ...["-device", "intel-iommu,intremap=on,caching-mode=on,aw-bits=48"],
-        ...DEVICES.flatMap((device) => ["-device", device]),
-        ...shared("/", "outside", "readonly=on,multidevs=remap"),
-        ...shared(folder, "control", "multidevs=remap"),
-        ...["-kernel", image, "-initrd", `${folder}/initramfs`],
-        ...["-append", `console=ttyS0 quiet panic=-1 intel_iommu=on ${options.append ?? ""}`],
-        ...(options.qemu ?? []),
-      ],
-      stdin: "null",
-      stdout: "null",
-      stderr: "piped",
-    }).spawn();
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-    throw new NoVm("Cannot start the VM: qemu-system-x86_64 is not there; apt-get install qemu-system-x86");
-  }
+  // By timeout(1), so that the VM ends also if this process is killed.
+  return new Deno.Command("timeout", {
+    args: [
+      ...["--foreground", "--kill-after=5", String(options.seconds ?? 300), QEMU],
+      ...["-machine", "q35,accel=tcg,kernel-irqchip=split", "-cpu", "max", "-m", options.memory ?? "2G"],
+      ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", `file:${folder}/console`],
+      // 48 bits, as real ones have; QEMU's own default is 39 in some versions.
+      ...["-device", "intel-iommu,intremap=on,caching-mode=on,aw-bits=48"],
+      ...DEVICES.flatMap((device) => ["-device", device]),
+      ...shared("/", "outside", "readonly=on,multidevs=remap"),
+      ...shared(folder, "control", "multidevs=remap"),
+      ...["-kernel", image, "-initrd", `${folder}/initramfs`],
+      ...["-append", `console=ttyS0 quiet panic=-1 intel_iommu=on ${options.append ?? ""}`],
+      ...(options.qemu ?? []),
+    ],
+    stdin: "null",
+    stdout: "null",
+    stderr: "piped",
+  }).spawn();
 }
 
 /** A shell script that runs the command in the repository. */
@@ -124,14 +125,6 @@ function status(folder: string): number | undefined {
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
     throw error;
-  }
-}
-
-function kill(process: Deno.ChildProcess): void {
-  try {
-    process.kill("SIGKILL");
-  } catch {
-    // It ended by itself.
   }
 }
 

@@ -13,13 +13,21 @@ use crate::memory::Memory;
 pub(crate) struct Held(BTreeMap<u64, (u64, Arc<Memory>)>);
 
 impl Held {
-    /// Holds memory for the addresses from `first` to `last`, where nothing is held.
-    pub(crate) fn add(&mut self, first: u64, last: u64, memory: Arc<Memory>) {
-        self.0.insert(first, (last, memory));
+    /// Holds memory for `size` bytes from `first` on, where nothing is held.
+    pub(crate) fn add(&mut self, first: u64, size: u64, memory: Arc<Memory>) {
+        if let Some(last) = last_of(first, size) {
+            self.0.insert(first, (last, memory));
+        }
     }
 
-    /// Lets go of the memory for some addresses; what reaches beyond them stays held there.
-    pub(crate) fn remove(&mut self, first: u64, last: u64) {
+    /// Lets go of the memory for `size` bytes from `first` on; what reaches beyond them stays held there.
+    pub(crate) fn remove(&mut self, first: u64, size: u64) {
+        if let Some(last) = last_of(first, size) {
+            self.remove_up_to(first, last);
+        }
+    }
+
+    fn remove_up_to(&mut self, first: u64, last: u64) {
         if let Some((start, (end, memory))) = self.0.range(..first).next_back().map(|(at, held)| (*at, held.clone())) {
             if end >= first {
                 self.0.insert(start, (first - 1, Arc::clone(&memory)));
@@ -44,6 +52,11 @@ impl Held {
     }
 }
 
+/// The last of `size` addresses; none if there are none. The kernel takes no range that wraps around.
+fn last_of(first: u64, size: u64) -> Option<u64> {
+    size.checked_sub(1).map(|length| first.saturating_add(length))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,11 +69,12 @@ mod tests {
     fn memory_is_let_go_when_nothing_reaches_it_any_more() {
         let memory = Arc::new(Memory::anonymous(0x4000, 0).unwrap());
         let mut held = Held::default();
-        held.add(0x1000, 0x3fff, Arc::clone(&memory));
-        held.add(0x4000, 0x4fff, Arc::clone(&memory));
-        held.remove(0x2000, 0x2fff);
+        held.add(0x1000, 0x3000, Arc::clone(&memory));
+        held.add(0x4000, 0x1000, Arc::clone(&memory));
+        held.remove(0x2000, 0);
+        held.remove(0x2000, 0x1000);
         assert_eq!(ranges(&held), [(0x1000, 0x1fff), (0x3000, 0x3fff), (0x4000, 0x4fff)]);
-        held.remove(0x1800, 0x3bff);
+        held.remove(0x1800, 0x2400);
         assert_eq!(ranges(&held), [(0x1000, 0x17ff), (0x3c00, 0x3fff), (0x4000, 0x4fff)]);
         held.remove(0x3c00, u64::MAX);
         assert_eq!(held.len(), 1);

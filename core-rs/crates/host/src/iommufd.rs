@@ -142,7 +142,7 @@ impl Iommufd {
         // SAFETY: this is the request's structure. The kernel pins the pages at `user_va`, which are `memory`'s; that is held
         // below until they are unmapped.
         unsafe { ioctl::with_struct(&self.file, IOAS_MAP, &mut request) }?;
-        held.entry(ioas).or_default().add(iova, iova.saturating_add(size - 1), memory);
+        held.entry(ioas).or_default().add(iova, size, memory);
         Ok(())
     }
 
@@ -158,7 +158,7 @@ impl Iommufd {
         // SAFETY: this is the request's structure, without addresses.
         unsafe { ioctl::with_struct(&self.file, IOAS_UNMAP, &mut request) }?;
         if let Some(held) = held.get_mut(&ioas) {
-            held.remove(iova, iova.saturating_add(size - 1));
+            held.remove(iova, size);
         }
         Ok(request.length)
     }
@@ -169,7 +169,7 @@ impl Iommufd {
         let mut held = self.held();
         let bytes = type1::unmap_dma(&self.file, iova, size)?;
         if let Some(held) = held.get_mut(&compat) {
-            held.remove(iova, iova.saturating_add(size - 1));
+            held.remove(iova, size);
         }
         Ok(bytes)
     }

@@ -71,7 +71,7 @@ impl Container {
         // SAFETY: this is the request's structure. The kernel pins the pages at `vaddr`, which are `memory`'s; that is held
         // below until they are unmapped.
         unsafe { ioctl::with_struct(&self.file, IOMMU_MAP_DMA, &mut request) }?;
-        held.add(iova, iova.saturating_add(size - 1), memory);
+        held.add(iova, size, memory);
         Ok(())
     }
 
@@ -79,7 +79,7 @@ impl Container {
     pub(crate) fn unmap(&self, iova: u64, size: u64) -> Outcome<u64> {
         let mut held = self.held();
         let bytes = unmap_dma(&self.file, iova, size)?;
-        held.remove(iova, iova.saturating_add(size - 1));
+        held.remove(iova, size);
         Ok(bytes)
     }
 
