@@ -6,9 +6,13 @@ import type { HostIommu } from "./host_iommu.ts";
 import type { HostFailure } from "./host_script.ts";
 
 const ERRNOS: Readonly<Record<HostErrno, true>> = {
+  EACCES: true,
+  EAGAIN: true,
+  EBADF: true,
   EBUSY: true,
   EEXIST: true,
   EFAULT: true,
+  EINTR: true,
   EINVAL: true,
   EIO: true,
   ENODEV: true,
@@ -16,6 +20,7 @@ const ERRNOS: Readonly<Record<HostErrno, true>> = {
   ENOMEM: true,
   ENOSPC: true,
   ENXIO: true,
+  ENOTTY: true,
   EOPNOTSUPP: true,
   EOVERFLOW: true,
   EPERM: true,
@@ -68,7 +73,7 @@ function checkHost(host: HostIommu): void {
   checkObject("host", host);
   checkPresent("host.map", host.map, "function");
   checkPresent("host.unmap", host.unmap, "function");
-  for (const name of ["mappings", "registerMemory", "unregisterMemory", "createWindow", "removeWindow"] as const) {
+  for (const name of ["mapAll", "mappings", "registerMemory", "unregisterMemory", "createWindow", "removeWindow"] as const) {
     checkType(`host.${name}`, host[name], "function");
   }
   checkObject("host.info", host.info);

@@ -76,8 +76,15 @@ export class Driver {
         let failure: { readonly cause: unknown } | undefined;
         while (done < count && failure === undefined) {
           try {
-            this.#make(this.#view.at(batch, done), done, lenient);
-            done++;
+            const run = this.#mapsFrom(batch, done, count);
+            const mapped = run.length > 1 ? this.#host.mapAll?.(run) : undefined;
+            if (mapped === undefined) {
+              this.#make(this.#view.at(batch, done), done, lenient);
+              done++;
+            } else {
+              done += mapped.done;
+              if (mapped.refusal !== undefined) throw mapped.refusal;
+            }
           } catch (cause) {
             failure = { cause };
             if (wasAlive) this.#failure ??= cause;
@@ -218,6 +225,16 @@ export class Driver {
         this.#stopped = true;
       }
     }
+  }
+
+  /** The maps that follow each other in a batch, where the host takes several at once. */
+  #mapsFrom(batch: number, first: number, count: number): HostMapping[] {
+    const run: HostMapping[] = [];
+    if (this.#host.mapAll === undefined || this.#host.info.exchange) return run;
+    for (let at = first; at < count && this.#view.at(batch, at).kind === OpKind.MAP; at++) {
+      run.push(this.#mapping(this.#view));
+    }
+    return run;
   }
 
   #mapping(op: OpView): HostMapping {

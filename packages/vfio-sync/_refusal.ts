@@ -105,7 +105,10 @@ export function hostRefusal(verb: string, range: AddressRange, cause: unknown): 
     : errno === "EEXIST" || errno === "EBUSY"
     ? "overlap"
     : "host-refused";
-  const remedy = errno === "ENOSPC"
+  const own = cause instanceof HostError ? cause.remedy : undefined;
+  const remedy = own !== undefined
+    ? own
+    : errno === "ENOSPC"
     ? MAPPING_LIMIT_REMEDY
     : errno === "ENOMEM"
     ? "raise the limit of locked memory (RLIMIT_MEMLOCK)"

@@ -3,9 +3,13 @@ import { formatRange } from "@giommu/core";
 
 /** Names of the errors that a host IOMMU answers with; those of Linux. */
 export type HostErrno =
+  | "EACCES"
+  | "EAGAIN"
+  | "EBADF"
   | "EBUSY"
   | "EEXIST"
   | "EFAULT"
+  | "EINTR"
   | "EINVAL"
   | "EIO"
   | "ENODEV"
@@ -13,6 +17,7 @@ export type HostErrno =
   | "ENOMEM"
   | "ENOSPC"
   | "ENXIO"
+  | "ENOTTY"
   | "EOPNOTSUPP"
   | "EOVERFLOW"
   | "EPERM";
@@ -56,6 +61,8 @@ export class HostError extends Error {
   readonly call: HostCallName;
   /** The addresses that it was about: of the bus, or of guest memory that was to be registered. */
   readonly range: AddressRange;
+  /** What a person can do about it, where the host knows something that helps. */
+  readonly remedy: string | undefined;
 
   /**
    * Creates an error.
@@ -64,12 +71,14 @@ export class HostError extends Error {
    * @param call The call.
    * @param range The addresses that it was about.
    * @param host What people call the host.
+   * @param remedy What a person can do about it.
    */
-  constructor(errno: HostErrno, call: HostCallName, range: AddressRange, host = "host") {
+  constructor(errno: HostErrno, call: HostCallName, range: AddressRange, host = "host", remedy?: string) {
     super(`${host} refused ${call} of ${formatRange(range)} with ${errno}`);
     this.name = "HostError";
     this.errno = errno;
     this.call = call;
     this.range = range;
+    this.remedy = remedy;
   }
 }

@@ -3,6 +3,7 @@ import type { RamRegion } from "@giommu/memory-api";
 import type { IommuPerm } from "@giommu/notifiers";
 import type { HostDirtyTracking } from "./host_dirty.ts";
 import type { HostMemory, HostWindowLimits, HostWindowRequest } from "./host_windows.ts";
+import type { HostError } from "./host_error.ts";
 
 /** What a host IOMMU can hold, as its kernel tells it. */
 export interface HostIommuInfo {
@@ -49,6 +50,14 @@ export interface HostMapping {
   readonly ramOffset?: bigint;
 }
 
+/** How {@linkcode HostIommu.mapAll} went. */
+export interface HostMapAllResult {
+  /** How many were mapped, from the first on. */
+  readonly done: number;
+  /** Why the next one was not; absent if all were. */
+  readonly refusal?: HostError;
+}
+
 /**
  * Where a container's mappings go: a simulated host, VFIO type1, iommufd, sPAPR.
  *
@@ -87,6 +96,14 @@ export interface HostIommu {
    * @throws {HostError} If the host refuses; nothing of it is mapped then, and what was there stays.
    */
   map(mapping: HostMapping): void;
+  /**
+   * Maps several ranges in their order, for hosts where a call costs more than its work. It stops at the first that is
+   * refused, and throws only if it did nothing. Absent: {@linkcode map} is called for each.
+   *
+   * @param mappings What to map where; at least one.
+   * @returns How many were mapped, and why the next one was not.
+   */
+  mapAll?(mappings: readonly HostMapping[]): HostMapAllResult;
   /**
    * Unmaps whatever is mapped in a range.
    *

@@ -10,7 +10,7 @@ import type { HostIommu, HostIommuInfo, HostMapping } from "./host_iommu.ts";
 interface Entry {
   readonly call: "MAP" | "UNMAP";
   readonly range: AddressRange;
-  /** Of an UNMAP, the mappings, or parts of them, that it takes away. */
+  /** The mappings, or parts of them, that it takes away: an UNMAP, or a MAP on a host that exchanges. */
   readonly removed: readonly HostMapping[];
   send(host: AsyncHostIommu): Promise<bigint | void>;
 }
@@ -104,8 +104,9 @@ export class HostJournal implements HostIommu, AsyncDisposable {
    */
   map(mapping: HostMapping): void {
     this.#noting("map", mapping.iova);
+    const removed = this.info.exchange ? this.#ledger.cut(mapping.iova) : [];
     if (!this.#ledger.add(mapping)) throw new HostError("EEXIST", "MAP", mapping.iova, this.info.name);
-    this.#note({ call: "MAP", range: mapping.iova, removed: [], send: (host) => host.map(mapping) });
+    this.#note({ call: "MAP", range: mapping.iova, removed, send: (host) => host.map(mapping) });
   }
 
   /**

@@ -28,5 +28,5 @@ export const SYSTEM_PACKAGES: readonly string[] = ["cli", "vfio-linux"];
 export const CRATE_DEPENDENCIES: Readonly<Record<string, readonly string[]>> = {
   "giommu-core": ["thiserror"],
   "giommu-wasm": ["giommu-core", "wasm-bindgen"],
-  "giommu-host": ["giommu-core", "deno_bindgen", "libc", "linkme"],
+  "giommu-host": ["deno_bindgen", "iommufd-bindings", "libc", "linkme", "vfio-bindings"],
 };
