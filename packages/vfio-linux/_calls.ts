@@ -137,7 +137,7 @@ export class Calls {
     const name = errnoName(answer);
     const errno = KNOWN.has(name) ? name as HostErrno : "EIO";
     const inside = this.#info.iovaRanges.some(({ start, last }) => start <= range.start && range.last <= last);
-    const hint = HINTS[call][errno];
+    const hint = HINTS[call]?.[errno];
     const remedy = call === "MAP" && errno === "EINVAL" && !inside
       ? "place the window where the host can map (for sPAPR's 64-bit window: dma64_win_addr of the PHB)"
       : hint;
@@ -146,7 +146,7 @@ export class Calls {
 }
 
 /** What helps, where this package knows more than the container does. */
-const HINTS: Readonly<Record<HostCallName, Partial<Record<HostErrno, string>>>> = {
+const HINTS: Readonly<Partial<Record<HostCallName, Partial<Record<HostErrno, string>>>>> = {
   MAP: {
     EBADF: "the host was disposed",
     EEXIST: "give each container a host of its own: somebody else maps there",

@@ -73,7 +73,9 @@ function checkHost(host: HostIommu): void {
   checkObject("host", host);
   checkPresent("host.map", host.map, "function");
   checkPresent("host.unmap", host.unmap, "function");
-  for (const name of ["mapAll", "mappings", "registerMemory", "unregisterMemory", "createWindow", "removeWindow"] as const) {
+  for (
+    const name of ["mapAll", "mappings", "registerMemory", "unregisterMemory", "createWindow", "removeWindow"] as const
+  ) {
     checkType(`host.${name}`, host[name], "function");
   }
   checkObject("host.info", host.info);
