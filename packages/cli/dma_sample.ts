@@ -6,7 +6,7 @@ import type { ChangeWatch, TouchedPage } from "./change_watch.ts";
 
 /**
  * The kinds of pages that a device's accesses are checked on: by place, by permission, by what the guest did last; `not-ram`
- * ones point to what is no RAM, `empty` ones lie in a window and were never mapped.
+ * ones point to what is no RAM, `empty` ones lie in a window and are not mapped.
  */
 export const DMA_KINDS = [
   "first",

@@ -71,7 +71,7 @@ The host:
 What is done:
   --plan                 only plans by the limits that the host tells: nothing is mapped
   --verify-dma           lets the device (QEMU's edu; a simulated one) read and write through pages of every kind: first, last,
-                         by permission, new, changed in place, unmapped, their neighbours, never mapped. What the guest's
+                         by permission, new, changed in place, unmapped, their neighbours, empty. What the guest's
                          tables allow must arrive there, everything else nowhere, and no kind may be left out
 
 Where, and output:
