@@ -17,11 +17,17 @@ export class KernelLog implements Disposable {
     for (const event of EVENTS) Deno.writeTextFileSync(event, "1");
   }
 
-  /** What was done since it was asked last. */
+  /** What was done since it was asked last. Nobody may be doing anything: what is done meanwhile may be missing. */
   take(): KernelEvent[] {
+    const events = this.look();
+    Deno.writeTextFileSync(`${TRACING}/trace`, "");
+    return events;
+  }
+
+  /** The same, which will be told again. */
+  look(): KernelEvent[] {
     const text = Deno.readTextFileSync(`${TRACING}/trace`);
     if (/\[LOST/.test(text)) throw new Error("Cannot read the kernel's log: it lost lines");
-    Deno.writeTextFileSync(`${TRACING}/trace`, "");
     return Array.from(text.matchAll(/: (map|unmap): IOMMU: iova=0x([\da-f]+) - 0x([\da-f]+)/g), (line) => ({
       call: line[1] as "map" | "unmap",
       iova: { start: BigInt(`0x${line[2]}`), last: BigInt(`0x${line[3]}`) - 1n },
