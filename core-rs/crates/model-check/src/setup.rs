@@ -1,0 +1,75 @@
+//! What is modelled: how large, which hosts, and what is done wrong on purpose.
+
+use crate::host::HostKind;
+
+/// What the dispatcher does wrong on purpose, so that it is seen that the checker sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Fault {
+    /// Nothing.
+    #[default]
+    None,
+    /// A change in place is a MAP without an UNMAP, and what a notifier refuses is a success for the guest: QEMU's way.
+    Qemu,
+    /// UNMAPs are not told.
+    ForgetsUnmaps,
+    /// An attach that fails or is given up leaves its mappings.
+    ForgetsToClear,
+    /// A guest write ahead of a replay is told live as well.
+    TellsAhead,
+    /// A guest write behind a replay is not told.
+    WithholdsBehind,
+    /// A replay goes on with what it read before the guest changed it.
+    TrustsOldBatch,
+    /// A refused call's entries stay in the table.
+    ForgetsUndo,
+    /// What one container lost stays mapped with the others.
+    KeepsLost,
+    /// A replay begins anew whenever the guest changed something.
+    StartsOver,
+}
+
+/// What is modelled.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Setup {
+    /// Entries of the guest's table.
+    pub pages: u32,
+    /// The page that RAM can hide.
+    pub hidden: u32,
+    /// A host for each container on the bus.
+    pub hosts: Vec<HostKind>,
+    /// How many maps each host has room for.
+    pub max_mappings: Option<u32>,
+    /// How many calls the hosts refuse in one act at most; over time there is no limit.
+    pub refusals: usize,
+    /// Whether a container that fails is unplugged at once, from inside its `cutOff` hook.
+    pub unplugs: bool,
+    /// Whether to leave out what changes nothing, so that more pages can be tried; see docs/model-check.md. A container that
+    /// failed leaves before anything else happens; what the core remembers of a refused call is forgotten at once; and a
+    /// write begins and ends with an entry that it changes.
+    pub reduces: bool,
+    /// What is done wrong on purpose.
+    pub fault: Fault,
+}
+
+impl Setup {
+    /// Containers on these hosts beside a table of so many pages, whose second page RAM can hide.
+    #[must_use]
+    pub fn new(pages: u32, hosts: &[HostKind]) -> Self {
+        Self {
+            pages,
+            hidden: 1,
+            hosts: hosts.to_vec(),
+            max_mappings: None,
+            refusals: usize::MAX,
+            unplugs: false,
+            reduces: true,
+            fault: Fault::None,
+        }
+    }
+
+    /// The same with something done wrong.
+    #[must_use]
+    pub fn with_fault(self, fault: Fault) -> Self {
+        Self { fault, ..self }
+    }
+}
