@@ -171,14 +171,23 @@ impl World {
                 told.push((notifier, events));
             }
         }
-        told.iter().for_each(|(notifier, _)| self.begin(notifier.seat));
+        let closes_early = run.setup.fault == Fault::TellsLostOneByOne;
+        if !closes_early {
+            told.iter().for_each(|(notifier, _)| self.begin(notifier.seat));
+        }
         for (notifier, events) in &told {
+            if closes_early && self.is_registered(notifier.id) {
+                self.begin(notifier.seat);
+            }
             for event in events {
                 if !self.is_registered(notifier.id) {
                     break;
                 }
                 // What fails here is in the container's own failure.
                 let _ = self.take(run, notifier.seat, *event);
+            }
+            if closes_early {
+                self.commit(notifier.seat);
             }
         }
         told.iter().for_each(|(notifier, _)| self.commit(notifier.seat));

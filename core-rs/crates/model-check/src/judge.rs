@@ -3,7 +3,7 @@
 use crate::act::{Act, Ended};
 use crate::delivery::Status;
 use crate::pages::Pages;
-use crate::run::{Breach, Breaches, Run};
+use crate::run::{Breach, Breaches, Run, Sight};
 use crate::seat::Seat;
 use crate::setup::Setup;
 use crate::table::{Answer, Written};
@@ -133,10 +133,10 @@ impl Case<'_> {
         let Some(outcome) = &written.outcome else { return };
         let gone = if outcome.status == Status::UnmapFailed { &written.changed } else { &outcome.lost };
         let is_gone = |page: u32| gone.iter().any(|pages| pages.contains(page));
-        // One refusal alone can be undone, unless it was of an UNMAP.
-        let is_needed = outcome.status == Status::UnmapFailed || run.refused() > 1 || gone.is_empty();
-        let is_explained = failures == 0 || run.refused() > 1 || outcome.status == Status::UnmapFailed;
-        self.breaches.unless(is_needed && is_explained, Breach::NotUndone);
+        // One refusal alone, by the host or by the core, can be undone, unless it was of an UNMAP.
+        let refusals = run.refused() + usize::from(run.has_seen(Sight::LimitReached));
+        let is_excused = outcome.status == Status::UnmapFailed || refusals > 1;
+        self.breaches.unless(is_excused || gone.is_empty() && failures == 0, Breach::NotUndone);
         for page in self.after.all().each() {
             let entry = if is_gone(page) { 0 } else { self.before.table.entry(page) };
             self.breaches.unless(self.after.table.entry(page) == entry, Breach::NotUndone);

@@ -12,6 +12,7 @@ pub mod attachment;
 pub mod bus;
 pub mod delivery;
 pub mod driver;
+pub mod explore;
 pub mod host;
 pub mod judge;
 pub mod mirror;

@@ -121,6 +121,19 @@ fn never(breach: Breach, is_so: fn(&Interleavings, &World) -> bool) -> Property<
     Property::always(name(breach), is_so)
 }
 
+/// Everything that is forbidden.
+pub const PROPERTIES: [Breach; 9] = [
+    Breach::Differs,
+    Breach::NotRemoved,
+    Breach::LeftOver,
+    Breach::ToldTwice,
+    Breach::Neighbour,
+    Breach::NotUndone,
+    Breach::Endless,
+    Breach::AgainstTheRules,
+    Breach::Memory,
+];
+
 /// What the property is called that forbids a breach.
 #[must_use]
 pub fn name(breach: Breach) -> &'static str {

@@ -24,8 +24,10 @@ pub enum Fault {
     ForgetsUndo,
     /// What one container lost stays mapped with the others.
     KeepsLost,
-    /// A replay begins anew whenever the guest changed something.
-    StartsOver,
+    /// What one container lost is told to one notifier after the other, each of which closes before the next begins.
+    TellsLostOneByOne,
+    /// A step of a replay that comes after a guest write ahead of it does no more than read anew.
+    NeverCatchesUp,
 }
 
 /// What is modelled.
@@ -65,6 +67,30 @@ impl Setup {
             reduces: true,
             fault: Fault::None,
         }
+    }
+
+    /// The same, with so many refusals in one act at most.
+    #[must_use]
+    pub fn with_refusals(self, refusals: usize) -> Self {
+        Self { refusals, ..self }
+    }
+
+    /// The same, with a container that fails being unplugged at once.
+    #[must_use]
+    pub fn with_unplug(self) -> Self {
+        Self { unplugs: true, ..self }
+    }
+
+    /// The same, with room for so many maps on each host.
+    #[must_use]
+    pub fn with_limit(self, maps: u32) -> Self {
+        Self { max_mappings: Some(maps), ..self }
+    }
+
+    /// The same, with nothing left out.
+    #[must_use]
+    pub fn in_full(self) -> Self {
+        Self { reduces: false, ..self }
     }
 
     /// The same with something done wrong.

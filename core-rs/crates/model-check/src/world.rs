@@ -92,7 +92,7 @@ impl World {
     /// Ends an act: what it left behind that matters no more is forgotten, so that equal states are one state.
     pub(crate) fn come_to_rest(&mut self, setup: &Setup, version_before: u64) {
         let is_written = self.table.version() != version_before;
-        let keeps_batch = matches!(setup.fault, Fault::TrustsOldBatch | Fault::StartsOver);
+        let keeps_batch = matches!(setup.fault, Fault::TrustsOldBatch | Fault::NeverCatchesUp);
         for number in 0..self.seats.len() {
             let seat = self.seat(number);
             let is_at_rest = seat.telling.open == 0
