@@ -27,5 +27,6 @@ export const SYSTEM_PACKAGES: readonly string[] = ["cli", "vfio-linux"];
 export const CRATE_DEPENDENCIES: Readonly<Record<string, readonly string[]>> = {
   "giommu-core": ["thiserror"],
   "giommu-wasm": ["giommu-core", "wasm-bindgen"],
+  "giommu-model-check": ["giommu-core", "stateright"],
   "giommu-host": ["giommu-core", "deno_bindgen", "libc", "linkme"],
 };

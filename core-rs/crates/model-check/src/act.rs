@@ -1,9 +1,9 @@
 //! What guest and operator do, one thing after the other. Between two of them anything may come; inside one nothing can,
 //! since a guest call, a step and a host call are synchronous.
 
-use crate::pages::Pages;
-use crate::run::{Answers, Run, Sight, SIGHTS};
 use crate::judge::judge;
+use crate::pages::Pages;
+use crate::run::{Answers, Run, SIGHTS, Sight};
 use crate::seat::Seat;
 use crate::setup::Setup;
 use crate::table::{Table, VALUES, Value, Written};
@@ -61,6 +61,8 @@ pub enum Ended {
 pub struct Led {
     /// The world after it.
     pub to: World,
+    /// How it ended.
+    pub ended: Ended,
     /// How many calls it made on hosts.
     pub asked: usize,
     /// What happened.
@@ -75,11 +77,18 @@ impl Act {
         for first in 0..pages {
             let mut lists: Vec<Vec<Value>> = vec![Vec::new()];
             for _ in first..pages {
-                lists = lists.iter().flat_map(|list| VALUES.map(|value| [list.as_slice(), &[value]].concat())).collect();
+                lists =
+                    lists.iter().flat_map(|list| VALUES.map(|value| [list.as_slice(), &[value]].concat())).collect();
                 writes.extend(lists.iter().map(|values| Self::Write { first, values: values.clone() }));
             }
         }
         writes
+    }
+
+    /// How many entries a write stores.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        if let Self::Write { values, .. } = self { values.len() } else { 0 }
     }
 
     /// Whether a write changes the first and the last entry that it stores.
@@ -142,7 +151,7 @@ impl Act {
         let more = judge(world, &to, &run, self, &ended);
         to.breaches.merge(more);
         let sights = SIGHTS.into_iter().filter(|sight| run.has_seen(*sight)).collect();
-        Led { to, asked: run.asked(), sights }
+        Led { to, ended, asked: run.asked(), sights }
     }
 
     fn act(&self, world: &mut World, run: &mut Run<'_>) -> Ended {

@@ -77,11 +77,8 @@ impl World {
                 continue;
             }
             // What fails here is in the containers' own failures.
-            let _ = if is_added {
-                self.region_del(run, number, section)
-            } else {
-                self.region_add(run, number, section)
-            };
+            let _ =
+                if is_added { self.region_del(run, number, section) } else { self.region_add(run, number, section) };
         }
     }
 }

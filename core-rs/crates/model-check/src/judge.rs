@@ -100,7 +100,8 @@ impl Case<'_> {
     /// Nobody touches a container that failed but its own detach.
     fn leaves_alone(&mut self, number: usize, act: &Act) {
         let (was, is) = (&self.before.seats[number], &self.after.seats[number]);
-        let is_its_own = matches!(act, Act::Step { seat } | Act::Detach { seat } | Act::Replace { seat } if *seat == number);
+        let is_its_own =
+            matches!(act, Act::Step { seat } | Act::Detach { seat } | Act::Replace { seat } if *seat == number);
         self.breaches.unless(was.failure.is_none() || is_its_own || was == is, Breach::LeftOver);
     }
 
@@ -121,9 +122,8 @@ impl Case<'_> {
 
     /// (f) A refused call changed nothing, but for what was lost, which is nothing on all sides; and what was answered is true.
     fn answered(&mut self, range: Pages, act: &Act, written: &Written, run: &Run<'_>) {
-        let just_failed = |number: usize| {
-            self.before.seat(number).failure.is_none() && self.after.seat(number).failure.is_some()
-        };
+        let just_failed =
+            |number: usize| self.before.seat(number).failure.is_none() && self.after.seat(number).failure.is_some();
         let failures = (0..self.after.seats.len()).filter(|number| just_failed(*number)).count();
         if written.answer == Answer::Success {
             let is_stored = range.each().all(|page| Some(self.after.table.entry(page)) == act.stored(page));

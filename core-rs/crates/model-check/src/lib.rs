@@ -5,7 +5,12 @@
 //! taken back, is transcribed here file by file; each module names the file that it follows. The hosts are plain maps
 //! with a kernel's rules, and refuse whatever they like. docs/model-check.md says what is checked, and what this cannot see.
 
-#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a checker may stop at the first surprise")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a checker may stop at the first surprise"
+)]
 
 pub mod act;
 pub mod attachment;
@@ -25,4 +30,5 @@ pub mod seat;
 pub mod sections;
 pub mod setup;
 pub mod table;
+pub mod walks;
 pub mod world;

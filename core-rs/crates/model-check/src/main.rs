@@ -1,4 +1,5 @@
-//! Explores what is too much for the gate: `deno task model-check [PAGES]`.
+//! Explores what is too much for the gate: `deno task model-check [PAGES]`. With `walks` instead of a number it prints what
+//! tests/data/model/walks.txt holds.
 
 use std::process::ExitCode;
 use std::thread::available_parallelism;
@@ -6,13 +7,18 @@ use std::thread::available_parallelism;
 use giommu_model_check::explore::explore;
 use giommu_model_check::host::HostKind::{Atomic, Exact, Quiesced, Type1};
 use giommu_model_check::setup::Setup;
+use giommu_model_check::walks::walks;
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some("walks") {
+        print!("{}", walks());
+        return ExitCode::SUCCESS;
+    }
     let pages = match std::env::args().nth(1).map(|pages| pages.parse::<u32>()) {
         None => 4,
         Some(Ok(pages @ 2..=6)) => pages,
         Some(_) => {
-            eprintln!("Cannot check the model: expected a number of pages from 2 to 6");
+            eprintln!("Cannot check the model: expected a number of pages from 2 to 6, or \"walks\"");
             return ExitCode::from(2);
         }
     };

@@ -72,12 +72,7 @@ impl World {
     }
 
     /// `rollback`: undoes the change, all of it at the first call; returns what could not be put back.
-    pub(crate) fn rollback(
-        &mut self,
-        run: &mut Run<'_>,
-        number: usize,
-        range: Pages,
-    ) -> Result<Vec<Pages>, Thrown> {
+    pub(crate) fn rollback(&mut self, run: &mut Run<'_>, number: usize, range: Pages) -> Result<Vec<Pages>, Thrown> {
         let seat = self.seat_mut(number);
         if !seat.telling.is_undone && seat.failure.is_none() {
             seat.telling.is_undone = true;

@@ -60,7 +60,7 @@ impl Interleavings {
     fn answered(&self, world: &World, act: &Act, actions: &mut Vec<Action>) {
         let mut todo = vec![Answers::default()];
         while let Some(answers) = todo.pop() {
-            let Led { to, asked, sights } = act.done(world, &self.setup, &answers);
+            let Led { to, asked, sights, .. } = act.done(world, &self.setup, &answers);
             if answers.refusals() < self.setup.refusals {
                 todo.extend((answers.0.len()..asked).map(|at| answers.refusing(at)));
             }

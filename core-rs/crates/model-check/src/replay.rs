@@ -55,13 +55,7 @@ impl World {
     }
 
     /// `#run`.
-    fn replay_some(
-        &mut self,
-        run: &mut Run<'_>,
-        number: usize,
-        piece: &mut Piece,
-        budget: u32,
-    ) -> Result<(), Thrown> {
+    fn replay_some(&mut self, run: &mut Run<'_>, number: usize, piece: &mut Piece, budget: u32) -> Result<(), Thrown> {
         if let Some(walk) = self.walk_mut(piece.notifier)
             && walk.is_stale
         {

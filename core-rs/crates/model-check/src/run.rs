@@ -256,8 +256,7 @@ impl<'a> Run<'a> {
         if seat.is_stopped || seat.raw.failure().is_some() {
             return;
         }
-        let is_gone =
-            |one: &&Watched| one.seat == number && seat.host.translate(one.page) != Some(one.reach);
+        let is_gone = |one: &&Watched| one.seat == number && seat.host.translate(one.page) != Some(one.reach);
         let gone = self.watched.iter().any(|one| is_gone(&one));
         self.breaches.unless(!gone, Breach::Neighbour);
     }

@@ -55,7 +55,8 @@ impl World {
     /// `step`: goes on with the first replay that is under way; returns whether all are over.
     pub(crate) fn sections_step(&mut self, run: &mut Run<'_>, number: usize) -> Result<bool, Thrown> {
         let pieces = |world: &mut Self| world.attachment(number).map(|one| one.pieces.clone()).unwrap_or_default();
-        let Some((index, mut piece)) = pieces(self).into_iter().enumerate().find(|(_, piece)| piece.is_replaying) else {
+        let Some((index, mut piece)) = pieces(self).into_iter().enumerate().find(|(_, piece)| piece.is_replaying)
+        else {
             return Ok(true);
         };
         self.replay(run, number, &mut piece, 1)?;

@@ -235,7 +235,8 @@ impl World {
     /// nobody's business.
     fn tell_page_by_page(&mut self, run: &mut Run<'_>, change: &GuestChange) {
         for page in (Pages { first: 0, last: self.table.pages() - 1 }).each() {
-            let part = |runs: &[MappedRun]| runs.iter().filter_map(|one| one.crop(Pages::one(page))).collect::<Vec<_>>();
+            let part =
+                |runs: &[MappedRun]| runs.iter().filter_map(|one| one.crop(Pages::one(page))).collect::<Vec<_>>();
             let (old, new) = (part(&change.unmaps), part(&change.maps));
             let unmaps = if new.is_empty() { old } else { Vec::new() };
             if !unmaps.is_empty() || !new.is_empty() {

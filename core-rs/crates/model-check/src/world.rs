@@ -121,7 +121,10 @@ impl World {
         }
         if !keeps_batch {
             // The step that came next would do no more than drop what was dropped just now.
-            self.notifiers.iter_mut().filter_map(|notifier| notifier.walk.as_mut()).for_each(|walk| walk.is_stale = false);
+            self.notifiers
+                .iter_mut()
+                .filter_map(|notifier| notifier.walk.as_mut())
+                .for_each(|walk| walk.is_stale = false);
         }
         self.number_anew();
     }

@@ -1,5 +1,7 @@
 //! The checker is checked: whatever is done wrong on purpose, it finds.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
+
 use giommu_core::address::Gpa;
 use giommu_model_check::explore::{Broken, shortest};
 use giommu_model_check::host::HostKind::{self, Atomic, Holes, Type1};

@@ -1,5 +1,7 @@
 //! Every interleaving of a guest of two or three pages with two containers.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
+
 use std::collections::HashSet;
 
 use giommu_model_check::explore::{Found, explore};
@@ -23,7 +25,8 @@ fn three_pages_keep_every_promise() {
     let found = keeps_its_promises(Setup::new(3, &[Type1, Atomic]).with_refusals(2), 50_000);
     let seen: HashSet<Sight> = found.sights.into_iter().collect();
     let elsewhere = HashSet::from([Sight::LimitReached, Sight::QuiesceFailed, Sight::RestFailed]);
-    let missing: Vec<Sight> = SIGHTS.into_iter().filter(|one| !seen.contains(one) && !elsewhere.contains(one)).collect();
+    let missing: Vec<Sight> =
+        SIGHTS.into_iter().filter(|one| !seen.contains(one) && !elsewhere.contains(one)).collect();
     assert_eq!(missing, [], "the model does not come across these, and so proves nothing about them");
 }
 
