@@ -1,12 +1,16 @@
 //! What guest and operator do, one thing after the other. Between two of them anything may come; inside one nothing can,
 //! since a guest call, a step and a host call are synchronous.
 
+use crate::answers::Answers;
+use crate::guest_call::Written;
 use crate::judge::judge;
 use crate::pages::Pages;
-use crate::run::{Answers, Run, SIGHTS, Sight};
+use crate::run::Run;
 use crate::seat::Seat;
 use crate::setup::Setup;
-use crate::table::{Table, VALUES, Value, Written};
+use crate::sight::{SIGHTS, Sight};
+use crate::table::Table;
+use crate::value::{VALUES, Value};
 use crate::world::{Thrown, World};
 
 /// Something that guest or operator do.

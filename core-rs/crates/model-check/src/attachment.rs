@@ -1,8 +1,9 @@
 //! Devices that come and go: packages/vfio-sync/_attachment.ts and vfio_container.ts.
 
-use crate::run::{Run, Sight};
+use crate::run::Run;
 use crate::seat::{Attachment, Seat};
 use crate::setup::Fault;
+use crate::sight::Sight;
 use crate::world::{Thrown, World};
 
 impl World {

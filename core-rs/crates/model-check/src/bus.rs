@@ -1,8 +1,9 @@
 //! The bus, of which RAM can hide a page: packages/memory-api/address_space.ts and _delivery.ts.
 
 use crate::pages::Pages;
-use crate::run::{Run, Sight};
+use crate::run::Run;
 use crate::seat::Section;
+use crate::sight::Sight;
 use crate::world::{Thrown, World};
 
 impl World {

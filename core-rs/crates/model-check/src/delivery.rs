@@ -1,10 +1,11 @@
 //! Tells the notifiers of one guest call, and puts them back if one refuses: packages/notifiers/_change_delivery.ts.
 
+use crate::mapped_run::MappedRun;
 use crate::notifier::{Event, Notifier};
 use crate::pages::{Pages, joined};
-use crate::run::{Run, Sight};
+use crate::run::Run;
 use crate::setup::Fault;
-use crate::table::MappedRun;
+use crate::sight::Sight;
 use crate::world::{Thrown, World};
 
 /// What a guest call changed: `IommuChange`.

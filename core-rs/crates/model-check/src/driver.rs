@@ -2,8 +2,9 @@
 
 use giommu_core::container::HostOp;
 
+use crate::breach::Breach;
 use crate::pages::Pages;
-use crate::run::{Breach, Run};
+use crate::run::Run;
 use crate::world::World;
 
 impl World {

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use stateright::{Checker, HasDiscoveries, Model};
 
 use crate::model::{Action, Interleavings, PROPERTIES, name};
-use crate::run::{SIGHTS, Sight};
 use crate::setup::Setup;
+use crate::sight::{SIGHTS, Sight};
 use crate::world::World;
 
 /// How a property is broken: the shortest way there.

@@ -1,12 +1,14 @@
 //! What must be so after every act.
 
 use crate::act::{Act, Ended};
+use crate::breach::{Breach, Breaches};
 use crate::delivery::Status;
+use crate::guest_call::{Answer, Written};
 use crate::pages::Pages;
-use crate::run::{Breach, Breaches, Run, Sight};
+use crate::run::Run;
 use crate::seat::Seat;
 use crate::setup::Setup;
-use crate::table::{Answer, Written};
+use crate::sight::Sight;
 use crate::world::World;
 
 /// Says what an act broke.

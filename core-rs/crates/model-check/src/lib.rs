@@ -13,13 +13,17 @@
 )]
 
 pub mod act;
+pub mod answers;
 pub mod attachment;
+pub mod breach;
 pub mod bus;
 pub mod delivery;
 pub mod driver;
 pub mod explore;
+pub mod guest_call;
 pub mod host;
 pub mod judge;
+pub mod mapped_run;
 pub mod mirror;
 pub mod model;
 pub mod notifier;
@@ -29,6 +33,8 @@ pub mod run;
 pub mod seat;
 pub mod sections;
 pub mod setup;
+pub mod sight;
 pub mod table;
+pub mod value;
 pub mod walks;
 pub mod world;

@@ -5,11 +5,13 @@ use giommu_core::address::{Gpa, Iova, IovaRange};
 use giommu_core::container::{FailureKind, GuestRun, Kind, Refusal};
 use giommu_core::perm::Perm;
 
+use crate::breach::Breach;
 use crate::host::Reach;
+use crate::mapped_run::MappedRun;
 use crate::notifier::Event;
 use crate::pages::{PAGE_SHIFT, Pages, joined};
-use crate::run::{Breach, Run, Sight};
-use crate::table::MappedRun;
+use crate::run::Run;
+use crate::sight::Sight;
 use crate::world::{Thrown, World};
 
 /// What RAM that hides the IOMMU reaches.

@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use stateright::{Model, Property};
 
 use crate::act::{Act, Led};
-use crate::run::{Answers, Breach, SIGHTS, Sight};
+use crate::answers::Answers;
+use crate::breach::Breach;
 use crate::setup::Setup;
+use crate::sight::{SIGHTS, Sight};
 use crate::world::World;
 
 /// An act with what the hosts answered to it.

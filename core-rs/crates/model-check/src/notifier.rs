@@ -1,9 +1,10 @@
 //! Who is told what: packages/notifiers/notifier.ts, walk.ts and _pieces.ts.
 
+use crate::mapped_run::MappedRun;
 use crate::pages::Pages;
-use crate::run::{Run, Sight};
+use crate::run::Run;
 use crate::setup::Fault;
-use crate::table::MappedRun;
+use crate::sight::Sight;
 
 /// What a notifier is told.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

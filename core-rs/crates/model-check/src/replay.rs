@@ -1,11 +1,12 @@
 //! A replay in steps, between which the guest may write: packages/memory-api/replay_stepper.ts and _own_source.ts.
 
+use crate::mapped_run::MappedRun;
 use crate::notifier::{Event, Walk};
 use crate::pages::Pages;
 use crate::run::Run;
 use crate::seat::{Piece, Source};
 use crate::setup::Fault;
-use crate::table::{MappedRun, Table};
+use crate::table::Table;
 use crate::world::{Thrown, World};
 
 impl Source {

@@ -3,8 +3,8 @@
 use giommu_core::container::Container;
 
 use crate::host::{Host, HostKind};
+use crate::mapped_run::MappedRun;
 use crate::pages::Pages;
-use crate::table::MappedRun;
 
 /// A stretch of the bus in which the IOMMU is seen: `IommuPiece` of packages/vfio-sync/_iommu_piece.ts.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

@@ -2,8 +2,9 @@
 
 use crate::notifier::{Notifier, Walk};
 use crate::pages::Pages;
-use crate::run::{Run, Sight};
+use crate::run::Run;
 use crate::seat::{Attachment, Piece, Section};
+use crate::sight::Sight;
 use crate::world::{Thrown, World};
 
 /// As many units of work as anything needs.

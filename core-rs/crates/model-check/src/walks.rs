@@ -10,13 +10,14 @@
 use core::fmt::Write as _;
 
 use crate::act::{Act, Ended, Led};
+use crate::answers::Answers;
+use crate::guest_call::Answer;
 use crate::host::HostKind::{self, Atomic, Exact, Quiesced, Type1};
 use crate::host::Reach;
 use crate::mirror::RAM;
-use crate::run::Answers;
 use crate::seat::Seat;
 use crate::setup::Setup;
-use crate::table::{Answer, VALUES, Value};
+use crate::value::{VALUES, Value};
 use crate::world::World;
 
 /// Steps of one walk.

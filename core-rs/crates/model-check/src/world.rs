@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::breach::{Breach, Breaches};
 use crate::host::Reach;
 use crate::mirror::RAM;
 use crate::notifier::{Notifier, Walk};
 use crate::pages::Pages;
-use crate::run::{Breach, Breaches};
 use crate::seat::{Seat, Telling};
 use crate::setup::{Fault, Setup};
 use crate::table::Table;

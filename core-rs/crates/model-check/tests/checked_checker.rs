@@ -3,10 +3,10 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
 
 use giommu_core::address::Gpa;
+use giommu_model_check::breach::Breach;
 use giommu_model_check::explore::{Broken, shortest};
 use giommu_model_check::host::HostKind::{self, Atomic, Holes, Type1};
 use giommu_model_check::model::name;
-use giommu_model_check::run::Breach;
 use giommu_model_check::setup::{Fault, Setup};
 
 /// The shortest way to a breach, which must be there.

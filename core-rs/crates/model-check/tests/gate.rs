@@ -6,8 +6,8 @@ use std::collections::HashSet;
 
 use giommu_model_check::explore::{Found, explore};
 use giommu_model_check::host::HostKind::{Atomic, Exact, Quiesced, Type1};
-use giommu_model_check::run::{SIGHTS, Sight};
 use giommu_model_check::setup::Setup;
+use giommu_model_check::sight::{SIGHTS, Sight};
 
 /// Explores a setup, in which nothing may be broken, and enough is there to be tried.
 fn keeps_its_promises(setup: Setup, least: usize) -> Found {
