@@ -3,7 +3,7 @@ import type { AddressSpace, MemorySection, RamRegion } from "@giommu/memory-api"
 import { IommuPerm } from "@giommu/notifiers";
 import { advance, log2, lowestBit, pageHull } from "./_arithmetic.ts";
 import type { Mirror } from "./_mirror.ts";
-import { MapKind } from "./_mirror.ts";
+import { MapKind } from "./_guest_run.ts";
 import type { HostMapping } from "./host_iommu.ts";
 
 /** How a section of RAM is mapped. */

@@ -205,7 +205,7 @@ impl Container {
             self.maps.overlapping(range).partition(|map| range.covers(map.range));
         if self.limits.split == Split::Atomic {
             at_once.extend(&cut);
-            at_once.sort_by_key(|map| map.range.start());
+            at_once.sort_unstable_by_key(|map| map.range.start());
         }
         self.queue_whole(at_once, range, Intent::Unmap);
         if self.limits.split == Split::Atomic || cut.is_empty() {
