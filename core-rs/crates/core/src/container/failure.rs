@@ -45,6 +45,14 @@ impl Failure {
         }
     }
 
+    /// Takes note that the guest removed `range`, of which the host holds `held`: what was missing there is not missed any more.
+    pub(super) fn remove_missing(&mut self, range: IovaRange, held: &[IovaRange]) {
+        let before = core::mem::take(&mut self.ranges);
+        let apart = before.iter().flat_map(|named| outside(*named, range)).flatten();
+        let both = before.iter().flat_map(|named| held.iter().filter_map(|part| part.intersection(*named)));
+        self.ranges = merged(apart.chain(both).collect());
+    }
+
     /// Takes note that the host lost what it held in `range`: what failed to be unmapped there is gone now, as it should be,
     /// and the rest is missing.
     pub(super) fn add_missing(failure: &mut Option<Self>, kind: FailureKind, range: IovaRange) {
