@@ -91,6 +91,11 @@ impl Container {
         let pages = self.limits.page_hull(range);
         self.check_holes(pages)?;
         self.forget_absent(pages);
+        if let Some(failure) = &mut self.failure {
+            let held: Vec<IovaRange> =
+                self.maps.overlapping(pages).filter_map(|map| map.range.intersection(pages)).collect();
+            failure.remove_missing(pages, &held);
+        }
         self.hold(pages);
         self.queue_unmap(pages);
         Ok(())
