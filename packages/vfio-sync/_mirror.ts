@@ -8,7 +8,7 @@ import type { Driver } from "./_driver.ts";
 import { FailureKind, failureOf, renamed } from "./_failure.ts";
 import type { GuestRun, Touched } from "./_guest_run.ts";
 import { MapKind, runOf, wholeEntries } from "./_guest_run.ts";
-import { deviceStuck, leftOver, notRam } from "./_mirror_problems.ts";
+import { deviceMemory, deviceStuck, leftOver, notRam } from "./_mirror_problems.ts";
 import { Problems } from "./_problems.ts";
 import { refusal, Refused } from "./_refusal.ts";
 import type { TargetPiece } from "./_targets.ts";
@@ -176,7 +176,7 @@ export class Mirror {
       const meta = perm | kind << 8 | pageShift << 16;
       if (piece.perm === Perm.NONE) {
         this.driver.check(raw.noteAbsent(start, last, piece.gpa, phase, meta));
-        const what = piece.ram === undefined ? "no whole page of RAM" : "read-only memory";
+        const what = piece.ram === undefined ? this.#nothing(piece.gpa) : "read-only memory";
         this.problems.add(notRam({ start, last }, piece.gpa, what));
         continue;
       }
@@ -276,7 +276,13 @@ export class Mirror {
   #pieces({ range, target, perm, pageShift }: GuestRun): Iterable<TargetPiece> {
     // Of entries that are finer than the host's pages nothing is rounded: the core refuses them.
     const page = 1n << BigInt(pageShift) < this.page ? 1n : this.page;
-    return targetPieces(this.memory, target, range.last - range.start, perm, page);
+    return targetPieces(this.memory, target, range.last - range.start, perm, page, this.info.peerToPeer === true);
+  }
+
+  /** What an entry points to that is no RAM for this host. */
+  #nothing(gpa: bigint): string {
+    const region = this.memory?.flatView().find(gpa)?.region;
+    return region?.kind === "ram" && region.device ? deviceMemory(this.info.name) : "no whole page of RAM";
   }
 
   /** Says what of a run can be mapped: of the rest an UNMAP must not wait for a MAP. */

@@ -17,6 +17,11 @@ export function deviceStuck(host: string, cause: unknown): IommuError {
   return new IommuError("host-refused", `Cannot let the device of ${host} go on: ${why}`, { cause });
 }
 
+/** How messages name a target that only some hosts map. */
+export function deviceMemory(host: string): string {
+  return `memory of a device, which ${host} does not map`;
+}
+
 /** Entries point to what is no RAM. */
 export function notRam(range: AddressRange, target: bigint, what: string): IommuError {
   return new IommuError("not-ram", `Cannot map ${formatRange(range)}: its target ${hex(target)} is ${what}`, {
