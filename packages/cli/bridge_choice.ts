@@ -29,7 +29,7 @@ export function bridgeOf(liobn: number): number | undefined {
  */
 export async function chooseBridge(
   session: Session,
-  options: ReplayOptions,
+  options: Pick<ReplayOptions, "phb" | "liobns">,
   hotplug: LogHotplug | undefined,
 ): Promise<BridgeChoice> {
   const tables = session.machine.tables.filter(({ liobn }) => bridgeOf(liobn) !== undefined);

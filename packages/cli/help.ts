@@ -6,6 +6,7 @@ Usage: giommu COMMAND INPUT [options]
 Commands:
   replay   rebuild the guest's tables, hotplug a device on a simulated host, replay, follow, verify
   check    compare every translation that QEMU logged with the rebuilt tables
+  hotplug  the same guest with real memory, and a real device: plan, attach, follow, verify, detach
 
 INPUT is a QEMU log or a migration stream, told apart by content, plain or .gz; - is standard input.
 giommu COMMAND --help tells a command's options.
@@ -61,4 +62,33 @@ Options:
 
 SIZE: bytes, 0x hexadecimal, or with K, M, G, T.
 Exit status: 0 all agrees, 1 something differs, 2 bad input or arguments.
+`;
+
+/** The text of `giommu hotplug --help`. */
+export const HOTPLUG_HELP = `giommu hotplug: plug a real device into a recorded guest, follow the log, verify, detach
+
+Usage: giommu hotplug INPUT --host vfio:GROUP|iommufd:DEVICE|sim [options]
+
+Rebuilds the guest's tables up to WHERE, gives the guest real memory, plans, attaches the host's container to the PCI host bridge,
+goes on with the rest of the log as live updates, compares guest and host, and detaches.
+
+Where and what:
+  --at WHERE, --phb N, --liobn L, --window LIOBN=SIZE[/PAGE][@BUS]
+                         as giommu replay
+  --ram SIZE             the guest's RAM from address 0; default 4G: what is not mapped for devices takes no memory
+
+The host (deno task build:host makes the library; docs/real-hosts.md tells how a device is given to vfio-pci):
+  --host vfio:GROUP      a VFIO container with the IOMMU group of this number
+  --host iommufd:DEVICE  an I/O address space with the device of this PCI address, or of this name in /dev/vfio/devices
+  --host sim             a simulated host, the default
+  --device BDF           the device of the group; default: its first
+  --coalesce POLICY      auto (the default: full where the host splits atomically, else none), none, call, full; where a part
+                         of a mapping cannot go, the device's bus mastering is switched off meanwhile
+
+What is done:
+  --plan                 only the plan: what would be mapped, and what stands against it
+  --verify-dma           lets the device (QEMU's edu) read and write through a sample of the mappings of every kind
+  --json                 one JSON object on standard output
+
+Exit status: 0 guest, host and device agree, 1 something differs or was refused, 2 bad input or arguments.
 `;

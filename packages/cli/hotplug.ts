@@ -147,18 +147,31 @@ export class Hotplug implements Disposable {
   }
 
   #refuse(error: unknown, line?: number): void {
-    const { code, range, message, remedy } = refusalOf(error);
-    this.error = {
-      code,
-      range: range ?? null,
-      message,
-      ...(remedy !== undefined && { remedy }),
-      ...(line !== undefined && { line }),
-    };
+    this.error = errorReport(error, line);
   }
 }
 
-function reported(found: Verification): ReplayReport["verify"] {
+/**
+ * What was refused, as reports say it.
+ *
+ * @param error What was thrown or reported.
+ * @param line The line of the log whose change was refused, where it was one.
+ * @returns The report.
+ * @throws What was given, if it is no refusal but a mistake of the program.
+ */
+export function errorReport(error: unknown, line?: number): ErrorReport {
+  const { code, range, message, remedy } = refusalOf(error);
+  return {
+    code,
+    range: range ?? null,
+    message,
+    ...(remedy !== undefined && { remedy }),
+    ...(line !== undefined && { line }),
+  };
+}
+
+/** What a verification found, as reports say it. */
+export function reported(found: Verification): ReplayReport["verify"] {
   return {
     guestPages: Number(found.guestPages),
     hostPages: Number(found.hostPages),

@@ -5,14 +5,16 @@
  * deno run --allow-read jsr:@giommu/cli replay qemu.log
  * ```
  *
- * It needs leave to read its input, and to write only where `--dump` says so.
+ * It needs leave to read its input, to write only where `--dump` says so, and to load a library (`--allow-ffi`) only for
+ * `hotplug` onto a real host.
  *
  * @module
  */
 
 import { IommuError } from "@giommu/core";
 import { checkCommand } from "./check.ts";
-import { CHECK_HELP, HELP, REPLAY_HELP } from "./help.ts";
+import { CHECK_HELP, HELP, HOTPLUG_HELP, REPLAY_HELP } from "./help.ts";
+import { hotplugCommand } from "./hotplug_command.ts";
 import { write } from "./output.ts";
 import { replayCommand } from "./replay.ts";
 import { UsageError } from "./usage_error.ts";
@@ -26,6 +28,7 @@ interface Command {
 const COMMANDS: Readonly<Record<string, Command>> = {
   replay: { help: REPLAY_HELP, run: replayCommand },
   check: { help: CHECK_HELP, run: checkCommand },
+  hotplug: { help: HOTPLUG_HELP, run: hotplugCommand },
 };
 
 /**
@@ -37,7 +40,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
 export async function main(args: readonly string[]): Promise<number> {
   const [name, ...rest] = args;
   try {
-    giveUpWriting(args);
+    giveUp(args);
     if (name === undefined || name === "--help" || name === "-h" || name === "help") {
       write(HELP);
       return name === undefined ? 2 : 0;
@@ -59,9 +62,10 @@ export async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-/** Gives up the leave to write, which a task may have given, unless something is to be written. */
-function giveUpWriting(args: readonly string[]): void {
+/** Gives up what a task may have given and this command does not need: to write, and to load the library for real hosts. */
+function giveUp(args: readonly string[]): void {
   if (!args.some((arg) => arg.startsWith("--dump"))) Deno.permissions.revokeSync({ name: "write" });
+  if (args[0] !== "hotplug") Deno.permissions.revokeSync({ name: "ffi" });
 }
 
 /** What went wrong, on one line and without a stack. */

@@ -48,6 +48,34 @@ export interface ReplayOptions extends InputOptions {
   readonly dump: string | undefined;
 }
 
+/** Which host `giommu hotplug` plugs into. */
+export type PlugHost =
+  | { readonly kind: "sim" }
+  | { readonly kind: "vfio"; readonly group: number }
+  | { readonly kind: "iommufd"; readonly device: string };
+
+/** The options of `giommu hotplug`. */
+export interface HotplugOptions extends InputOptions {
+  /** Where to attach. */
+  readonly at: Where;
+  /** The PHB's index, where one was chosen. */
+  readonly phb: number | undefined;
+  /** Only these tables are attached; all of the PHB's where empty. */
+  readonly liobns: readonly number[];
+  /** The host. */
+  readonly host: PlugHost;
+  /** The PCI address of the device in the group, where one was chosen. */
+  readonly device: string | undefined;
+  /** The guest's RAM in bytes, from address 0. */
+  readonly ram: bigint;
+  /** How neighbouring pages become host maps. */
+  readonly coalesce: PolicyOption;
+  /** Whether nothing is to be done but the plan. */
+  readonly plan: boolean;
+  /** Whether the device is to read and write through a sample of the mappings. */
+  readonly verifyDma: boolean;
+}
+
 /** The options of `giommu check`. */
 export interface CheckOptions extends InputOptions {
   /** A migration stream to compare the end state with, where given. */
@@ -58,12 +86,20 @@ export interface CheckOptions extends InputOptions {
 interface Known {
   readonly once: readonly string[];
   readonly many?: readonly string[];
+  readonly flags?: readonly string[];
 }
 
 const REPLAY: Known = {
   once: ["at", "phb", "host", "host-page", "max-mappings", "ram", "coalesce", "dump"],
   many: ["window", "liobn", "iova-range"],
 };
+const HOTPLUG: Known = {
+  once: ["at", "phb", "host", "device", "ram", "coalesce"],
+  many: ["window", "liobn"],
+  flags: ["plan", "verify-dma"],
+};
+/** Enough for every recording; none of it is there before it is used. */
+const DEFAULT_RAM = 4n << 30n;
 const CHECK: Known = { once: ["state"], many: ["window"] };
 
 /** What was typed, by option. */
@@ -78,7 +114,7 @@ class Typed {
     const parsed = parseArgs([...args], {
       // "_": a file may be called 007.
       string: [...strings, "_"],
-      boolean: ["json"],
+      boolean: ["json", ...known.flags ?? []],
       collect: strings,
       unknown: (arg: string, key?: string) => {
         // A lone "-" is standard input; what has no key is a positional argument.
@@ -94,6 +130,10 @@ class Typed {
     for (const option of known.once) {
       if (this.all(option).length > 1) throw new UsageError(`--${option} was given more than once`);
     }
+  }
+
+  flag(option: string): boolean {
+    return this.#values[option] === true;
   }
 
   all(option: string): readonly string[] {
@@ -169,6 +209,45 @@ export function parseReplayOptions(args: readonly string[]): ReplayOptions {
     coalesce: typed.oneOf("coalesce", POLICIES, "auto"),
     dump,
   };
+}
+
+/**
+ * Reads the arguments of `giommu hotplug`.
+ *
+ * @param args What was typed after the subcommand.
+ * @returns The options.
+ * @throws {UsageError} If anything is unknown or out of range.
+ */
+export function parseHotplugOptions(args: readonly string[]): HotplugOptions {
+  const typed = new Typed(args, HOTPLUG);
+  const phb = typed.one("phb");
+  const ram = typed.one("ram");
+  const host = parsePlugHost(typed.one("host") ?? "sim");
+  const options = {
+    ...typed.input(),
+    at: parseWhere(typed.one("at")),
+    phb: phb === undefined ? undefined : parseWhole("--phb", phb, 0, 255),
+    liobns: typed.all("liobn").map((text) => parseWhole("--liobn", text)),
+    host,
+    device: typed.one("device"),
+    ram: ram === undefined ? DEFAULT_RAM : parseRam(ram),
+    coalesce: typed.oneOf("coalesce", POLICIES, "auto"),
+    plan: typed.flag("plan"),
+    verifyDma: typed.flag("verify-dma"),
+  };
+  if (host.kind !== "vfio" && options.device !== undefined) {
+    throw new UsageError("--device names one of a group's devices: it goes with --host vfio:GROUP");
+  }
+  if (host.kind === "sim" && options.verifyDma) throw new UsageError("--verify-dma needs a real device");
+  return options;
+}
+
+function parsePlugHost(text: string): PlugHost {
+  const [, kind, which = ""] = /^(vfio|iommufd):(.+)$/.exec(text) ?? [];
+  if (kind === "vfio") return { kind, group: parseWhole("--host vfio", which) };
+  if (kind === "iommufd") return { kind, device: which };
+  if (text === "sim") return { kind: "sim" };
+  throw new UsageError(`--host: '${text}' is none of vfio:GROUP, iommufd:DEVICE, sim`);
 }
 
 function parseRam(text: string): bigint {

@@ -28,7 +28,7 @@ const PERMISSIONS = ["none", "r", "w", "rw"];
 const LABEL = 10;
 
 /** One line of a report: what it is about, then what is to be said. */
-function line(label: string, ...text: string[]): string {
+export function line(label: string, ...text: string[]): string {
   return `${label.padEnd(LABEL)}${text.join("")}\n`;
 }
 
@@ -162,7 +162,8 @@ export function renderReplay(
   return text;
 }
 
-function renderError({ code, range, message, remedy, line: at }: ErrorReport, style: Style): string {
+/** Writes what was refused. */
+export function renderError({ code, range, message, remedy, line: at }: ErrorReport, style: Style): string {
   const where = `${at === undefined ? "" : `, line ${count(at)}`}${range === null ? "" : `, at ${formatRange(range)}`}`;
   const help = remedy === undefined ? "" : line("", `what helps: ${remedy}`);
   return line("Refused", style.bad(message)) + line("", `code ${code}${where}`) + help;
@@ -180,7 +181,8 @@ function renderQemu(qemu: QemuReport, style: Style): string {
   );
 }
 
-function renderDifference({ kind, range, guest, host }: DifferenceReport): string {
+/** Writes one difference. */
+export function renderDifference({ kind, range, guest, host }: DifferenceReport): string {
   const where = formatRange(range);
   if (kind === "missing") return `${where} missing: the guest points to ${hex(guest ?? 0n)}, the host has nothing`;
   if (kind === "stale") return `${where} stale: the host points to ${hex(host ?? 0n)}, the guest has nothing`;

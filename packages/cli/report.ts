@@ -146,6 +146,53 @@ export interface ReplayReport {
   readonly error?: ErrorReport;
 }
 
+/** The result of `giommu hotplug`. */
+export interface HotplugReport {
+  /** What was read. */
+  readonly input: InputReport;
+  /** The tables at the hotplug. */
+  readonly tables: readonly TableReport[];
+  /** What an attach would take, by the limits that the host told. */
+  readonly plan: {
+    /** Pages to replay. */
+    readonly pages: number;
+    /** Runs that they come in. */
+    readonly extents: number;
+    /** Host calls. */
+    readonly hostMaps: number;
+    /** Bytes that are pinned. */
+    readonly bytes: number;
+    /** What stands against it, and what would not be mapped. */
+    readonly problems: readonly ErrorReport[];
+  };
+  /** What the attach did; `null` where only a plan was wanted, or it was refused. */
+  readonly commit: { readonly hostMaps: number; readonly hostUnmaps: number; readonly nanoseconds: number } | null;
+  /** What came after it; `null` without a commit. */
+  readonly after: ReplayReport["after"] | null;
+  /** Guest and host compared; `null` without a commit. Of a real host it is known what it took, call by call. */
+  readonly verify: ReplayReport["verify"] | null;
+  /** What the device's own accesses showed; `null` where none were wanted. */
+  readonly dma: DmaReport | null;
+  /** What was refused, where something was. */
+  readonly error?: ErrorReport;
+}
+
+/** What a device read and wrote through a sample of mappings. */
+export interface DmaReport {
+  /** Accesses. */
+  readonly checked: number;
+  /** Those that went as the guest's table says. */
+  readonly agreed: number;
+  /** Those that did not arrive. */
+  readonly refused: number;
+  /** Pages of each kind that were checked. */
+  readonly kinds: Readonly<Record<string, number>>;
+  /** Kinds of which there are pages, and none was checked. */
+  readonly missed: readonly string[];
+  /** Accesses that did not go as the table says. */
+  readonly wrong: readonly { readonly iova: bigint; readonly kind: string; readonly access: "read" | "write" }[];
+}
+
 /** What QEMU replayed, compared with the rebuilt tables. */
 export interface QemuReport {
   /** Pages that QEMU told the newcomer of. */
