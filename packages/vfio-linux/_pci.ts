@@ -16,6 +16,16 @@ export function pciAddress(name: string, address: unknown): string {
   return full.toLowerCase();
 }
 
+/** As {@linkcode pciAddress}; a device may be named as in `/dev/vfio/devices` too. */
+export function deviceAddress(name: string, device: unknown): string {
+  if (typeof device !== "string" || !/^vfio\d+$/.test(device)) return pciAddress(name, device);
+  const address = linkName(`class/vfio-dev/${device}/device`);
+  if (address !== undefined) return pciAddress(name, address);
+  throw new IommuError("backend-unavailable", `Cannot use device ${device}: /dev/vfio/devices has none of that name`, {
+    remedy: "name it by its PCI address",
+  });
+}
+
 /** The number of the IOMMU group of a device that is bound to vfio-pci. */
 export function groupOf(address: string): number {
   checkDriver(address);

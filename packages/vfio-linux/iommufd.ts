@@ -6,14 +6,14 @@ import { must } from "./_errno.ts";
 import { kernelInfo, rangesOf, sameRanges } from "./_kernel_info.ts";
 import { library } from "./_library.ts";
 import { askNumbers } from "./_numbers.ts";
-import { deviceFileOf, hasWriteOnly, pciAddress } from "./_pci.ts";
+import { deviceAddress, deviceFileOf, hasWriteOnly, pciAddress } from "./_pci.ts";
 import { probeSplit } from "./_split_probe.ts";
 import type { VfioDevice } from "./vfio_device.ts";
 import { deviceOf } from "./vfio_device.ts";
 
 /** How an {@linkcode Iommufd} is made. */
 export interface IommufdOptions {
-  /** The PCI address of a device bound to vfio-pci, as `0000:00:04.0`. */
+  /** The PCI address of a device bound to vfio-pci, as `0000:00:04.0`, or its name in `/dev/vfio/devices`, as `vfio0`. */
   readonly device: string;
   /**
    * Whether mappings may consist of huge pages; false unless given.
@@ -67,14 +67,14 @@ export class Iommufd implements HostIommu, Disposable {
    *
    * @param options The device, and whether there are huge pages.
    * @throws {TypeError} If a field has the wrong type.
-   * @throws {RangeError} If the device is no PCI address.
+   * @throws {RangeError} If the device is neither.
    * @throws {IommuError} `"backend-unavailable"` with what is missing and what helps: not Linux, no library, no iommufd in the
    * kernel, no permission, device not bound to vfio-pci or in use.
    */
   constructor(options: IommufdOptions) {
     const { hugePages = false } = options;
-    const address = pciAddress("device", options.device);
     if (typeof hugePages !== "boolean") throw new TypeError("Cannot open iommufd: hugePages is no boolean");
+    const address = deviceAddress("device", options.device);
     const host = library();
     this.#ioas = 0;
     this.#iommufd = must(host.giommu_iommufd_open(new TextEncoder().encode("/dev/iommu")), {

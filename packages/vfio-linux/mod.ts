@@ -12,6 +12,7 @@
 export * from "./edu_device.ts";
 export * from "./iommufd.ts";
 export * from "./linux_vfio.ts";
+export * from "./pci_group.ts";
 export { PinnedMemory } from "./pinned_memory.ts";
 export type { MemoryPages, PinnedMemoryInit } from "./pinned_memory.ts";
 export { VfioDevice, VfioInterrupt } from "./vfio_device.ts";

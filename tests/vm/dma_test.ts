@@ -41,6 +41,24 @@ hostTest("a device that is plugged in late reads and writes where the guest's ta
   assertEquals(await edu.read(0x5_0000n), undefined, "a page that is not mapped was read");
 });
 
+hostTest("a page that was empty when it was mapped to be read shows what the guest writes later", async ({ open }) => {
+  // Kernels before 6.2 would pin the page of zeros that all processes share.
+  for (const pages of ["small", "transparent"] as const) {
+    using guest = new Guest({ pages });
+    const scratch = guest.scratch();
+    guest.put(0x1_0000n, 0x80_0000n | READ);
+    using host = open();
+    using container = new VfioContainer({ host });
+    container.attach(guest.phb.space);
+    guest.put(0x2_0000n, 0xa0_0000n | READ);
+    const [device] = host.devices;
+    assert(device !== undefined);
+    using edu = new EduDevice(device, scratch);
+    const written = [guest.mark(0x80_0000n), guest.mark(0xa0_0000n)];
+    assertEquals([await edu.read(0x1_0000n), await edu.read(0x2_0000n)], written);
+  }
+});
+
 hostTest("changes reach the device before the guest's call returns, those in place too", async ({ open }) => {
   using guest = new Guest();
   const scratch = guest.scratch();

@@ -11,7 +11,7 @@ use iommufd_bindings as uapi;
 use crate::errno::{Errno, Outcome};
 use crate::held::Held;
 use crate::ioctl;
-use crate::memory::Memory;
+use crate::memory::{Memory, READ, WRITE};
 use crate::type1;
 
 const DESTROY: u32 = ioctl::iommufd(uapi::IOMMUFD_CMD_DESTROY);
@@ -125,9 +125,12 @@ impl Iommufd {
         access: u32,
     ) -> Outcome<()> {
         let mut held = self.held();
+        if access & WRITE == 0 {
+            memory.own(offset, size)?;
+        }
         let permissions = [
-            (1, uapi::iommufd_ioas_map_flags_IOMMU_IOAS_MAP_READABLE),
-            (2, uapi::iommufd_ioas_map_flags_IOMMU_IOAS_MAP_WRITEABLE),
+            (READ, uapi::iommufd_ioas_map_flags_IOMMU_IOAS_MAP_READABLE),
+            (WRITE, uapi::iommufd_ioas_map_flags_IOMMU_IOAS_MAP_WRITEABLE),
         ];
         let flags = permissions.into_iter().filter(|(bit, _)| access & bit != 0).map(|(_, flag)| flag).sum::<u32>();
         let mut request = uapi::iommu_ioas_map {

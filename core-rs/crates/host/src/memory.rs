@@ -4,9 +4,15 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::device::Device;
 use crate::errno::{Errno, Outcome};
+
+/// What a device may do with mapped memory: bits, the same as VFIO's.
+pub(crate) const READ: u32 = 1;
+/// The other one.
+pub(crate) const WRITE: u32 = 2;
 
 /// Huge pages where the kernel finds some (`madvise`).
 pub(crate) const TRANSPARENT: u32 = 1;
@@ -17,6 +23,9 @@ pub(crate) const HUGE_2M: u32 = 4;
 /// From the kernel's pool of pages of 1 GiB.
 pub(crate) const HUGE_1G: u32 = 8;
 
+/// The smallest page of every system that VFIO runs on.
+const SMALL_PAGE: usize = 4096;
+
 /// A mapping in this process's address space, gone when the last who holds it lets go.
 ///
 /// Others (devices, and workers with the same number) change the bytes at any time: they are read and written by volatile
@@ -26,7 +35,7 @@ pub(crate) struct Memory {
     address: NonNull<u8>,
     size: usize,
     /// Keeps the file behind it open.
-    _behind: Behind,
+    behind: Behind,
 }
 
 #[derive(Debug)]
@@ -63,6 +72,9 @@ impl Memory {
             let fd = file.as_raw_fd();
             Self::map(length, protection, libc::MAP_SHARED, fd, 0, Behind::File { _file: file })?
         };
+        // SAFETY: the range was just mapped and is ours. No child needs it, and so none can make the kernel copy its pages
+        // away from under a device.
+        unsafe { libc::madvise(memory.address.as_ptr().cast(), memory.size, libc::MADV_DONTFORK) };
         if flags & TRANSPARENT != 0 {
             // SAFETY: the range was just mapped and is ours. Advice: where the kernel has none, pages stay small.
             unsafe { libc::madvise(memory.address.as_ptr().cast(), memory.size, libc::MADV_HUGEPAGE) };
@@ -79,20 +91,44 @@ impl Memory {
         Self::map(length, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, fd, offset, behind)
     }
 
-    fn map(size: usize, prot: i32, flags: i32, fd: i32, offset: libc::off_t, _behind: Behind) -> Outcome<Self> {
+    fn map(size: usize, prot: i32, flags: i32, fd: i32, offset: libc::off_t, behind: Behind) -> Outcome<Self> {
         // SAFETY: the kernel chooses a free place, so that no memory of anybody else is touched.
         let address = unsafe { libc::mmap(std::ptr::null_mut(), size, prot, flags, fd, offset) };
         if address == libc::MAP_FAILED {
             return Err(Errno::newest());
         }
         let address = NonNull::new(address.cast()).ok_or(Errno(libc::ENOMEM))?;
-        Ok(Self { address, size, _behind })
+        Ok(Self { address, size, behind })
     }
 
     /// The address of `size` bytes at `offset`, as the kernel takes it.
     pub(crate) fn user_address(&self, offset: u64, size: u64) -> Outcome<u64> {
         let start = self.place(offset, size)?;
         u64::try_from(start.addr()).map_err(|_| Errno(libc::EFAULT))
+    }
+
+    /// Makes pages that a device will only read this process's own, before they are pinned.
+    ///
+    /// Kernels before 6.2 pin for reading whatever is there, which is the page of zeros that all processes share where nothing
+    /// was written yet: the first write would go to another page, and the device go on reading zeros.
+    pub(crate) fn own(&self, offset: u64, size: u64) -> Outcome<()> {
+        if matches!(self.behind, Behind::Device { .. }) || size == 0 {
+            return Ok(());
+        }
+        let start = self.place(offset, size)?;
+        let length = usize::try_from(size).map_err(|_| Errno(libc::EFAULT))?;
+        // SAFETY: `place` found the range inside the mapping, which stays; nothing in it is changed.
+        if unsafe { libc::madvise(start.cast(), length, libc::MADV_POPULATE_WRITE) } == 0 {
+            return Ok(());
+        }
+        // Before 5.14 the kernel does not do it.
+        for at in (0..length).step_by(SMALL_PAGE).chain([length - 1]) {
+            // SAFETY: the byte is inside the mapping. Others change it at any time, devices too: hence an atomic access, which
+            // writes what is there.
+            let byte = unsafe { AtomicU8::from_ptr(start.wrapping_add(at)) };
+            byte.fetch_or(0, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Reads bytes.
@@ -212,6 +248,20 @@ mod tests {
                 assert_eq!(back[..], bytes[..]);
             }
         }
+    }
+
+    #[test]
+    fn to_own_pages_changes_nothing_in_them() {
+        let memory = Memory::anonymous(0x3000, 0).unwrap();
+        memory.write(0x1ff8, &[1, 2, 3]).unwrap();
+        // The second is what kernels refuse that are asked for whole pages: it is done by hand.
+        for (offset, size) in [(0, 0x3000), (0x801, 0x1fff), (0, 0)] {
+            memory.own(offset, size).unwrap();
+        }
+        let mut back = [0; 3];
+        memory.read(0x1ff8, &mut back).unwrap();
+        assert_eq!(back, [1, 2, 3]);
+        assert_eq!(memory.own(0x2000, 0x1001), Err(Errno(libc::EFAULT)));
     }
 
     #[test]

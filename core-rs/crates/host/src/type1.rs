@@ -11,7 +11,7 @@ use crate::device::Device;
 use crate::errno::{Errno, Outcome};
 use crate::held::Held;
 use crate::ioctl;
-use crate::memory::Memory;
+use crate::memory::{Memory, WRITE};
 use crate::record;
 
 const CHECK_EXTENSION: u32 = ioctl::vfio(1);
@@ -61,6 +61,9 @@ impl Container {
     /// Maps `size` bytes of memory; `access` has bit 0 for reading, bit 1 for writing.
     pub(crate) fn map(&self, iova: u64, size: u64, memory: Arc<Memory>, offset: u64, access: u32) -> Outcome<()> {
         let mut held = self.held();
+        if access & WRITE == 0 {
+            memory.own(offset, size)?;
+        }
         let mut request = vfio::vfio_iommu_type1_dma_map {
             argsz: ioctl::size_of::<vfio::vfio_iommu_type1_dma_map>(),
             flags: access,
