@@ -1,5 +1,5 @@
 import type { LogHotplug } from "@giommu/qemu-trace";
-import type { ReplayOptions } from "./options.ts";
+import type { AttachChoice } from "./options.ts";
 import type { Session } from "./session.ts";
 import { count, counted } from "./terminal.ts";
 import { UsageError } from "./usage_error.ts";
@@ -29,7 +29,7 @@ export function bridgeOf(liobn: number): number | undefined {
  */
 export async function chooseBridge(
   session: Session,
-  options: ReplayOptions,
+  options: Pick<AttachChoice, "phb" | "liobns">,
   hotplug: LogHotplug | undefined,
 ): Promise<BridgeChoice> {
   const tables = session.machine.tables.filter(({ liobn }) => bridgeOf(liobn) !== undefined);

@@ -6,6 +6,7 @@ Usage: giommu COMMAND INPUT [options]
 Commands:
   replay       rebuild the guest's tables, hotplug a device on a simulated host, replay, follow, verify
   check        compare every translation that QEMU logged with the rebuilt tables
+  hotplug      the same with real memory and, where there is one, a real device: plan, attach, follow, verify, detach
   conformance  do what recorded guests did to QEMU to the machine of this project, and compare every answer
 
 INPUT is a QEMU log or a migration stream, told apart by content, plain or .gz; - is standard input. conformance takes
@@ -45,6 +46,43 @@ Output:
 
 SIZE: bytes, 0x hexadecimal, or with K, M, G, T.
 Exit status: 0 guest and host agree, 1 something differs or was refused, 2 bad input or arguments.
+`;
+
+/** The text of `giommu hotplug --help`. */
+export const HOTPLUG_HELP = `giommu hotplug: plug a device into a recorded guest, follow the log, verify, detach
+
+Usage: giommu hotplug INPUT --host vfio:GROUP|iommufd:DEVICE|sim [options]
+
+Rebuilds the guest's tables up to WHERE, puts real memory behind the guest, plans, attaches a container of the host to the PCI
+host bridge, replays what is mapped, goes on with the rest of the log as live updates, compares guest and host page by page,
+and detaches. A real kernel does not tell what it has mapped: compared are the calls that it took, and --verify-dma asks the
+hardware.
+
+The host:
+  --host vfio:GROUP      a VFIO container (type 1) with the IOMMU group of this number
+  --host iommufd:DEVICE  an I/O address space with the device of this PCI address, or of this name in /dev/vfio/devices
+  --host sim             a simulated host (4 KiB pages, everything allowed, atomic split); sim:type1, sim:iommufd and sim:spapr
+                         have the rules of those; --host-page, --iova-range and --max-mappings as for giommu replay
+  --device BDF           the device of the group, as 0000:00:04.0; needed where it has several
+  --ram SIZE             the guest's RAM from address 0; default: 1T, of which only what is mapped takes memory; sim: everything
+  --coalesce POLICY      auto (the default: full where the host splits atomically, else none), none, call, full
+  --allow-dma-holes      lets call and full take away live neighbours for a moment where the host cannot split; each is counted
+
+What is done:
+  --plan                 only plans by the limits that the host tells: nothing is mapped
+  --verify-dma           lets the device (QEMU's edu; a simulated one) read and write through pages of every kind: first, last,
+                         by permission, new, changed in place, unmapped, their neighbours, empty. What the guest's
+                         tables allow must arrive there, everything else nowhere, and no kind may be left out
+
+Where, and output:
+  --at WHERE, --phb N, --liobn L, --window LIOBN=SIZE[/PAGE][@BUS], --json
+                         as for giommu replay
+
+A real host needs Linux, a device that vfio-pci holds, and the library that deno task build:host makes (docs/real-hosts.md); for
+Deno --allow-ffi and, where it names the library, --allow-env=GIOMMU_HOST_LIBRARY.
+
+SIZE: bytes, 0x hexadecimal, or with K, M, G, T.
+Exit status: 0 guest, host and device agree, 1 something differs or was refused, 2 bad input or arguments, or no such host.
 `;
 
 /** The text of `giommu check --help`. */

@@ -5,7 +5,8 @@
  * deno run --allow-read jsr:@giommu/cli replay qemu.log
  * ```
  *
- * It needs leave to read its input, and to write only where `--dump` says so.
+ * It needs leave to read its input, to write only where `--dump` says so, and to load a library (`--allow-ffi`) only for
+ * `hotplug` onto a real host.
  *
  * @module
  */
@@ -13,7 +14,9 @@
 import { IommuError } from "@giommu/core";
 import { checkCommand } from "./check.ts";
 import { conformanceCommand } from "./conformance.ts";
-import { CHECK_HELP, CONFORMANCE_HELP, HELP, REPLAY_HELP } from "./help.ts";
+import { CHECK_HELP, CONFORMANCE_HELP, HELP, HOTPLUG_HELP, REPLAY_HELP } from "./help.ts";
+import { hotplugCommand } from "./hotplug_command.ts";
+import { interrupt } from "./interrupt.ts";
 import { write } from "./output.ts";
 import { replayCommand } from "./replay.ts";
 import { UsageError } from "./usage_error.ts";
@@ -27,6 +30,7 @@ interface Command {
 const COMMANDS: Readonly<Record<string, Command>> = {
   replay: { help: REPLAY_HELP, run: replayCommand },
   check: { help: CHECK_HELP, run: checkCommand },
+  hotplug: { help: HOTPLUG_HELP, run: hotplugCommand },
   conformance: { help: CONFORMANCE_HELP, run: conformanceCommand },
 };
 
@@ -74,6 +78,12 @@ function oneLine(error: unknown): string {
 }
 
 if (import.meta.main) {
-  Deno.addSignalListener("SIGINT", () => Deno.exit(130));
+  Deno.addSignalListener("SIGINT", () => {
+    try {
+      interrupt();
+    } finally {
+      Deno.exit(130);
+    }
+  });
   Deno.exit(await main(Deno.args));
 }

@@ -1,6 +1,6 @@
 import type { AddressRange } from "@giommu/core";
-import { parseArgs } from "@std/cli/parse-args";
-import { parsePage, parseRange, parseSize, parseWhole, parseWindow, type WindowOption } from "./quantity.ts";
+import { parsePage, parseRange, parseSize, parseWhole } from "./quantity.ts";
+import { type InputOptions, type KnownOptions, TypedArguments } from "./typed_arguments.ts";
 import { UsageError } from "./usage_error.ts";
 import { parseWhere, type Where } from "./where.ts";
 
@@ -14,36 +14,34 @@ export const POLICIES = ["auto", "none", "call", "full"] as const;
 /** One of {@linkcode POLICIES}. */
 export type PolicyOption = typeof POLICIES[number];
 
-/** What every subcommand takes. */
-export interface InputOptions {
-  /** A path, or `-` for standard input. */
-  readonly input: string;
-  /** Whether one JSON object is wanted on standard output. */
-  readonly json: boolean;
-  /** Geometry of tables that the input does not tell. */
-  readonly windows: readonly WindowOption[];
-}
-
-/** The options of `giommu replay`. */
-export interface ReplayOptions extends InputOptions {
+/** Where in a log a container is attached, to what, and how. */
+export interface AttachChoice {
   /** Where to attach. */
   readonly at: Where;
   /** The PHB's index, where one was chosen. */
   readonly phb: number | undefined;
   /** Only these tables are attached; all of the PHB's where empty. */
   readonly liobns: readonly number[];
-  /** The kind of host. */
-  readonly host: HostOption;
-  /** The host's page, as a power of two, where given. */
-  readonly hostPageShift: number | undefined;
-  /** The host's IOVA ranges, where given. */
-  readonly iovaRanges: readonly AddressRange[];
-  /** The host's limit of mappings, where given. */
-  readonly maxMappings: number | undefined;
-  /** The guest's RAM in bytes, from address 0; everything is RAM where absent. */
+  /** The guest's RAM in bytes, from address 0; where absent, everything is RAM as far as the host can have it. */
   readonly ram: bigint | undefined;
   /** How neighbouring pages become host maps. */
   readonly coalesce: PolicyOption;
+}
+
+/** How a simulated host differs from the rules that it follows. */
+export interface SimulatedChoice {
+  /** Its page, as a power of two, where given. */
+  readonly hostPageShift: number | undefined;
+  /** Its IOVA ranges, where given. */
+  readonly iovaRanges: readonly AddressRange[];
+  /** Its limit of mappings, where given. */
+  readonly maxMappings: number | undefined;
+}
+
+/** The options of `giommu replay`. */
+export interface ReplayOptions extends InputOptions, AttachChoice, SimulatedChoice {
+  /** The kind of host. */
+  readonly host: HostOption;
   /** A file for the live host mappings at the end, where wanted. */
   readonly dump: string | undefined;
 }
@@ -62,82 +60,13 @@ export interface ConformanceOptions {
   readonly json: boolean;
 }
 
-/** The known options of one subcommand. */
-interface Known {
-  readonly once: readonly string[];
-  readonly many?: readonly string[];
-}
-
-const REPLAY: Known = {
-  once: ["at", "phb", "host", "host-page", "max-mappings", "ram", "coalesce", "dump"],
+/** The options of {@linkcode AttachChoice} and {@linkcode SimulatedChoice}. */
+export const ATTACH: KnownOptions = {
+  once: ["at", "phb", "ram", "coalesce", "host-page", "max-mappings"],
   many: ["window", "liobn", "iova-range"],
 };
-const CHECK: Known = { once: ["state"], many: ["window"] };
-
-/** What was typed, by option. */
-class Typed {
-  readonly positional: readonly string[];
-  readonly json: boolean;
-  readonly #values: Readonly<Record<string, unknown>>;
-
-  constructor(args: readonly string[], known: Known) {
-    const unknown: string[] = [];
-    const strings = [...known.once, ...known.many ?? []];
-    const parsed = parseArgs([...args], {
-      // "_": a file may be called 007.
-      string: [...strings, "_"],
-      boolean: ["json"],
-      collect: strings,
-      unknown: (arg: string, key?: string) => {
-        // A lone "-" is standard input; what has no key is a positional argument.
-        if (key === undefined || arg === "-") return true;
-        unknown.push(arg);
-        return false;
-      },
-    }) as Readonly<Record<string, unknown>>;
-    if (unknown.length > 0) throw new UsageError(`unknown option ${unknown[0]}; --help lists the options`);
-    this.#values = parsed;
-    this.json = parsed["json"] === true;
-    this.positional = (parsed["_"] as readonly unknown[]).map(String);
-    for (const option of known.once) {
-      if (this.all(option).length > 1) throw new UsageError(`--${option} was given more than once`);
-    }
-  }
-
-  all(option: string): readonly string[] {
-    const value = this.#values[option];
-    const list = value === undefined ? [] : Array.isArray(value) ? value : [value];
-    if (list.includes("")) throw new UsageError(`--${option} needs a value`);
-    return list as readonly string[];
-  }
-
-  one(option: string): string | undefined {
-    return this.all(option)[0];
-  }
-
-  oneOf<const T extends string>(option: string, allowed: readonly T[], otherwise: T): T {
-    const text = this.one(option);
-    if (text === undefined) return otherwise;
-    const found = allowed.find((value) => value === text);
-    if (found === undefined) throw new UsageError(`--${option}: '${text}' is not one of ${allowed.join(", ")}`);
-    return found;
-  }
-
-  input(): InputOptions {
-    const [input, ...more] = this.positional;
-    if (input === undefined) {
-      throw new UsageError("no input given; name a QEMU log or a migration stream, or - for standard input");
-    }
-    if (more.length > 0) throw new UsageError(`one input at a time: '${more[0]}' is one too many`);
-    const windows = this.all("window").map(parseWindow);
-    for (const [at, { liobn }] of windows.entries()) {
-      if (windows.findIndex((other) => other.liobn === liobn) < at) {
-        throw new UsageError(`--window: 0x${liobn.toString(16)} was given twice`);
-      }
-    }
-    return { input, json: this.json, windows };
-  }
-}
+const REPLAY: KnownOptions = { ...ATTACH, once: [...ATTACH.once, "host", "dump"] };
+const CHECK: KnownOptions = { once: ["state"], many: ["window"] };
 
 /**
  * Reads the arguments of `giommu replay`.
@@ -147,15 +76,49 @@ class Typed {
  * @throws {UsageError} If anything is unknown or out of range.
  */
 export function parseReplayOptions(args: readonly string[]): ReplayOptions {
-  const typed = new Typed(args, REPLAY);
-  const phb = typed.one("phb");
-  const hostPage = typed.one("host-page");
-  const maxMappings = typed.one("max-mappings");
-  const ram = typed.one("ram");
+  const typed = new TypedArguments(args, REPLAY);
   const dump = typed.one("dump");
   if (dump !== undefined && !/\.(csv|json)$/i.test(dump)) {
     throw new UsageError(`--dump: '${dump}' must end in .csv or .json, which says the format`);
   }
+  return {
+    ...typed.input(),
+    ...attachChoice(typed),
+    ...simulatedChoice(typed),
+    host: typed.oneOf("host", HOSTS, "sim"),
+    dump,
+  };
+}
+
+/**
+ * Reads where and how a container is attached.
+ *
+ * @param typed What was typed.
+ * @returns The options.
+ * @throws {UsageError} If one is out of range.
+ */
+export function attachChoice(typed: TypedArguments): AttachChoice {
+  const phb = typed.one("phb");
+  const ram = typed.one("ram");
+  return {
+    at: parseWhere(typed.one("at")),
+    phb: phb === undefined ? undefined : parseWhole("--phb", phb, 0, 255),
+    liobns: typed.all("liobn").map((text) => parseWhole("--liobn", text)),
+    ram: ram === undefined ? undefined : parseRam(ram),
+    coalesce: typed.oneOf("coalesce", POLICIES, "auto"),
+  };
+}
+
+/**
+ * Reads how a simulated host differs from its rules.
+ *
+ * @param typed What was typed.
+ * @returns The options.
+ * @throws {UsageError} If one is out of range, or ranges overlap.
+ */
+export function simulatedChoice(typed: TypedArguments): SimulatedChoice {
+  const hostPage = typed.one("host-page");
+  const maxMappings = typed.one("max-mappings");
   const iovaRanges = typed.all("iova-range").map((text) => parseRange("--iova-range", text))
     .toSorted((a, b) => a.start < b.start ? -1 : 1);
   for (const [at, range] of iovaRanges.entries()) {
@@ -165,24 +128,16 @@ export function parseReplayOptions(args: readonly string[]): ReplayOptions {
     }
   }
   return {
-    ...typed.input(),
-    at: parseWhere(typed.one("at")),
-    phb: phb === undefined ? undefined : parseWhole("--phb", phb, 0, 255),
-    liobns: typed.all("liobn").map((text) => parseWhole("--liobn", text)),
-    host: typed.oneOf("host", HOSTS, "sim"),
     hostPageShift: hostPage === undefined ? undefined : parsePage("--host-page", hostPage),
     iovaRanges,
     maxMappings: maxMappings === undefined ? undefined : parseWhole("--max-mappings", maxMappings),
-    ram: ram === undefined ? undefined : parseRam(ram),
-    coalesce: typed.oneOf("coalesce", POLICIES, "auto"),
-    dump,
   };
 }
 
 function parseRam(text: string): bigint {
   const size = parseSize("--ram", text);
   if (size === 0n) {
-    throw new UsageError("--ram: a guest without RAM has nothing to map; leave the option out for everything is RAM");
+    throw new UsageError("--ram: a guest without RAM has nothing to map; leave the option out");
   }
   return size;
 }
@@ -195,7 +150,7 @@ function parseRam(text: string): bigint {
  * @throws {UsageError} If anything is unknown or out of range.
  */
 export function parseCheckOptions(args: readonly string[]): CheckOptions {
-  const typed = new Typed(args, CHECK);
+  const typed = new TypedArguments(args, CHECK);
   const state = typed.one("state");
   const options = { ...typed.input(), state };
   if (options.input === "-" && state === "-") throw new UsageError("--state: standard input is already the input");
@@ -210,7 +165,7 @@ export function parseCheckOptions(args: readonly string[]): CheckOptions {
  * @throws {UsageError} If anything is unknown, or no recording is named.
  */
 export function parseConformanceOptions(args: readonly string[]): ConformanceOptions {
-  const { positional: inputs, json } = new Typed(args, { once: [] });
+  const { positional: inputs, json } = new TypedArguments(args, { once: [] });
   if (inputs.length === 0) throw new UsageError("no recording given; name files or folders of .jsonl recordings");
   if (inputs.includes("")) throw new UsageError("a file has no name");
   return { inputs, json };

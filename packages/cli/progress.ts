@@ -2,7 +2,7 @@ import { count, fileSize } from "./terminal.ts";
 
 const EVERY_MS = 200;
 
-/** Shows on standard error how far a long input was read, where a person looks at it. */
+/** Shows on standard error how far long work is, where a person looks at it. */
 export class Progress {
   readonly #shown: boolean;
   readonly #total: number | undefined;
@@ -22,16 +22,27 @@ export class Progress {
   }
 
   /**
-   * Tells how far the work is.
+   * Tells how far an input was read.
    *
    * @param bytes Bytes read so far.
    * @param lines Lines read so far.
    */
   update(bytes: number, lines: number): void {
+    this.say(() => {
+      const share = this.#total ? `${Math.min(100, Math.floor(100 * bytes / this.#total))}% ` : "";
+      return `${share}${fileSize(bytes)}, ${count(lines)} lines`;
+    });
+  }
+
+  /**
+   * Tells how far work of another kind is.
+   *
+   * @param text Says it, on one line; asked for only if it is shown.
+   */
+  say(text: () => string): void {
     if (!this.#shown || performance.now() < this.#next) return;
     this.#next = performance.now() + EVERY_MS;
-    const share = this.#total ? `${Math.min(100, Math.floor(100 * bytes / this.#total))}% ` : "";
-    this.#write(`\r\x1b[K${share}${fileSize(bytes)}, ${count(lines)} lines`);
+    this.#write(`\r\x1b[K${text()}`);
     this.#drawn = true;
   }
 

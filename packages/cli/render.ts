@@ -4,6 +4,7 @@ import type {
   CheckReport,
   DifferenceReport,
   ErrorReport,
+  HotplugParts,
   InputReport,
   QemuReport,
   ReplayReport,
@@ -27,8 +28,14 @@ export type Pictures = ReadonlyMap<bigint, TablePicture>;
 const PERMISSIONS = ["none", "r", "w", "rw"];
 const LABEL = 10;
 
-/** One line of a report: what it is about, then what is to be said. */
-function line(label: string, ...text: string[]): string {
+/**
+ * One line of a report.
+ *
+ * @param label What it is about; empty where the line before said so.
+ * @param text What is to be said.
+ * @returns The line.
+ */
+export function line(label: string, ...text: string[]): string {
   return `${label.padEnd(LABEL)}${text.join("")}\n`;
 }
 
@@ -104,17 +111,8 @@ export function renderReplay(
   notes: readonly string[],
   style: Style,
 ): string {
-  const { hotplug, after, verify, qemu } = report;
-  let text = renderInput(name, report.input, style);
-  for (const [at, { line: begin, liobns }] of report.hotplugs.entries()) {
-    const here = begin === hotplug.line ? style.bold("  <- replayed here") : "";
-    text += line(
-      at === 0 ? "Hotplugs" : "",
-      `${at + 1}. line ${count(begin)}, ${liobns.map(hex).join(" and ")}${here}`,
-    );
-  }
-  text += renderTables(report.tables, pictures, style);
-  for (const note of notes) text += line("Note", note);
+  const { hotplug } = report;
+  let text = renderGuest(name, report, pictures, notes, style);
   if (hotplug.attached) {
     text += line(
       "Replay",
@@ -122,7 +120,49 @@ export function renderReplay(
       `${counted(hotplug.hostMaps, "host map")} in ${duration(hotplug.nanoseconds)} (${policy})`,
     );
   }
-  if (report.error !== undefined) text += renderError(report.error, style);
+  return text + renderHotplugged(report, style);
+}
+
+/**
+ * Writes what a hotplug is onto.
+ *
+ * @param name The input's name.
+ * @param report The report.
+ * @param pictures Where the tables were mapped at the hotplug.
+ * @param notes What else a person should know, a line each.
+ * @param style How to mark what matters.
+ * @returns Lines of text.
+ */
+export function renderGuest(
+  name: string,
+  report: HotplugParts,
+  pictures: Pictures,
+  notes: readonly string[],
+  style: Style,
+): string {
+  let text = renderInput(name, report.input, style);
+  for (const [at, { line: begin, liobns }] of report.hotplugs.entries()) {
+    const here = begin === report.hotplug.line ? style.bold("  <- replayed here") : "";
+    text += line(
+      at === 0 ? "Hotplugs" : "",
+      `${at + 1}. line ${count(begin)}, ${liobns.map(hex).join(" and ")}${here}`,
+    );
+  }
+  text += renderTables(report.tables, pictures, style);
+  for (const note of notes) text += line("Note", note);
+  return text;
+}
+
+/**
+ * Writes what came of a hotplug.
+ *
+ * @param report The report.
+ * @param style How to mark what matters.
+ * @returns Lines of text.
+ */
+export function renderHotplugged(report: HotplugParts, style: Style): string {
+  const { hotplug, after, qemu } = report;
+  let text = report.error === undefined ? "" : renderError(report.error, style);
   const { none, call, full } = hotplug.maps;
   text += line("", style.dim(`host maps by policy: none ${count(none)}, call ${count(call)}, full ${count(full)}`));
   if (hotplug.unknownPages > 0) {
@@ -141,24 +181,27 @@ export function renderReplay(
   }
   if (qemu !== null) text += renderQemu(qemu, style);
   text += renderAnswers(report, style);
-  if (hotplug.attached) {
-    const wrong = verify.missing + verify.stale + verify.differing;
-    const pages = `${counted(verify.guestPages, "guest page")}, ${counted(verify.hostPages, "host page")}`;
+  if (hotplug.attached) text += renderVerified(report.verify, style);
+  return text;
+}
+
+function renderVerified(verify: ReplayReport["verify"], style: Style): string {
+  const wrong = verify.missing + verify.stale + verify.differing;
+  const pages = `${counted(verify.guestPages, "guest page")}, ${counted(verify.hostPages, "host page")}`;
+  let text = line(
+    "Verified",
+    pages,
+    wrong === 0 ? style.good(": nothing missing, stale or different") : style.bad(
+      `: ${count(verify.missing)} missing, ${count(verify.stale)} stale, ${count(verify.differing)} different`,
+    ),
+  );
+  if (verify.notRam > 0) {
     text += line(
-      "Verified",
-      pages,
-      wrong === 0 ? style.good(": nothing missing, stale or different") : style.bad(
-        `: ${count(verify.missing)} missing, ${count(verify.stale)} stale, ${count(verify.differing)} different`,
-      ),
+      "",
+      `${counted(verify.notRam, "page")} more that the guest points to what is no RAM (--ram): not mapped`,
     );
-    if (verify.notRam > 0) {
-      text += line(
-        "",
-        `${counted(verify.notRam, "page")} more that the guest points to what is no RAM (--ram): not mapped`,
-      );
-    }
-    for (const difference of verify.differences) text += line("", style.bad(renderDifference(difference)));
   }
+  for (const difference of verify.differences) text += line("", style.bad(renderDifference(difference)));
   return text;
 }
 

@@ -146,6 +146,84 @@ export interface ReplayReport {
   readonly error?: ErrorReport;
 }
 
+/** What the report of a replay and that of a hotplug share. */
+export interface HotplugParts extends Omit<ReplayReport, "hotplug"> {
+  /** The hotplug; without `attached` only the plan was wanted, or `error` says why not. */
+  readonly hotplug: Pick<ReplayReport["hotplug"], "attached" | "line" | "liobns" | "unknownPages" | "maps">;
+}
+
+/** What an attach did on the host. */
+export interface CommitReport {
+  /** Host maps made. */
+  readonly hostMaps: number;
+  /** Host unmaps made: only to undo an attach that was refused on the way. */
+  readonly hostUnmaps: number;
+  /** How long plan, attach and replay took; 0 where nothing was attached. */
+  readonly nanoseconds: number;
+}
+
+/** The result of `giommu hotplug`: that of the replay onto this host, and what is more to be said of a real one. */
+export interface HotplugReport extends HotplugParts {
+  /** What the host is, as it told. */
+  readonly host: {
+    /** What people call it. */
+    readonly name: string;
+    /** Whether a part of a mapping can be unmapped. */
+    readonly split: "atomic" | "none";
+    /** Where it maps. */
+    readonly iovaRanges: readonly AddressRange[];
+    /** How many mappings it holds; `null` for as many as memory does. */
+    readonly maxMappings: number | null;
+    /** How neighbouring pages share mappings, as used. */
+    readonly coalesce: string;
+  };
+  /** What an attach takes by the limits that the host told, found out before its first call. */
+  readonly plan: {
+    /** Pages to be replayed. */
+    readonly pages: number;
+    /** Runs that they come in. */
+    readonly extents: number;
+    /** Host maps. */
+    readonly hostMaps: number;
+    /** Bytes of memory that they pin; what is mapped twice counts twice. */
+    readonly bytes: number;
+    /** Why it is refused, where it is; then what is not mapped and refuses nothing, at most 100. */
+    readonly problems: readonly ErrorReport[];
+  };
+  /** What the attach did. */
+  readonly commit: CommitReport;
+  /** What the device itself read and wrote; `null` where that was not wanted, or nothing is attached. */
+  readonly dma: DmaReport | null;
+}
+
+/** What a device read and wrote through a sample of mappings of every kind. */
+export interface DmaReport {
+  /** Accesses: reads, and writes where it can be seen whether they arrived. */
+  readonly checked: number;
+  /** Those that ended as the guest's table says. */
+  readonly agreed: number;
+  /** Of these, those that must not arrive, and did not. */
+  readonly refused: number;
+  /** For each kind of page how many there are, and how many of them were looked at. */
+  readonly kinds: Readonly<Record<string, { readonly pages: number; readonly checked: number }>>;
+  /** Kinds of which there are pages, and none was looked at. */
+  readonly missed: readonly string[];
+  /** Accesses that ended otherwise. */
+  readonly differences: readonly DmaDifference[];
+}
+
+/** An access of a device that did not end as the guest's table says. */
+export interface DmaDifference {
+  /** Where. */
+  readonly iova: bigint;
+  /** What. */
+  readonly access: "read" | "write";
+  /** The kinds of the page. */
+  readonly kinds: readonly string[];
+  /** How it ended. */
+  readonly found: string;
+}
+
 /** What QEMU replayed, compared with the rebuilt tables. */
 export interface QemuReport {
   /** Pages that QEMU told the newcomer of. */

@@ -6,11 +6,11 @@ import {
   RebuiltMachine,
   type TraceInput,
 } from "@giommu/qemu-trace";
-import type { InputOptions } from "./options.ts";
 import { Progress } from "./progress.ts";
 import type { Pictures, TablePicture } from "./render.ts";
 import type { DisagreementReport, InputReport, ProblemsReport, TableReport } from "./report.ts";
 import { counted } from "./terminal.ts";
+import type { InputOptions } from "./typed_arguments.ts";
 import { UsageError } from "./usage_error.ts";
 
 /** One input being read: the machine that is rebuilt from it, and how far it is. */
@@ -21,13 +21,14 @@ export class Session implements AsyncDisposable {
   readonly machine: RebuiltMachine;
   /** The stream, where the input is one and no log. */
   readonly stream: MigrationStream | undefined;
-  readonly #progress: Progress;
+  /** Shows how far the work is, where a person looks at it. */
+  readonly progress: Progress;
 
   private constructor(input: TraceInput, machine: RebuiltMachine, stream: MigrationStream | undefined) {
     this.input = input;
     this.machine = machine;
     this.stream = stream;
-    this.#progress = new Progress(Deno.stderr.isTerminal(), input.size);
+    this.progress = new Progress(Deno.stderr.isTerminal(), input.size);
   }
 
   /**
@@ -64,9 +65,9 @@ export class Session implements AsyncDisposable {
   async read(): ReturnType<RebuiltMachine["read"]> {
     if (this.stream !== undefined) return "end";
     const stop = await this.machine.read(this.input, {
-      onProgress: () => this.#progress.update(this.input.bytesRead, this.machine.counts.lines),
+      onProgress: () => this.progress.update(this.input.bytesRead, this.machine.counts.lines),
     });
-    this.#progress.clear();
+    this.progress.clear();
     return stop;
   }
 
@@ -144,7 +145,7 @@ export class Session implements AsyncDisposable {
 
   /** Closes the input and frees the machine. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#progress.clear();
+    this.progress.clear();
     this.machine[Symbol.dispose]();
     this.stream?.[Symbol.dispose]();
     await this.input[Symbol.asyncDispose]();

@@ -15,9 +15,11 @@ export async function giommu(
   args: readonly string[],
   input?: Uint8Array,
   permissions: readonly string[] = ["--allow-read"],
+  env: Readonly<Record<string, string>> = {},
 ): Promise<Ended> {
   const child = new Deno.Command(Deno.execPath(), {
     args: ["run", "--no-prompt", "--quiet", ...permissions, MAIN, ...args],
+    env,
     stdin: input === undefined ? "null" : "piped",
     stdout: "piped",
     stderr: "piped",

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { statusOf } from "./replay.ts";
+import { statusOf } from "./hotplug_run.ts";
 import type { ReplayReport } from "./report.ts";
 
 const HEALTHY: ReplayReport = {
