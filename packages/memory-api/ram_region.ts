@@ -6,6 +6,11 @@ import { MemoryRegion } from "./memory_region.ts";
 export interface RamRegionInit extends MemoryRegionInit {
   /** Whether devices and guest may only read it; false unless given. */
   readonly readonly?: boolean;
+  /**
+   * Whether it is memory of a device (a BAR), which other devices reach peer to peer: not every host can map it. False
+   * unless given. QEMU calls it RAM device.
+   */
+  readonly device?: boolean;
   /** The bytes, addressed by offsets inside the region. Where absent, the region can be mapped but neither read nor written. */
   readonly memory?: GuestMemory;
 }
@@ -27,6 +32,8 @@ export class RamRegion extends MemoryRegion {
   override readonly kind = "ram" as const;
   /** Whether devices and guest may only read it. */
   readonly readonly: boolean;
+  /** Whether it is memory of a device, which other devices reach peer to peer. */
+  readonly device: boolean;
   /** The bytes, addressed by offsets inside the region. Borrowed. */
   readonly memory: GuestMemory | undefined;
 
@@ -42,6 +49,9 @@ export class RamRegion extends MemoryRegion {
     if (init.readonly !== undefined && typeof init.readonly !== "boolean") {
       throw new TypeError(`Cannot make region ${init.name}: readonly is ${typeof init.readonly}, expected a boolean`);
     }
+    if (init.device !== undefined && typeof init.device !== "boolean") {
+      throw new TypeError(`Cannot make region ${init.name}: device is ${typeof init.device}, expected a boolean`);
+    }
     if (init.memory !== undefined && typeof init.memory.size !== "bigint") {
       throw new TypeError(`Cannot make region ${init.name}: its memory has no size in bytes, a bigint`);
     }
@@ -51,6 +61,7 @@ export class RamRegion extends MemoryRegion {
       );
     }
     this.readonly = init.readonly ?? false;
+    this.device = init.device ?? false;
     this.memory = init.memory;
   }
 }

@@ -213,21 +213,37 @@ export class ChangeDelivery {
     }
   }
 
-  /** What one notifier lost must not stay mapped with the others. */
+  /**
+   * What one notifier lost must not stay mapped with the others.
+   *
+   * As in the change itself all begin before the first hears anything, and a failure keeps nobody from what is left: a container that
+   * listens in several places closes with its last one, and must have heard of everything by then.
+   */
   #tellLost(lost: readonly AddressRange[]): void {
     const pageSize = this.#change.unmaps[0]?.pageSize ?? this.#change.maps[0]?.pageSize ?? 1n;
+    const told: { readonly part: Part; readonly events: readonly IotlbEvent[] }[] = [];
     for (const part of this.#live()) {
       if (!(part.notifier.flags & IommuNotifierFlag.UNMAP)) continue;
       const events: IotlbEvent[] = [];
       for (const range of lost) appendAudible(events, unmapOf(range, pageSize), part.audible);
-      if (events.length === 0) continue;
-      try {
-        this.#begin(part);
-        for (const event of events) part.state.init.notify(event);
-      } catch (error) {
-        this.#undoFails(error);
+      if (events.length > 0) told.push({ part, events });
+    }
+    for (const { part } of told) this.#attempt(() => this.#begin(part));
+    for (const { part, events } of told) {
+      if (!part.open) continue;
+      for (const event of events) {
+        if (!part.notifier.registered) break;
+        this.#attempt(() => part.state.init.notify(event));
       }
-      this.#tryClose(part);
+    }
+    for (const { part } of told) this.#tryClose(part);
+  }
+
+  #attempt(act: () => void): void {
+    try {
+      act();
+    } catch (error) {
+      this.#undoFails(error);
     }
   }
 

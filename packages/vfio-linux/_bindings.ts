@@ -360,11 +360,6 @@ export function load(path: string = "libgiommu_host.so") {
       result: 'i32',
       nonblocking: false
     },
-    giommu_open_handles: {
-      parameters: [],
-      result: 'i32',
-      nonblocking: false
-    },
     giommu_signal_new: {
       parameters: [],
       result: 'i32',
@@ -835,10 +830,6 @@ export function giommu_memory_write(
     arg2,
     arg2.byteLength,
   )
-}
-
-export function giommu_open_handles(): number {
-  return symbols.giommu_open_handles()
 }
 
 export function giommu_signal_new(): number {

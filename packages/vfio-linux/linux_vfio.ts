@@ -87,13 +87,18 @@ export class LinuxVfio implements HostIommu, Disposable {
     });
     this.#groups = new Groups(this.#container);
     try {
+      if (host.giommu_container_check_extension(this.#container, TYPE1V2) <= 0) {
+        throw new IommuError("backend-unavailable", "Cannot open VFIO: this kernel has no type 1 IOMMU", {
+          remedy:
+            "modprobe vfio_iommu_type1; POWER has another kind of IOMMU, for which there is only a simulated host",
+        });
+      }
       const number = group ?? groupOf(address as string);
       const first = this.#groups.join(number, () => {});
       if (group !== undefined) first.users++;
       must(host.giommu_container_set_iommu(this.#container, TYPE1V2), {
         what: "Cannot open VFIO",
         call: "VFIO_SET_IOMMU of TYPE1v2",
-        remedies: { "": "modprobe vfio_iommu_type1; a kernel for sPAPR hosts has another kind" },
       });
       const told = this.#ask();
       this.dirtyPageSizes = told.dirtyPageSizes;

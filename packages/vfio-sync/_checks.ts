@@ -83,6 +83,14 @@ function checkHost(host: HostIommu): void {
     checkObject("host.info.windows", host.info.windows);
     checkPresent("host.createWindow", host.createWindow, "function");
     checkPresent("host.removeWindow", host.removeWindow, "function");
+    checkInteger("host.info.windows.count", host.info.windows.count);
+    checkInteger("host.info.windows.levels", host.info.windows.levels, 1);
+  }
+  if (host.dirty !== undefined) {
+    checkObject("host.dirty", host.dirty);
+    for (const name of ["start", "collect", "unmap", "stop"] as const) {
+      checkPresent(`host.dirty.${name}`, host.dirty[name], "function");
+    }
   }
   const { name, split, unmapWide, writeOnly, iovaRanges } = host.info;
   checkPresent("host.info.name", name, "string");

@@ -6,7 +6,7 @@ import { Backings } from "./_backings.ts";
 import { DirtyTracker } from "./_dirty_tracker.ts";
 import { OpKind, OpView } from "./_op_view.ts";
 import { hostRefusal, refusal, Refused } from "./_refusal.ts";
-import type { HostIommu, HostMapping } from "./host_iommu.ts";
+import type { HostIommu, HostMapAllResult, HostMapping } from "./host_iommu.ts";
 
 /** Stops the device; returns what lets it go on. */
 export type Quiesce = () => void | (() => void);
@@ -82,7 +82,7 @@ export class Driver {
               this.#make(this.#view.at(batch, done), done, lenient);
               done++;
             } else {
-              done += mapped.done;
+              done += mappedOf(mapped, run.length);
               if (mapped.refusal !== undefined) throw mapped.refusal;
             }
           } catch (cause) {
@@ -247,4 +247,12 @@ export class Driver {
       ...(backing !== undefined && { ram: backing.ram, ramOffset: gpa - backing.delta }),
     };
   }
+}
+
+/** How many maps a host says that it made of several. Throws where it would be asked the same for ever. */
+function mappedOf({ done, refusal }: HostMapAllResult, asked: number): number {
+  if (Number.isInteger(done) && done >= (refusal === undefined ? 1 : 0) && done <= asked) return done;
+  throw new TypeError(
+    `Cannot map: mapAll did ${done} of ${asked} maps and refused ${refusal === undefined ? "nothing" : "one"}`,
+  );
 }

@@ -19,22 +19,23 @@ export interface GuestExtent {
   readonly delta: bigint;
 }
 
-/** What the guest has mapped: read from its IOMMUs and its memory map, ascending. `page` is the host's smallest. */
+/** What the guest has mapped: read from its IOMMUs and its memory map, ascending. `page` is the host's smallest; `peers`: whether it maps memory of devices. */
 export function guestExtents(
   space: AddressSpace,
   memory: AddressSpace | undefined,
   page: bigint,
+  peers: boolean,
 ): { readonly extents: readonly GuestExtent[]; readonly notRam: bigint } {
   const extents: GuestExtent[] = [];
   const notRam = new PageCounter();
   for (const section of space.sections) {
     if (section.region.kind === "ram") {
-      const { mapping } = ramMapping(section, page, memory);
+      const { mapping } = ramMapping(section, page, memory, peers);
       if (mapping !== undefined) {
         extents.push({ iova: mapping.iova, gpa: mapping.gpa, perm: mapping.perm, page, delta: 0n });
       }
     } else if (section.region.kind === "iommu") {
-      walk(section, memory, page, extents, notRam);
+      walk(section, memory, page, peers, extents, notRam);
     }
   }
   return { extents, notRam: notRam.total };
@@ -44,6 +45,7 @@ function walk(
   section: MemorySection,
   memory: AddressSpace | undefined,
   hostPage: bigint,
+  peers: boolean,
   extents: GuestExtent[],
   notRam: PageCounter,
 ): void {
@@ -63,7 +65,7 @@ function walk(
         return;
       }
       const fit = pageSize < hostPage ? 1n : hostPage;
-      for (const piece of targetPieces(memory, target, iova.last - iova.start, perm, fit)) {
+      for (const piece of targetPieces(memory, target, iova.last - iova.start, perm, fit, peers)) {
         const at = { start: start + piece.offset, last: start + piece.offset + piece.length1 };
         if (piece.perm === 0) notRam.add(at, page, delta);
         else extents.push({ iova: at, gpa: piece.gpa, perm: piece.perm, page, delta });

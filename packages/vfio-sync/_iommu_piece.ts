@@ -52,7 +52,7 @@ export class IommuPiece {
       range: this.#within(range),
       runs,
       notify: (event) => this.#take(event),
-      begin: ({ maps }) => mirror.begin(this.#wholeOf(maps), delta),
+      begin: ({ maps }) => mirror.begin(mirror.info.exchange === true ? this.#wholeOf(maps) : [], delta),
       commit: () => mirror.commit(),
       rollback: () => mirror.rollback(range).flatMap((lost) => this.#inRegion(lost)),
     });
@@ -123,7 +123,7 @@ export class IommuPiece {
   /** Takes an event in, but for the parts of the host's pages that the bus shows something else in. */
   #take(event: IotlbEvent): void {
     if (event.type !== IommuNotifierFlag.MAP) return this.#mirror.take(event, this.delta);
-    const [inside] = this.#wholeOf([event]);
+    const inside = this.#whole && cropEvent(event, this.#whole);
     if (inside !== event) this.#mirror.problems.add(this.#partial(event.iova));
     if (inside !== undefined) this.#mirror.take(inside, this.delta);
   }

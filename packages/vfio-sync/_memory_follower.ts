@@ -1,6 +1,7 @@
 import type { AddressRange, IommuError } from "@giommu/core";
 import type { MemoryListener, MemorySection } from "@giommu/memory-api";
-import type { GuestRun, Mirror } from "./_mirror.ts";
+import type { GuestRun } from "./_guest_run.ts";
+import type { Mirror } from "./_mirror.ts";
 import { OpView } from "./_op_view.ts";
 
 /** Follows system memory: RAM that comes or goes under entries of guest IOMMUs. */

@@ -1,11 +1,14 @@
-import type { AddressRange } from "@giommu/core";
-import { formatRange, hex, intersect, IommuError, joinRanges, WHOLE_SPACE } from "@giommu/core";
+import type { AddressRange, IommuError } from "@giommu/core";
+import { intersect, joinRanges, WHOLE_SPACE } from "@giommu/core";
 import type { AddressSpace } from "@giommu/memory-api";
-import type { IommuPerm, IotlbEvent, TargetSpace } from "@giommu/notifiers";
+import type { IotlbEvent } from "@giommu/notifiers";
 import { IommuNotifierFlag, IommuPerm as Perm } from "@giommu/notifiers";
-import { fromPairs, log2, lowestBit } from "./_arithmetic.ts";
+import { fromPairs, lowestBit } from "./_arithmetic.ts";
 import type { Driver } from "./_driver.ts";
 import { FailureKind, failureOf, renamed } from "./_failure.ts";
+import type { GuestRun, Touched } from "./_guest_run.ts";
+import { MapKind, runOf, wholeEntries } from "./_guest_run.ts";
+import { deviceMemory, deviceStuck, leftOver, notRam } from "./_mirror_problems.ts";
 import { Problems } from "./_problems.ts";
 import { refusal, Refused } from "./_refusal.ts";
 import type { TargetPiece } from "./_targets.ts";
@@ -13,29 +16,6 @@ import { targetPieces } from "./_targets.ts";
 import { RegisteredMemory } from "./_registered_memory.ts";
 import { Windows } from "./_windows.ts";
 import type { HostIommu, HostIommuInfo } from "./host_iommu.ts";
-
-/** What a mapping mirrors; the numbers are those of the façade. */
-export const MapKind = { RAM: 0, IOMMU: 1, STATIC: 2 } as const;
-
-/** A run of guest entries at bus addresses. */
-export interface GuestRun {
-  readonly range: AddressRange;
-  readonly target: bigint;
-  readonly perm: IommuPerm;
-  /** The page size of the entries, as a power of two. */
-  readonly pageShift: number;
-  /** Where entries begin: the bus address of any of them, modulo the page size. */
-  readonly phase: bigint;
-  readonly targetSpace?: TargetSpace;
-}
-
-/** What one event of a change was about, and in which pages. */
-interface Touched {
-  readonly range: AddressRange;
-  readonly pageSize: bigint;
-  /** Where pages begin, modulo their size. */
-  readonly phase: bigint;
-}
 
 /**
  * Guest mappings on a host, kept in step: between the notifiers, who tell what the guest changed, and the core, which
@@ -136,7 +116,7 @@ export class Mirror {
     }
     this.#open++;
     if (this.info.exchange === true && this.#failure === undefined) {
-      for (const event of maps) this.#expect(this.#run(event, delta));
+      for (const event of maps) this.#expect(runOf(event, delta));
     }
   }
 
@@ -168,7 +148,9 @@ export class Mirror {
         this.settle(joinRanges(held));
       }
     }
-    const lost = this.#lost.filter((one) => intersect(one, range) !== undefined).flatMap((one) => this.#entries(one));
+    const lost = this.#lost.filter((one) => intersect(one, range) !== undefined).flatMap((one) =>
+      wholeEntries(this.#touched, one)
+    );
     if (this.#open > 0 && --this.#open === 0) this.#close();
     if (this.#undoFailed && this.#failure !== undefined) throw this.#failure;
     return lost;
@@ -194,7 +176,7 @@ export class Mirror {
       const meta = perm | kind << 8 | pageShift << 16;
       if (piece.perm === Perm.NONE) {
         this.driver.check(raw.noteAbsent(start, last, piece.gpa, phase, meta));
-        const what = piece.ram === undefined ? "no whole page of RAM" : "read-only memory";
+        const what = piece.ram === undefined ? this.#nothing(piece.gpa) : "read-only memory";
         this.problems.add(notRam({ start, last }, piece.gpa, what));
         continue;
       }
@@ -294,7 +276,13 @@ export class Mirror {
   #pieces({ range, target, perm, pageShift }: GuestRun): Iterable<TargetPiece> {
     // Of entries that are finer than the host's pages nothing is rounded: the core refuses them.
     const page = 1n << BigInt(pageShift) < this.page ? 1n : this.page;
-    return targetPieces(this.memory, target, range.last - range.start, perm, page);
+    return targetPieces(this.memory, target, range.last - range.start, perm, page, this.info.peerToPeer === true);
+  }
+
+  /** What an entry points to that is no RAM for this host. */
+  #nothing(gpa: bigint): string {
+    const region = this.memory?.flatView().find(gpa)?.region;
+    return region?.kind === "ram" && region.device ? deviceMemory(this.info.name) : "no whole page of RAM";
   }
 
   /** Says what of a run can be mapped: of the rest an UNMAP must not wait for a MAP. */
@@ -307,23 +295,11 @@ export class Mirror {
   }
 
   #apply(event: IotlbEvent, delta: bigint): void {
-    const run = this.#run(event, delta);
+    const run = runOf(event, delta);
     if (event.type === IommuNotifierFlag.MAP) return this.map(run);
     const { range, phase } = run;
     this.#touched.push({ range, pageSize: event.pageSize, phase });
     this.#unmapEvent(range);
-  }
-
-  /** What an event is about, at bus addresses. */
-  #run({ iova, target, perm, pageSize, targetSpace }: IotlbEvent, delta: bigint): GuestRun {
-    return {
-      range: { start: iova.start + delta, last: iova.last + delta },
-      target,
-      perm,
-      pageShift: log2(pageSize),
-      phase: BigInt.asUintN(64, delta) % pageSize,
-      ...(targetSpace !== undefined && { targetSpace }),
-    };
   }
 
   #unmapEvent(range: AddressRange): void {
@@ -363,17 +339,6 @@ export class Mirror {
     this.#onClosed();
   }
 
-  /** The whole entries that a part of the bus belongs to. */
-  #entries(lost: AddressRange): AddressRange[] {
-    return this.#touched.flatMap(({ range, pageSize, phase }) => {
-      const part = intersect(lost, range);
-      if (part === undefined) return [];
-      const start = part.start - ((part.start - phase) % pageSize + pageSize) % pageSize;
-      const end = part.last - ((part.last - phase) % pageSize + pageSize) % pageSize + pageSize - 1n;
-      return [{ start, last: end }];
-    });
-  }
-
   /** The parts of a range that are mapped. */
   heldIn(range: AddressRange): AddressRange[] {
     const held: AddressRange[] = [];
@@ -383,25 +348,4 @@ export class Mirror {
     }
     return held;
   }
-}
-
-function leftOver(host: string, errors: readonly IommuError[]): IommuError {
-  const why = errors.map(({ message }) => message).join("; ");
-  return new IommuError("unmap-failed", `Cannot take everything back from ${host}: ${why}`, {
-    ranges: errors.flatMap(({ ranges }) => [...ranges]),
-    remedy: "detach again, or close the host",
-    cause: new AggregateError(errors, why),
-  });
-}
-
-function deviceStuck(host: string, cause: unknown): IommuError {
-  const why = cause instanceof Error ? cause.message : String(cause);
-  return new IommuError("host-refused", `Cannot let the device of ${host} go on: ${why}`, { cause });
-}
-
-function notRam(range: AddressRange, target: bigint, what: string): IommuError {
-  return new IommuError("not-ram", `Cannot map ${formatRange(range)}: its target ${hex(target)} is ${what}`, {
-    range,
-    remedy: "nothing, if the guest does this on purpose: it reads and writes no memory there",
-  });
 }

@@ -3,7 +3,8 @@ import type { AddressSpace, MemorySection, RamRegion } from "@giommu/memory-api"
 import { IommuPerm } from "@giommu/notifiers";
 import { advance, log2, lowestBit, pageHull } from "./_arithmetic.ts";
 import type { Mirror } from "./_mirror.ts";
-import { MapKind } from "./_mirror.ts";
+import { deviceMemory, notRam } from "./_mirror_problems.ts";
+import { MapKind } from "./_guest_run.ts";
 import type { HostMapping } from "./host_iommu.ts";
 
 /** How a section of RAM is mapped. */
@@ -22,11 +23,17 @@ export interface RamMapping {
  * @param section The section; its region is RAM.
  * @param page The host's smallest page, in bytes.
  * @param memory System memory, which tells the guest-physical address; else the bus address is taken for it.
+ * @param peers Whether the host maps memory of devices.
  */
-export function ramMapping(section: MemorySection, page: bigint, memory: AddressSpace | undefined): RamMapping {
+export function ramMapping(
+  section: MemorySection,
+  page: bigint,
+  memory: AddressSpace | undefined,
+  peers: boolean,
+): RamMapping {
   const { region, range, offsetWithinRegion } = section;
   const length = range.last - range.start + 1n;
-  if (region.kind !== "ram" || ((range.start ^ offsetWithinRegion) & (page - 1n)) !== 0n) {
+  if (region.kind !== "ram" || (region.device && !peers) || ((range.start ^ offsetWithinRegion) & (page - 1n)) !== 0n) {
     return { mapping: undefined, trimmed: length };
   }
   const mask = page - 1n;
@@ -56,7 +63,12 @@ export function mapRam(mirror: Mirror, section: MemorySection): boolean {
   const { raw, backings } = mirror.driver;
   mirror.driver.checkIdle();
   const page = lowestBit(mirror.info.pageSizes);
-  const { mapping, trimmed } = ramMapping(shownNow(section), page, mirror.memory);
+  const { region } = section;
+  if (region.kind === "ram" && region.device && !mirror.info.peerToPeer) {
+    mirror.problems.add(notRam(section.range, section.range.start, deviceMemory(mirror.info.name)));
+    return false;
+  }
+  const { mapping, trimmed } = ramMapping(shownNow(section), page, mirror.memory, true);
   if (trimmed > 0n) mirror.problems.add(unaligned(section, trimmed, mirror.info.name, page));
   const touched = mapping && intersect(mapping.iova, pageHull(section.range, page));
   if (mapping === undefined || touched === undefined) return false;

@@ -45,7 +45,7 @@ export class RegisteredMemory {
   /** RAM appears. Throws if the host refuses; nothing of it is registered then. */
   add(section: MemorySection): void {
     const { region, range, offsetWithinRegion } = section;
-    if (this.#host.registerMemory === undefined || region.kind !== "ram") return;
+    if (this.#host.registerMemory === undefined || region.kind !== "ram" || region.device) return;
     const delta = range.start - offsetWithinRegion;
     let fresh: readonly AddressRange[] = [range];
     for (const known of this.#of(region, delta)) {

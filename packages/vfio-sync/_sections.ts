@@ -49,7 +49,7 @@ export class Sections implements MemoryListener {
 
   /** A section appears. */
   regionAdd(section: MemorySection): void {
-    if (this.deaf) return this.#unfollowed([section.range]);
+    if (this.deaf) return this.#unfollowed(() => [section.range]);
     if (this.#kept.delete(section)) return; // told back: it never went
     const isToldBack = this.#gone.delete(section);
     try {
@@ -64,7 +64,7 @@ export class Sections implements MemoryListener {
   /** A section, or a part of one, disappears. */
   regionDel(section: MemorySection): void {
     if (section.region.kind === "io") return;
-    if (this.deaf) return this.#unfollowed(this.#mirror.heldIn(section.range));
+    if (this.deaf) return this.#unfollowed(() => this.#mirror.heldIn(section.range));
     const refused = this.#mirror.unmap(section.range);
     if (refused !== undefined) {
       this.#kept.set(section, refused);
@@ -73,8 +73,7 @@ export class Sections implements MemoryListener {
     this.#gone.add(section);
     const { region, range, offsetWithinRegion } = section;
     if (region.kind === "iommu") this.#cut(region, range.start - offsetWithinRegion, range);
-    const left = this.#mirror.windows.close(section);
-    if (left !== undefined) this.#mirror.problems.add(left);
+    this.#closeWindow(section);
   }
 
   /** The transaction is complete; here a deletion can still be refused. */
@@ -106,10 +105,15 @@ export class Sections implements MemoryListener {
     if (errors.length > 0) throw errors[0];
   }
 
+  #closeWindow(section: MemorySection): void {
+    const left = this.#mirror.windows.close(section);
+    if (left !== undefined) this.#mirror.problems.add(left);
+  }
+
   /** A container that failed does not follow the rest of the transaction in which it did: that differs as well. */
-  #unfollowed(ranges: readonly AddressRange[]): void {
+  #unfollowed(ranges: () => readonly AddressRange[]): void {
     const { failure } = this.#mirror;
-    if (failure !== undefined && this.#wasAlive) this.#mirror.giveUp(ranges, failure);
+    if (failure !== undefined && this.#wasAlive) this.#mirror.giveUp(ranges(), failure);
   }
 
   /** Maps what a section shows, in a window of the host where it needs one: that is there first, and goes if the rest fails. */
@@ -122,7 +126,7 @@ export class Sections implements MemoryListener {
       if (section.region.kind === "ram") this.#ram += mapRam(this.#mirror, section) ? 1 : 0;
       else if (section.region.kind === "iommu") this.#addIommu(section, section.region);
     } catch (error) {
-      if (this.#mirror.failure === undefined) windows.close(section);
+      if (this.#mirror.failure === undefined) this.#closeWindow(section);
       throw error;
     }
   }
@@ -163,7 +167,9 @@ export class Sections implements MemoryListener {
 
   /** Joins pieces that adjoin again: else their number would grow with each thing that is laid over a window for a while. */
   #join(): void {
-    if (this.#pieces.length < 2 || this.#pieces.some(({ stepper }) => stepper !== undefined)) return;
+    // A piece that is replayed, or is being told of a change, stays what it is.
+    const isBusy = this.#pieces.some(({ stepper, region }) => stepper !== undefined || region.notifiers.changing);
+    if (this.#pieces.length < 2 || isBusy) return;
     const sorted = this.#pieces.toSorted((a, b) => (a.range.start < b.range.start ? -1 : 1));
     const groups: IommuPiece[][] = [];
     for (const piece of sorted) {

@@ -31,5 +31,6 @@ export function simulatedInfo(options: SimulatedHostOptions): HostIommuInfo {
     unmapWide: unmapWide ?? base.unmapWide,
     writeOnly: writeOnly ?? base.writeOnly,
     ...(base.exchange === true && { exchange: true }),
+    ...(base.peerToPeer === true && { peerToPeer: true }),
   });
 }

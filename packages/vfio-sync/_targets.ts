@@ -29,6 +29,7 @@ export interface TargetPiece {
  * @param length1 How many bytes, less one.
  * @param perm What the entries allow.
  * @param page The host's smallest page; 1 for no host.
+ * @param peers Whether memory of devices counts as RAM.
  */
 export function* targetPieces(
   memory: AddressSpace | undefined,
@@ -36,6 +37,7 @@ export function* targetPieces(
   length1: bigint,
   perm: IommuPerm,
   page: bigint,
+  peers: boolean,
 ): Generator<TargetPiece> {
   if (memory === undefined) {
     yield { offset: 0n, length1, gpa: target, perm, delta: 0n };
@@ -43,9 +45,9 @@ export function* targetPieces(
   }
   const whole: AddressRange = { start: target, last: target + length1 };
   const low = whole.last > ADDRESS_MAX ? ADDRESS_MAX : whole.last;
-  yield* within(memory, target, low, 0n, perm, page);
+  yield* within(memory, target, low, 0n, perm, page, peers);
   if (whole.last > ADDRESS_MAX) {
-    yield* within(memory, 0n, whole.last - ADDRESS_MAX - 1n, ADDRESS_MAX - target + 1n, perm, page);
+    yield* within(memory, 0n, whole.last - ADDRESS_MAX - 1n, ADDRESS_MAX - target + 1n, perm, page, peers);
   }
 }
 
@@ -56,6 +58,7 @@ function* within(
   offset: bigint,
   perm: IommuPerm,
   page: bigint,
+  peers: boolean,
 ): Generator<TargetPiece> {
   const view = memory.flatView();
   const piece = (start: bigint, end: bigint) => ({
@@ -66,7 +69,7 @@ function* within(
   let next = first;
   for (let index = view.indexFrom(first); next <= last; index++) {
     const section = view.sections[index];
-    const inside = section && isMappable(section, page) ? wholePages(section.range, page) : undefined;
+    const inside = section && isMappable(section, page, peers) ? wholePages(section.range, page) : undefined;
     const part = inside && intersect(inside, { start: next, last });
     const isLast = section === undefined || section.range.start > last;
     if (section?.region.kind === "ram" && part !== undefined) {
@@ -85,7 +88,8 @@ function* within(
   }
 }
 
-/** Whether pages of the host fall on pages of a section of RAM. */
-function isMappable({ region, range, offsetWithinRegion }: MemorySection, page: bigint): boolean {
-  return region.kind === "ram" && ((range.start ^ offsetWithinRegion) & (page - 1n)) === 0n;
+/** Whether a section is RAM that the host maps, and pages of the host fall on pages of it. */
+function isMappable({ region, range, offsetWithinRegion }: MemorySection, page: bigint, peers: boolean): boolean {
+  return region.kind === "ram" && (peers || !region.device) &&
+    ((range.start ^ offsetWithinRegion) & (page - 1n)) === 0n;
 }

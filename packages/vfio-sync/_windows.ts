@@ -13,7 +13,8 @@ const BUS_LAST = (1n << 64n) - 1n;
 
 /** One window of the host. */
 interface HostWindow {
-  readonly region: TerminalRegion;
+  /** What it is for; nothing if the host put it where nobody wants it, and did not remove it. */
+  readonly region: TerminalRegion | undefined;
   /** What bus addresses lie above region addresses. */
   readonly delta: bigint;
   readonly range: AddressRange;
@@ -134,26 +135,25 @@ export class Windows {
         throw this.#refusal(wanted, why, { remedy: "use a smaller window, or larger pages", cause });
       }
       if (start === wanted.start || start === ANYWHERE) return;
-      this.#misplaced(wanted, start ?? 0n);
+      this.#misplaced(wanted, pageShift, start ?? 0n);
     }
   }
 
   /** The host put a window somewhere else than the guest has it. */
-  #misplaced(wanted: AddressRange, start: bigint): never {
-    let cause: unknown;
-    try {
-      this.#host.removeWindow?.(start);
-    } catch (error) {
-      cause = error;
-    }
-    const kept = cause === undefined
-      ? ""
-      : `, and does not remove it: ${cause instanceof Error ? cause.message : cause}`;
-    throw this.#refusal(wanted, `it puts such a window at ${hex(start)}${kept}`, {
-      code: "iova-out-of-range",
-      remedy: "place the guest's window where the host has its own (dma_win_addr and dma64_win_addr of the PHB)",
-      cause,
-    });
+  #misplaced(wanted: AddressRange, pageShift: number, start: bigint): never {
+    const range = { start, last: start + (wanted.last - wanted.start) };
+    const stray: HostWindow = { region: undefined, delta: 0n, range, pageShift, shown: [] };
+    this.#windows.push(stray);
+    const kept = this.#remove(stray);
+    throw this.#refusal(
+      wanted,
+      `it puts such a window at ${hex(start)}${kept === undefined ? "" : `, and keeps it there: ${kept.message}`}`,
+      {
+        code: "iova-out-of-range",
+        remedy: "place the guest's window where the host has its own (dma_win_addr and dma64_win_addr of the PHB)",
+        cause: kept,
+      },
+    );
   }
 
   /** The largest page of the host that is not larger than the guest's. */

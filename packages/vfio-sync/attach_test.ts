@@ -257,6 +257,14 @@ Deno.test("VfioContainer refuses options that make no container", () => {
   assertThrows(make(bad({ pageSizes: 2n ** 64n })), RangeError, "page sizes");
   assertThrows(make(bad({ maxMappings: 1.5 })), RangeError, "maxMappings");
   assertThrows(make(bad({ iovaRanges: [{ start: -1n, last: 0n }] })), RangeError, "iovaRanges");
+  const windows = { count: 2, pageSizes: 0x1000n, levels: 1 };
+  assertThrows(make(bad({ windows })), TypeError, "createWindow");
+  const able = { map() {}, unmap: () => 0n, createWindow: () => 0n, removeWindow() {} };
+  const odd = { info: { ...host.info, windows: { ...windows, levels: 0 } }, ...able };
+  assertThrows(make({ host: odd }), RangeError, "windows.levels");
+  const mute = { info: host.info, ...able, dirty: { precision: "written" } };
+  assertThrows(make({ host: mute as unknown as typeof host }), TypeError, "host.dirty.start");
+  assertThrows(make({ headroom: 0.5 }), RangeError, "headroom");
 });
 
 Deno.test("VfioContainer that was disposed says so, and disposing twice is silent", () => {

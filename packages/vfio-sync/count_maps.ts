@@ -64,7 +64,7 @@ export function countMaps(space: AddressSpace, options: CountMapsOptions = {}): 
         runs,
         notify: ({ iova, target, perm, pageSize, targetSpace }) => {
           if (targetSpace !== undefined && targetSpace !== memory) return;
-          for (const piece of targetPieces(memory, target, iova.last - iova.start, perm, 1n)) {
+          for (const piece of targetPieces(memory, target, iova.last - iova.start, perm, 1n, true)) {
             if (piece.perm === 0) continue;
             counts[runs]++;
             if (runs === "call") continue;

@@ -28,6 +28,11 @@ export interface HostIommuInfo {
   /** Whether a mapping can be written but not read. */
   readonly writeOnly: boolean;
   /**
+   * Whether mappings may point to memory of other devices (BARs), as VFIO type1 lets them; iommufd and sPAPR do not. False
+   * unless given.
+   */
+  readonly peerToPeer?: boolean;
+  /**
    * Whether a MAP over mappings puts itself in their place, so that no address is without translation meanwhile (sPAPR);
    * else it is refused (`EEXIST`). False unless given.
    */

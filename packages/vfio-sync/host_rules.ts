@@ -41,6 +41,7 @@ export type HostRules = "none" | "type1" | "iommufd" | "spapr";
 export const HOST_RULES: Readonly<Record<HostRules, HostIommuInfo>> = Object.freeze({
   none: info({
     name: "sim",
+    peerToPeer: true,
     pageSizes: SMALL_PAGES,
     iovaRanges: [WHOLE_SPACE],
     split: "atomic",
@@ -49,6 +50,7 @@ export const HOST_RULES: Readonly<Record<HostRules, HostIommuInfo>> = Object.fre
   }),
   type1: info({
     name: "type1",
+    peerToPeer: true,
     pageSizes: LARGE_PAGES,
     iovaRanges: X86_RANGES,
     // dma_entry_limit of vfio_iommu_type1: 65535 unless the module's parameter says otherwise.

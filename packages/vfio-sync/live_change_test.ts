@@ -145,6 +145,49 @@ Deno.test("a rollback that fails fails the container and lists what differs", ()
   assertEquals(host.size, 0);
 });
 
+Deno.test("what another container lost is unmapped everywhere, also behind an UNMAP that fails", () => {
+  // Found by the model check: a container that failed of the first UNMAP was not told of the second.
+  const { table, space, host, container } = setUp({ rules: "type1" });
+  // It sees the table in two pieces, as page 4 is hidden; the one of page 5 is told first.
+  const ram = new RamRegion({ name: "ram", size: 0x1000n });
+  space.root.addSubregion(AT + 0x4000n, ram, { priority: 1 });
+  const other = new SimulatedHost({ rules: "type1" });
+  using second = new VfioContainer({ host: other });
+  second.attach(space);
+  // One refuses the new mapping of page 2, and later, when its old mapping is back, the first UNMAP; the other one does not
+  // undo what it did.
+  let isBack = false;
+  host.failWhen({
+    call: ({ call, gpa, range }) => {
+      if (call === "MAP") isBack ||= gpa === 0x43000n;
+      return call === "MAP" ? gpa === 0x90000n : isBack && range.start === AT + 0x5000n;
+    },
+  });
+  let isNew = false;
+  other.failWhen({
+    call: ({ call, gpa }) => {
+      isNew ||= gpa === 0x90000n;
+      return isNew && call === "UNMAP";
+    },
+  });
+  const { status, error } = table.write(2, [
+    { target: 0x90000n, perm: 3 },
+    { target: 0xa0000n, perm: 3 },
+    { target: 0x44000n, perm: 3 }, // as before
+    { target: 0xb0000n, perm: 3 },
+  ]);
+  assertEquals([status, error?.code], ["refused", "rollback-failed"]);
+  assertEquals([2n, 3n, 4n, 5n].map((page) => table.pages.has(page)), [false, false, true, false]);
+  const held = [2n, 3n, 4n, 5n].map((page) => host.translate(AT + (page << 12n))?.gpa);
+  const hidden = AT + 0x4000n; // RAM, at the address where the bus shows it
+  assertEquals(held, [undefined, undefined, hidden, 0x45000n]);
+  assertEquals(container.failed?.ranges, [{ start: AT + 0x5000n, last: AT + 0x5fffn }]);
+  assertEquals(second.failed?.code, "rollback-failed");
+  for (const one of [host, other]) one.failNoMore();
+  container.dispose();
+  assertEquals(host.size, 0);
+});
+
 Deno.test("the cutOff hook may detach: what the host still takes is unmapped", () => {
   const cutOff: { now?: () => void } = {};
   const { table, host, container } = setUp({ rules: "type1" }, { cutOff: () => cutOff.now?.() });

@@ -71,6 +71,16 @@ for (const failing of [0, 3, 7]) {
   });
 }
 
+Deno.test("a host that maps nothing and refuses nothing is not asked for ever", () => {
+  const { host } = batching(new SimulatedHost({ rules: "type1" }));
+  for (const done of [0, 9, 0.5]) {
+    using space = bus();
+    using container = new VfioContainer({ host: { ...host, mapAll: () => ({ done }) }, coalesce: "none" });
+    const error = assertThrows(() => container.attach(space), IommuError, `mapAll did ${done} of 8 maps`);
+    assertEquals([error.code, container.size], ["host-refused", 0]);
+  }
+});
+
 Deno.test("the remedy that a host names reaches the caller", () => {
   const simulated = new SimulatedHost({ rules: "type1" });
   const host: HostIommu = {

@@ -165,7 +165,7 @@ export class SimulatedHost implements HostIommu {
     const map = Object.freeze({ ...mapping, iova });
     let before: readonly HostMapping[] = [];
     this.#calls.make({ call: "MAP", range: iova, gpa, perm }, () => this.#kernel.map(map), () => {
-      before = this.#maps.overlapping(iova); // nothing, unless the host exchanges
+      if (this.info.exchange === true) before = this.#maps.overlapping(iova);
       for (const old of before) this.#cut(old, iova);
       this.#maps.add(map);
       return iova.last - iova.start + 1n;

@@ -83,7 +83,7 @@ export function verify(container: VfioContainer): Verification {
     throw new IommuError("backend-unavailable", `Cannot verify ${host.info.name}: it does not tell what it holds`);
   }
   const page = lowestBit(host.info.pageSizes);
-  const guest = guestExtents(space, memory, page);
+  const guest = guestExtents(space, memory, page, container.host.info.peerToPeer === true);
   const comparison = new Comparison(host.info.writeOnly, page, (iova) => pageAt(guest.extents, iova));
   comparison.run(guest.extents, host.mappings());
   const { guestPages, hostPages, missing, stale, differing, ranges } = comparison;

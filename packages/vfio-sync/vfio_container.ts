@@ -31,6 +31,10 @@ import type { HostIommu, HostMapping } from "./host_iommu.ts";
  * *A host call made for one guest entry never removes, even for an instant, the translation of an entry that the guest
  * did not change*, unless holes were allowed explicitly.
  *
+ * On a host that maps only inside of windows of its own, and only memory that it knows (sPAPR), it creates and removes a window
+ * for each of the guest's, and registers system memory first. A window that the host cannot hold is refused to whoever adds
+ * it. Where the host exchanges, a change in place never leaves a device without a translation.
+ *
  * An attach is a transaction: what can be checked is checked before the first host call, and any failure undoes
  * everything. A live MAP that the host refuses is refused to the guest, both sides are as before. An UNMAP that fails
  * cannot be: the container is {@linkcode failed} then, its device is cut off, and it does nothing more.

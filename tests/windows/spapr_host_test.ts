@@ -1,7 +1,7 @@
 // A guest's windows on a host that has windows of its own: what the guest creates and removes, the host has to as well.
 import type { AddressRange } from "@giommu/core";
 import { IommuError } from "@giommu/core";
-import { AddressSpace, MemoryRegion, RamRegion } from "@giommu/memory-api";
+import { AddressSpace, AliasRegion, IoRegion, MemoryRegion, RamRegion } from "@giommu/memory-api";
 import { Hcall, SpaprPhb } from "@giommu/spapr-tce";
 import type { SimulatedSpaprHostOptions } from "@giommu/vfio-sync";
 import { SimulatedHost, SimulatedSpaprHost, verify, VfioContainer } from "@giommu/vfio-sync";
@@ -292,4 +292,43 @@ Deno.test("a plan tries windows out without asking the host", () => {
   assert(plan.refusal?.message.includes("1 of 1 windows"), plan.refusal?.message);
   assertEquals(assertThrows(() => machine.attach(), IommuError).code, "host-refused");
   assertEquals(machine.host.calls, 0);
+});
+
+Deno.test("an attach in steps that is aborted takes windows and memory back, and one that goes on keeps them", () => {
+  using machine = new Machine();
+  machine.table.stuffTce(0n, 0x20_0003n, 9n);
+  {
+    using steps = machine.container.attachSteps(machine.phb.space);
+    steps.step(3);
+    assert(machine.host.size > 0);
+    assertEquals(machine.big().putTce(BIT59, 0x30_0003n).ret, Hcall.SUCCESS);
+    assertEquals(machine.host.windows.length, 2);
+  }
+  assertEquals([machine.host.size, machine.host.windows, machine.host.memory], [0, [], []]);
+  using steps = machine.container.attachSteps(machine.phb.space);
+  while (!steps.step(2).done);
+  assertEquals(machine.host.windows.length, 2);
+  assert(verify(machine.container).agrees);
+});
+
+Deno.test("a window that is hidden in part keeps its host window until nothing of it is seen", () => {
+  const root = new MemoryRegion({ name: "bus", size: 2n ** 64n });
+  using phb = new SpaprPhb({ index: 0, dmaWindow: { size: 16n << 12n } });
+  const table = phb.windows[0]!;
+  table.stuffTce(0n, 0x20_0003n, 16n);
+  using memory = new AddressSpace("memory", new RamRegion({ name: "ram", size: RAM }));
+  root.addSubregion(0n, new AliasRegion({ name: "window", target: table.region, size: 16n << 12n }));
+  using bus = new AddressSpace("bus", root, { memory });
+  const host = new SimulatedSpaprHost();
+  using container = new VfioContainer({ host });
+  container.attach(bus);
+  const io = new IoRegion({ name: "io", size: 4n << 12n });
+  root.addSubregion(4n << 12n, io, { priority: 1 });
+  assertEquals([host.windows, host.translate(5n << 12n)], [[range(0n, 16n << 12n)], undefined]);
+  assert(verify(container).agrees);
+  root.removeSubregion(io);
+  assertEquals([host.windows.length, host.translate(5n << 12n)?.gpa], [1, 0x20_0000n]);
+  assert(verify(container).agrees);
+  root.removeSubregion(root.subregions[0]!.region);
+  assertEquals([host.windows, host.size], [[], 0]);
 });

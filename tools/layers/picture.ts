@@ -29,4 +29,5 @@ export const CRATE_DEPENDENCIES: Readonly<Record<string, readonly string[]>> = {
   "giommu-core": ["thiserror"],
   "giommu-wasm": ["giommu-core", "wasm-bindgen"],
   "giommu-host": ["deno_bindgen", "iommufd-bindings", "libc", "linkme", "vfio-bindings"],
+  "giommu-model-check": ["giommu-core", "stateright"],
 };

@@ -32,10 +32,9 @@ for folder in proc sys dev; do
   mount --rbind "/$folder" "/root/$folder"
 done
 mkdir -p /root/dev/shm && mount -t tmpfs tmpfs /root/dev/shm
-mount -t tmpfs tmpfs /root/tmp
 
-cp /control/command /root/tmp/command
-chroot /root /bin/sh /tmp/command < /dev/null > /control/stdout 2> /control/stderr
+cp /control/command /root/.vm-command
+chroot /root /bin/sh /.vm-command < /dev/null > /control/stdout 2> /control/stderr
 echo $? > /control/status.part
 # Renamed, so that nobody reads half of it.
 mv /control/status.part /control/status

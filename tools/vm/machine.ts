@@ -42,6 +42,7 @@ export interface VmEnded {
 /** Two, so that one can be plugged beside the other; the mask lets them reach all of 64 bits, not only 28. */
 const DEVICES = ["edu,addr=4,dma_mask=0xffffffffffffffff", "edu,addr=5,dma_mask=0xffffffffffffffff"];
 
+const NEWLINE = 0x0a;
 const QEMU = "qemu-system-x86_64";
 
 /** Boots a VM, runs a command in the repository's root, and waits for both to end. */
@@ -61,7 +62,7 @@ export async function runInVm(command: readonly string[], options: VmOptions = {
     const timer = setInterval(() => options.echo && outputs.forEach((output) => output.pass()), 100);
     const ended = await qemu.output();
     clearInterval(timer);
-    if (options.echo) outputs.forEach((output) => output.pass());
+    if (options.echo) outputs.forEach((output) => output.pass(true));
     const said = new TextDecoder().decode(ended.stderr);
     return {
       status: status(folder),
@@ -128,7 +129,7 @@ function status(folder: string): number | undefined {
   }
 }
 
-/** Passes a growing file on. */
+/** Passes a growing file on, in whole lines: others may write to the same place. */
 class Follower {
   readonly #path: string;
   readonly #to: { writeSync(bytes: Uint8Array): number };
@@ -139,9 +140,10 @@ class Follower {
     this.#to = to;
   }
 
-  pass(): void {
+  pass(isLast = false): void {
     const bytes = Deno.readFileSync(this.#path).subarray(this.#at);
-    this.#at += bytes.length;
-    for (let rest = bytes; rest.length > 0;) rest = rest.subarray(this.#to.writeSync(rest));
+    const whole = isLast ? bytes : bytes.subarray(0, bytes.lastIndexOf(NEWLINE) + 1);
+    this.#at += whole.length;
+    for (let rest = whole; rest.length > 0;) rest = rest.subarray(this.#to.writeSync(rest));
   }
 }

@@ -33,7 +33,7 @@ mod undo;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 pub use counters::Counters;
 pub use dirty::DirtyLog;
@@ -43,7 +43,7 @@ pub use host_op::HostOp;
 pub use limits::{Coalesce, HolePolicy, HostLimits, LimitsError, Split};
 pub use refusal::Refusal;
 
-use crate::address::{Gpa, Iova, IovaRange};
+use crate::address::{Gpa, IovaRange};
 use crate::perm::Perm;
 use host_op::Step;
 use planning::Pages;
@@ -137,8 +137,8 @@ pub struct Container {
     absent: HostMaps,
     /// Maps that are on the host and were unmapped by the guest: a MAP is expected to take their place.
     held: HostMaps,
-    /// Where that is expected, in the open transaction: last addresses by the first ones, disjoint.
-    expected: BTreeMap<Iova, Iova>,
+    /// Where that is expected, in the open transaction: in order, disjoint.
+    expected: Vec<IovaRange>,
     steps: VecDeque<Step>,
     /// The rest of a run that is queued piece by piece.
     pages: Option<Pages>,
@@ -173,7 +173,7 @@ impl Container {
             maps: HostMaps::default(),
             absent: HostMaps::default(),
             held: HostMaps::default(),
-            expected: BTreeMap::new(),
+            expected: Vec::new(),
             steps: VecDeque::new(),
             pages: None,
             leaving: VecDeque::new(),

@@ -2,7 +2,7 @@
 
 #![cfg(test)]
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use giommu_core::address::Iova;
 use giommu_core::hcall::{self, H_NOT_ENOUGH_RESOURCES};
@@ -106,7 +106,7 @@ fn write(tables: &mut [One], at: usize, first: u32, values: &[u64], call: impl F
     assert!(tables[at].values() == expected);
 }
 
-fn step(tables: &mut [One], budgets: &[Rc<EntryBudget>; 2], at: usize, op: &Op) {
+fn step(tables: &mut [One], budgets: &[Arc<EntryBudget>; 2], at: usize, op: &Op) {
     let fit = |index: u32, count: u32| count.min(ENTRIES - index);
     let refused = |result: Result<(), TableError>| match result {
         Ok(()) => true,
@@ -166,7 +166,7 @@ fn step(tables: &mut [One], budgets: &[Rc<EntryBudget>; 2], at: usize, op: &Op) 
                 _ => Member::Nowhere,
             };
             let budget = [Member::First, Member::Second].iter().position(|one| *one == member);
-            tables[at].table.share(budget.map(|at| Rc::clone(&budgets[at])));
+            tables[at].table.share(budget.map(|at| Arc::clone(&budgets[at])));
             tables[at].member = member;
         }
     }
@@ -196,8 +196,8 @@ proptest! {
 fn an_undo_is_never_refused() {
     let budget = EntryBudget::new(2);
     let (mut one, mut other) = (empty(), empty());
-    one.share(Some(Rc::clone(&budget)));
-    other.share(Some(Rc::clone(&budget)));
+    one.share(Some(Arc::clone(&budget)));
+    other.share(Some(Arc::clone(&budget)));
     let (mut change, mut more) = (Change::new(), Change::new());
     assert!(one.put(0, 3, &mut change) && one.put(1, 3, &mut change));
     assert!(one.put(0, 0, &mut change) && other.put(9, 3, &mut more));
@@ -214,7 +214,7 @@ fn a_table_that_takes_the_place_of_another_counts_once() {
     let (mut one, mut with) = (empty(), empty());
     let mut change = Change::new();
     for (table, count) in [(&mut one, 1), (&mut with, 2)] {
-        table.share(Some(Rc::clone(&budget)));
+        table.share(Some(Arc::clone(&budget)));
         table.write(0, Values::Same(3, count), &mut change).expect("room");
     }
     one.replace(with, &mut change).expect("room, as the other leaves");
@@ -234,12 +234,12 @@ fn a_table_that_takes_the_place_of_another_counts_once() {
 fn the_own_limit_of_a_table_holds_beside_its_budget() {
     let budget = EntryBudget::new(3);
     let mut table = TceTable::new(geometry(), 2).expect("sound");
-    table.share(Some(Rc::clone(&budget)));
+    table.share(Some(Arc::clone(&budget)));
     let mut change = Change::new();
     let refused = |table: &mut TceTable, count, change: &mut Change| table.write(0, Values::Same(3, count), change);
     assert_eq!(refused(&mut table, 3, &mut change), Err(TableError::EntryLimit { limit: 2 }));
     let mut other = empty();
-    other.share(Some(Rc::clone(&budget)));
+    other.share(Some(Arc::clone(&budget)));
     other.write(0, Values::Same(3, 2), &mut change).expect("room");
     assert_eq!(refused(&mut table, 2, &mut change), Err(TableError::EntryLimit { limit: 3 }));
     assert_eq!(hcall::h_stuff_tce(&mut table, 0, 3, 2, &mut change).ret, H_NOT_ENOUGH_RESOURCES);
@@ -254,7 +254,7 @@ fn the_largest_tables_count_without_overflow() {
     let mut tables: Vec<_> = (0..3).map(|_| TceTable::new(geometry, u32::MAX).expect("sound")).collect();
     let mut change = Change::quiet();
     for table in &mut tables {
-        table.share(Some(Rc::clone(&budget)));
+        table.share(Some(Arc::clone(&budget)));
         for index in [0, u32::MAX - 1] {
             assert!(table.put(index, 3, &mut change));
         }

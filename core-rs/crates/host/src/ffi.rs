@@ -31,12 +31,6 @@ fn giommu_close(handle: u32) -> i32 {
     done(handles::close(handle))
 }
 
-/// How many objects are open.
-#[deno_bindgen]
-fn giommu_open_handles() -> i32 {
-    answer(Ok(handles::count()))
-}
-
 /// Opens `/dev/vfio/vfio`.
 #[deno_bindgen]
 fn giommu_container_open(path: &[u8]) -> i32 {

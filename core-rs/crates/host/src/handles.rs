@@ -50,11 +50,6 @@ pub(crate) fn close(number: u32) -> Outcome<()> {
     closed.map(drop).ok_or(Errno(libc::EBADF))
 }
 
-/// How many are open.
-pub(crate) fn count() -> usize {
-    table().open.len()
-}
-
 pub(crate) fn container(number: u32) -> Outcome<Arc<Container>> {
     match find(number)? {
         Handle::Container(container) => Ok(container),

@@ -3,37 +3,36 @@
 //! Hosts tell written pages by bus address, and only while they are mapped. What counts is the guest-physical page behind it
 //! at that time: so each UNMAP is looked at before its map is forgotten.
 
-use std::collections::BTreeMap;
-
-use crate::address::{Gpa, IovaRange};
+use crate::address::{Gpa, Iova, IovaRange};
 use crate::perm::Perm;
 
 use super::Container;
 use super::host_map::HostMap;
+use super::limits::merged;
 
-/// Guest memory that was written: ranges with both ends included, in order, joined. Memory grows with what was written, not
-/// with what is mapped.
+/// Guest memory that was written. Memory grows with what was written, not with what is mapped.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct DirtyLog {
-    runs: BTreeMap<u64, u64>,
+    /// Ranges of guest memory, joined now and then. Of the type of bus ranges, so that the same code joins them.
+    runs: Vec<IovaRange>,
+    /// How many there were when they were joined last.
+    joined: usize,
 }
 
+/// As many ranges are always kept as they come.
+const KEPT: usize = 1024;
+
 impl DirtyLog {
-    fn add(&mut self, mut start: u64, mut last: u64) {
-        if let Some((&before, &end)) = self.runs.range(..=start).next_back()
-            && end.saturating_add(1) >= start
-        {
-            start = before;
-            last = last.max(end);
+    fn add(&mut self, first: u64, last: u64) {
+        self.runs.extend(IovaRange::new(Iova(first), Iova(last)));
+        if self.runs.len() > KEPT && self.runs.len() / 2 > self.joined {
+            self.join();
         }
-        while let Some((&next, &end)) = self.runs.range(start..).next() {
-            if next > last.saturating_add(1) {
-                break;
-            }
-            self.runs.remove(&next);
-            last = last.max(end);
-        }
-        self.runs.insert(start, last);
+    }
+
+    fn join(&mut self) {
+        self.runs = merged(core::mem::take(&mut self.runs));
+        self.joined = self.runs.len();
     }
 
     /// Marks the memory behind `range`, which lies inside `map`.
@@ -93,8 +92,9 @@ impl Container {
 
     /// Takes what was written, in order; the log goes on empty.
     pub fn take_dirty(&mut self) -> Vec<(Gpa, Gpa)> {
-        let runs = self.dirty.as_mut().map(core::mem::take).unwrap_or_default().runs;
-        runs.into_iter().map(|(first, last)| (Gpa(first), Gpa(last))).collect()
+        let Some(log) = &mut self.dirty else { return Vec::new() };
+        log.join();
+        core::mem::take(log).runs.into_iter().map(|run| (Gpa(run.start().0), Gpa(run.last().0))).collect()
     }
 
     fn mark(&mut self, maps: &[HostMap], range: IovaRange, bitmap: Option<&[u8]>) {
@@ -151,7 +151,6 @@ fn pages(range: IovaRange, first: u64, last: u64, shift: u32) -> Option<IovaRang
 mod tests {
     use super::super::{Coalesce, GuestRun, HolePolicy, HostLimits, HostOp, Kind, Split};
     use super::*;
-    use crate::address::Iova;
 
     const K4: u64 = 0x1000;
 

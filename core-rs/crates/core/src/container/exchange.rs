@@ -20,7 +20,8 @@ impl Container {
         }
         let pages = self.limits.page_hull(range);
         if self.expected_in(pages).next().is_none() {
-            self.expected.insert(pages.start(), pages.last());
+            let at = self.expected.partition_point(|one| one.start() < pages.start());
+            self.expected.insert(at, pages); // at the end, as changes are told in order
         }
     }
 
@@ -33,12 +34,8 @@ impl Container {
 
     /// The parts of `range` in which a MAP is expected, in order.
     fn expected_in(&self, range: IovaRange) -> impl Iterator<Item = IovaRange> {
-        let before = self.expected.range(..range.start()).next_back();
-        let rest = self.expected.range(range.start()..=range.last());
-        before
-            .into_iter()
-            .chain(rest)
-            .filter_map(move |(start, last)| IovaRange::new(*start, *last)?.intersection(range))
+        let from = self.expected.partition_point(|one| one.last() < range.start());
+        self.expected.iter().skip(from).map_while(move |one| one.intersection(range))
     }
 
     /// Takes what is mapped in `range` and expected to be mapped again out of the maps, for a MAP to take its place. The host

@@ -1,6 +1,6 @@
 //! How a container ends: what its host holds is no longer what the guest asked for.
 
-use crate::address::IovaRange;
+use crate::address::{Iova, IovaRange};
 
 use super::limits::merged;
 
@@ -44,4 +44,33 @@ impl Failure {
             }
         }
     }
+
+    /// Takes note that the guest removed `range`, of which the host holds `held`: what was missing there is not missed any more.
+    pub(super) fn remove_missing(&mut self, range: IovaRange, held: &[IovaRange]) {
+        let before = core::mem::take(&mut self.ranges);
+        let apart = before.iter().flat_map(|named| outside(*named, range)).flatten();
+        let both = before.iter().flat_map(|named| held.iter().filter_map(|part| part.intersection(*named)));
+        self.ranges = merged(apart.chain(both).collect());
+    }
+
+    /// Takes note that the host lost what it held in `range`: what failed to be unmapped there is gone now, as it should be,
+    /// and the rest is missing.
+    pub(super) fn add_missing(failure: &mut Option<Self>, kind: FailureKind, range: IovaRange) {
+        let before = failure.as_mut().map_or_else(Vec::new, |failure| core::mem::take(&mut failure.ranges));
+        let still = before.iter().flat_map(|held| outside(*held, range)).flatten().collect::<Vec<_>>();
+        let missing = before.iter().fold(vec![range], |missing, held| {
+            missing.iter().flat_map(|part| outside(*part, *held)).flatten().collect()
+        });
+        Self::add(failure, kind, still.into_iter().chain(missing));
+    }
+}
+
+/// The parts of `whole` before and after `part`; all of it if they share nothing.
+fn outside(whole: IovaRange, part: IovaRange) -> [Option<IovaRange>; 2] {
+    let before = part.start().0.checked_sub(1).map(|last| Iova(last).min(whole.last()));
+    let after = part.last().checked_add(1).map(|start| start.max(whole.start()));
+    [
+        before.and_then(|last| IovaRange::new(whole.start(), last)),
+        after.and_then(|start| IovaRange::new(start, whole.last())),
+    ]
 }

@@ -131,7 +131,7 @@ impl HostLimits {
 
 /// The ranges in order, with overlapping and adjoining ones joined.
 pub(super) fn merged(mut ranges: Vec<IovaRange>) -> Vec<IovaRange> {
-    ranges.sort_by_key(|range| (range.start(), range.last()));
+    ranges.sort_unstable_by_key(|range| (range.start(), range.last()));
     let mut out: Vec<IovaRange> = Vec::with_capacity(ranges.len());
     for range in ranges {
         if let Some(end) = out.last_mut() {

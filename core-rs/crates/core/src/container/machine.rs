@@ -126,7 +126,11 @@ impl Container {
                 self.drop_steps();
                 Failure::add(&mut self.failure, FailureKind::Quiesce, kept);
             }
-            Intent::Rest => Failure::add(&mut self.failure, FailureKind::Rest, part),
+            Intent::Rest => {
+                if let Some(part) = part {
+                    Failure::add_missing(&mut self.failure, FailureKind::Rest, part);
+                }
+            }
             Intent::UndoMap => Failure::add(&mut self.failure, FailureKind::Rollback, step.held()),
             Intent::UndoUnmap => self.lost.extend(part),
             Intent::UndoExchange => {

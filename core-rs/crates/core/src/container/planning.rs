@@ -91,6 +91,11 @@ impl Container {
         let pages = self.limits.page_hull(range);
         self.check_holes(pages)?;
         self.forget_absent(pages);
+        if let Some(failure) = &mut self.failure {
+            let held: Vec<IovaRange> =
+                self.maps.overlapping(pages).filter_map(|map| map.range.intersection(pages)).collect();
+            failure.remove_missing(pages, &held);
+        }
         self.hold(pages);
         self.queue_unmap(pages);
         Ok(())
@@ -205,7 +210,7 @@ impl Container {
             self.maps.overlapping(range).partition(|map| range.covers(map.range));
         if self.limits.split == Split::Atomic {
             at_once.extend(&cut);
-            at_once.sort_by_key(|map| map.range.start());
+            at_once.sort_unstable_by_key(|map| map.range.start());
         }
         self.queue_whole(at_once, range, Intent::Unmap);
         if self.limits.split == Split::Atomic || cut.is_empty() {

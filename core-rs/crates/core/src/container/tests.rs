@@ -359,6 +359,39 @@ fn a_device_that_does_not_stop_keeps_its_map() {
     assert_eq!(ranges(&container), [(0, 0x3fff, 0x10_0000)]);
 }
 
+/// Found by the model check: the first page was named all the same, although the host did not hold it any more.
+#[test]
+fn what_a_failure_left_and_a_later_hole_took_away_does_not_differ() {
+    let mut container = container(Split::None, Coalesce::Full, HolePolicy::Quiesce);
+    container.map(run(0, 4, 0x10_0000), Kind::Iommu).expect("map");
+    drain(&mut container);
+    container.begin().expect("begin");
+    container.unmap(range(0, 0xfff)).expect("unmap");
+    container.report(0, true); // the device does not stop: the host still holds page 0
+    container.unmap(range(0x3000, 0x3fff)).expect("unmap");
+    container.report(2, true); // now it stops, the map goes, and the rest of it, page 0 with it, does not come back
+    container.commit();
+    assert!(container.is_idle() && container.maps().is_empty());
+    let failure = container.failure().expect("failed");
+    assert_eq!((failure.kind, failure.ranges.as_slice()), (FailureKind::Quiesce, &[range(0x1000, 0x2fff)][..]));
+}
+
+/// Found by the model check as well: the last page was named, although the guest had removed it in the same call.
+#[test]
+fn what_is_missing_and_then_removed_does_not_differ() {
+    let mut container = container(Split::None, Coalesce::Full, HolePolicy::Quiesce);
+    container.map(run(0, 4, 0x10_0000), Kind::Iommu).expect("map");
+    drain(&mut container);
+    container.begin().expect("begin");
+    container.unmap(range(0, 0xfff)).expect("unmap");
+    container.report(2, true); // the rest of the map, pages 1 to 3, does not come back
+    container.unmap(range(0x3000, 0x3fff)).expect("unmap");
+    container.commit();
+    assert!(container.is_idle() && container.maps().is_empty());
+    let failure = container.failure().expect("failed");
+    assert_eq!((failure.kind, failure.ranges.as_slice()), (FailureKind::Rest, &[range(0x1000, 0x2fff)][..]));
+}
+
 #[test]
 fn memory_that_goes_takes_its_entries_along() {
     let mut container = container(Split::Atomic, Coalesce::Full, HolePolicy::Forbid);

@@ -1,7 +1,7 @@
 //! A pseries machine's IOMMUs.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::config::{ConfigError, PhbConfig, VioConfig};
 use super::effects::Effects;
@@ -14,7 +14,7 @@ use crate::tce_table::{EntryBudget, SharedTable};
 pub struct SpaprMachine {
     phbs: BTreeMap<u32, Phb>,
     vios: BTreeMap<u32, VioDevice>,
-    budget: Rc<EntryBudget>,
+    budget: Arc<EntryBudget>,
 }
 
 impl SpaprMachine {

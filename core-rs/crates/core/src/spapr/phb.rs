@@ -1,6 +1,6 @@
 //! A PCI host bridge and its DMA windows.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::config::{ConfigError, PhbConfig};
 use super::effects::Effects;
@@ -18,7 +18,7 @@ pub struct Phb {
 
 impl Phb {
     /// A bridge with its default window, of which nobody is told.
-    pub(super) fn new(config: PhbConfig, budget: &Rc<EntryBudget>) -> Result<Self, ConfigError> {
+    pub(super) fn new(config: PhbConfig, budget: &Arc<EntryBudget>) -> Result<Self, ConfigError> {
         let default_window = config.default_window()?;
         let slots = (0..config.windows()).map(|slot| WindowSlot::new(config.liobn(slot), budget)).collect();
         let mut phb = Self { config, default_window, slots };

@@ -2,6 +2,7 @@
 
 use core::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::effects::{Effects, Event};
 use crate::tce_table::{EntryBudget, Geometry, SharedTable, TableError, TceTable, Values};
@@ -13,12 +14,12 @@ pub struct WindowSlot {
     default: bool,
     table: Option<SharedTable>,
     /// In which the entries of a window count while it is here.
-    budget: Rc<EntryBudget>,
+    budget: Arc<EntryBudget>,
 }
 
 impl WindowSlot {
-    pub(super) fn new(liobn: u32, budget: &Rc<EntryBudget>) -> Self {
-        Self { liobn, default: false, table: None, budget: Rc::clone(budget) }
+    pub(super) fn new(liobn: u32, budget: &Arc<EntryBudget>) -> Self {
+        Self { liobn, default: false, table: None, budget: Arc::clone(budget) }
     }
 
     /// How a guest names the table.
@@ -53,7 +54,7 @@ impl WindowSlot {
 
     /// Makes a table, empty or not, the one of a window that was not there.
     pub(super) fn add(&mut self, mut table: TceTable, effects: &mut Effects) {
-        table.share(Some(Rc::clone(&self.budget)));
+        table.share(Some(Arc::clone(&self.budget)));
         let table = Rc::new(RefCell::new(table));
         effects.events.push(Event::WindowAdded { liobn: self.liobn, table: Rc::clone(&table) });
         self.table = Some(table);
@@ -91,7 +92,7 @@ impl WindowSlot {
     /// Undoes that a window went.
     pub(super) fn put_back(&mut self, removed: SharedTable) {
         if let Ok(mut table) = removed.try_borrow_mut() {
-            table.share(Some(Rc::clone(&self.budget)));
+            table.share(Some(Arc::clone(&self.budget)));
         }
         self.table = Some(removed);
     }

@@ -2,6 +2,7 @@
 
 use core::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::config::{ConfigError, VioConfig};
 use super::effects::{Effects, Event};
@@ -17,9 +18,9 @@ pub struct VioDevice {
 }
 
 impl VioDevice {
-    pub(super) fn new(config: VioConfig, budget: &Rc<EntryBudget>) -> Result<Self, ConfigError> {
+    pub(super) fn new(config: VioConfig, budget: &Arc<EntryBudget>) -> Result<Self, ConfigError> {
         let mut table = TceTable::new(config.window()?, u32::MAX).map_err(ConfigError::Window)?;
-        table.share(Some(Rc::clone(budget)));
+        table.share(Some(Arc::clone(budget)));
         Ok(Self { config, table: Rc::new(RefCell::new(table)), bypass: false })
     }
 

@@ -1,7 +1,7 @@
 //! How many entries several tables may store together.
 
-use core::cell::Cell;
-use std::rc::Rc;
+use core::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 
 /// How many entries that are not zero several tables may store together.
 ///
@@ -27,14 +27,14 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub struct EntryBudget {
     limit: u32,
-    stored: Cell<u64>,
+    stored: AtomicU64,
 }
 
 impl EntryBudget {
     /// A budget of which nothing is spent.
     #[must_use]
-    pub fn new(limit: u32) -> Rc<Self> {
-        Rc::new(Self { limit, stored: Cell::new(0) })
+    pub fn new(limit: u32) -> Arc<Self> {
+        Arc::new(Self { limit, stored: AtomicU64::new(0) })
     }
 
     /// How many entries its tables may store.
@@ -47,16 +47,17 @@ impl EntryBudget {
     /// what no longer fits.
     #[must_use]
     pub fn stored(&self) -> u64 {
-        self.stored.get()
+        self.stored.load(Ordering::Relaxed)
     }
 
     #[inline]
     fn replace(&self, old: u32, new: u32) {
-        self.stored.set((self.stored.get() + u64::from(new)).saturating_sub(u64::from(old)));
+        // The number alone is shared: no other memory depends on it. One step, as tables may be on several threads.
+        self.stored.fetch_add(u64::from(new).wrapping_sub(u64::from(old)), Ordering::Relaxed);
     }
 
     fn room(&self) -> u32 {
-        u32::try_from(u64::from(self.limit).saturating_sub(self.stored.get())).unwrap_or(0)
+        u32::try_from(u64::from(self.limit).saturating_sub(self.stored.load(Ordering::Relaxed))).unwrap_or(0)
     }
 }
 
@@ -64,7 +65,7 @@ impl EntryBudget {
 #[derive(Debug, Default)]
 pub(super) struct Stored {
     count: u32,
-    budget: Option<Rc<EntryBudget>>,
+    budget: Option<Arc<EntryBudget>>,
 }
 
 impl Stored {
@@ -85,7 +86,7 @@ impl Stored {
     /// Whether no entry fits any more.
     #[inline]
     pub(super) fn is_full(&self, limit: u32) -> bool {
-        self.count >= limit || self.budget.as_ref().is_some_and(|budget| budget.stored.get() >= u64::from(budget.limit))
+        self.count >= limit || self.budget.as_ref().is_some_and(|budget| budget.stored() >= u64::from(budget.limit))
     }
 
     /// How many more entries fit, and the limit that says so.
@@ -95,12 +96,12 @@ impl Stored {
         shared.filter(|shared| shared.0 < own.0).unwrap_or(own)
     }
 
-    pub(super) fn budget(&self) -> Option<&Rc<EntryBudget>> {
+    pub(super) fn budget(&self) -> Option<&Arc<EntryBudget>> {
         self.budget.as_ref()
     }
 
     /// Leaves the budget, and joins another one.
-    pub(super) fn share(&mut self, budget: Option<Rc<EntryBudget>>) {
+    pub(super) fn share(&mut self, budget: Option<Arc<EntryBudget>>) {
         if let Some(left) = &self.budget {
             left.replace(self.count, 0);
         }

@@ -21,6 +21,7 @@ mod write;
 use core::cell::RefCell;
 use core::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use budget::Stored;
 use directory::Directory;
@@ -131,13 +132,13 @@ impl TceTable {
 
     /// The budget that it is part of.
     #[must_use]
-    pub fn budget(&self) -> Option<&Rc<EntryBudget>> {
+    pub fn budget(&self) -> Option<&Arc<EntryBudget>> {
         self.stored.budget()
     }
 
     /// Joins a budget with what it stores now, or leaves the one that it is part of. What it stores stays, even if that
     /// is more than the budget allows.
-    pub fn share(&mut self, budget: Option<Rc<EntryBudget>>) {
+    pub fn share(&mut self, budget: Option<Arc<EntryBudget>>) {
         self.stored.share(budget);
     }
 
