@@ -15,7 +15,7 @@ import { OUTPUT } from "./wasm/modules.ts";
  * the start of an empty Deno program. Measured on two cores, minimum of 40 starts: 53 KB add 2 ms, 289 KB add 4.7 ms,
  * 333 KB 5.1 ms, nearly all of it compiling. Neither opt-level "s" (-9 %) nor wasm-opt -O3 (-5 %) changes that by much.
  */
-const BUDGET = 350_000;
+const BUDGET = 360_000;
 
 /** Fails if the module is over its budget. */
 export async function checkSize(): Promise<Outcome> {
