@@ -80,9 +80,16 @@ export class KernelRules {
   }
 
   #taken(iova: AddressRange): HostErrno | undefined {
-    if (this.#maps.touches(iova) && this.#info.exchange !== true) return "EEXIST";
+    const isTaken = this.#maps.touches(iova);
+    if (isTaken && this.#info.exchange !== true) return "EEXIST";
     const { maxMappings } = this.#info;
-    return maxMappings !== undefined && this.#maps.size >= maxMappings ? "ENOSPC" : undefined;
+    if (maxMappings === undefined) return undefined;
+    let others = this.#maps.size;
+    for (const old of isTaken ? this.#maps.overlapping(iova) : []) {
+      // It goes, but for what it has outside.
+      others += Number(old.iova.start < iova.start) + Number(old.iova.last > iova.last) - 1;
+    }
+    return others >= maxMappings ? "ENOSPC" : undefined;
   }
 }
 

@@ -118,6 +118,17 @@ Deno.test("SimulatedHost of sPAPR knows two windows and exchanges", () => {
   assertEquals(map(on, page(0x40000n)), "EINVAL");
 });
 
+Deno.test("SimulatedHost that exchanges counts what a MAP leaves: a whole mapping makes room for itself", () => {
+  const on = host("spapr", { maxMappings: 2 });
+  assertEquals(map(on, range(0n, 0x1fffn)), undefined);
+  assertEquals(map(on, page(2n)), undefined);
+  assertEquals(map(on, page(2n), 0x9000n), undefined);
+  assertEquals([map(on, page(1n), 0x9000n), map(on, page(3n))], ["ENOSPC", "ENOSPC"]);
+  assertEquals(map(on, range(0n, 0x2fffn), 0x8000n), undefined);
+  assertEquals(on.size, 1);
+  assertEquals([map(on, page(1n)), on.size, on.translate(0x1000n)?.gpa], ["ENOSPC", 1, 0x9000n]);
+});
+
 Deno.test("SimulatedHost fails where the script says so, and nowhere else", () => {
   const heard: [number, string, string | undefined, bigint][] = [];
   const on = new SimulatedHost({

@@ -9,6 +9,7 @@ use crate::address::{Iova, IovaRange};
 use super::Container;
 use super::host_map::{HostMap, HostMaps};
 use super::host_op::{Intent, Step};
+use super::limits::merged;
 use super::undo::Entry;
 
 impl Container {
@@ -44,7 +45,8 @@ impl Container {
         if self.failure.is_some() {
             return; // no MAP will come
         }
-        let parts: Vec<IovaRange> = self.expected_in(range).collect();
+        // Joined, as a map that is held in one piece counts once.
+        let parts = merged(self.expected_in(range).collect());
         for part in parts {
             let held = self.maps.cut(part);
             if held.is_empty() {
@@ -59,6 +61,16 @@ impl Container {
         }
     }
 
+    /// How many held maps, or rests of one, stay on the host beside a new map in `range`.
+    pub(super) fn held_beside(&self, range: IovaRange) -> usize {
+        let (mut met, mut rests) = (0, 0);
+        for map in self.held.overlapping(range) {
+            met += 1;
+            rests += map.outside(range).into_iter().flatten().count();
+        }
+        self.held.len() - met + rests
+    }
+
     /// What is held counts as mapped again, as it is on the host.
     pub(super) fn release_held(&mut self) {
         for map in core::mem::take(&mut self.held).iter() {
@@ -67,17 +79,24 @@ impl Container {
     }
 
     /// Queues what puts the last one of `old` back in the place of what was mapped in `range`: one by one, as each cuts the
-    /// same new map. What `old` does not cover is unmapped in the end.
+    /// same new map. What is new above it, and below the first one, is unmapped before: a host that counts its maps has no room
+    /// for both.
     pub(super) fn queue_exchange_back(&mut self, range: IovaRange, mut old: Vec<HostMap>) {
         let Some(map) = old.pop() else {
             self.undo.push(Entry::Mapped(range));
             return;
         };
-        // From the last one down: what lies above it, then itself, then what is left below.
         let below = map.range.start().0.checked_sub(1).and_then(|last| IovaRange::new(range.start(), Iova(last)));
         let above = map.range.last().checked_add(1).and_then(|start| IovaRange::new(start, range.last()));
+        let new = above.or(below.filter(|_| old.is_empty()));
+        if let Some(new) = new {
+            let rest = if above.is_some() { IovaRange::new(range.start(), map.range.last()) } else { Some(map.range) };
+            old.push(map);
+            self.undo.extend(rest.map(|rest| Entry::Exchanged(rest, old)));
+            self.undo.push(Entry::Mapped(new));
+            return;
+        }
         self.undo.extend(below.map(|below| Entry::Exchanged(below, old)));
-        self.undo.extend(above.map(Entry::Mapped));
         let removed: Vec<HostMap> = self.maps.overlapping(map.range).copied().collect();
         let rests = removed.iter().flat_map(|new| new.outside(map.range)).flatten();
         let inserted = core::iter::once(map).chain(rests).collect();
@@ -187,7 +206,7 @@ mod tests {
             let pending = container.pending().len();
             container.report(pending, false);
         }
-        assert_eq!(made, [('m', 6, 106), ('u', 8, 2)]);
+        assert_eq!(made, [('u', 8, 2), ('m', 6, 106)]);
         assert_eq!(targets(&container), [(0, 100), (6, 106)]);
         assert!(container.lost().is_empty());
     }

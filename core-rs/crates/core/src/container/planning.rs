@@ -168,8 +168,9 @@ impl Container {
         }
     }
 
+    /// What is held counts, and each part of a map that was cut, as if it were one on the host: never fewer than the host has.
     fn check_limit(&self, range: IovaRange, needed: u64) -> Result<(), Refusal> {
-        let held = self.maps.len() as u64;
+        let held = (self.maps.len() + self.held_beside(range)) as u64;
         match self.limits.max_mappings {
             Some(max) if held.saturating_add(needed) > u64::from(max) => {
                 Err(Refusal::MappingLimit { range, held, needed, max })

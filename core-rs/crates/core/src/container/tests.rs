@@ -141,6 +141,64 @@ fn the_mapping_limit_is_checked_before_the_first_call() {
     container.map(run(0x8000, 1, 0), Kind::Iommu).expect("map");
 }
 
+/// A host that exchanges and has room for `max` maps.
+fn exchanging(max: u32) -> Container {
+    let limits = HostLimits { exchange: true, max_mappings: Some(max), ..limits(Split::Atomic) };
+    Container::new(limits, Coalesce::Full, HolePolicy::Forbid).expect("container")
+}
+
+#[test]
+fn what_is_held_for_a_map_counts_towards_the_mapping_limit() {
+    let mut container = exchanging(4);
+    for start in [0, 0x1_0000, 0x2_0000] {
+        container.map(run(start, 2, 0x10_0000), Kind::Iommu).expect("map");
+    }
+    drain(&mut container);
+    container.begin().expect("begin");
+    for start in [0, 0x1000, 0x1_0000, 0x1_1000] {
+        container.expect(range(start, start + 0xfff));
+    }
+    container.unmap(range(0, 0x1_1fff)).expect("unmap");
+    assert!(container.is_idle(), "all of it is held");
+    // In the place of a half the host has room for one, of which the other half is the fourth; then for no other half.
+    container.map(run(0, 1, 0x20_0000), Kind::Iommu).expect("map");
+    assert_eq!(drain(&mut container).len(), 1);
+    assert_eq!(
+        container.map(run(0x1_0000, 1, 0x20_0000), Kind::Iommu),
+        Err(Refusal::MappingLimit { range: range(0x1_0000, 0x1_0fff), held: 4, needed: 1, max: 4 })
+    );
+    // As many as before are fine: halves of the first, all of the second one.
+    container.map(run(0x1000, 1, 0x30_0000), Kind::Iommu).expect("map");
+    container.map(run(0x1_0000, 2, 0x40_0000), Kind::Iommu).expect("map");
+    drain(&mut container);
+    container.commit();
+    assert!(container.is_idle());
+    assert_eq!(container.maps().len(), 4);
+}
+
+#[test]
+fn an_exchange_is_undone_within_the_mapping_limit() {
+    let mut container = exchanging(2);
+    container.map(run(0x2000, 1, 0x10_0000), Kind::Iommu).expect("map");
+    container.map(run(0x4000, 1, 0x20_0000), Kind::Iommu).expect("map");
+    drain(&mut container);
+    let before = ranges(&container);
+    container.begin().expect("begin");
+    container.expect(range(0x2000, 0x2fff));
+    container.expect(range(0x4000, 0x4fff));
+    container.unmap(range(0x2000, 0x4fff)).expect("unmap");
+    container.map(run(0, 6, 0x30_0000), Kind::Iommu).expect("map");
+    drain(&mut container);
+    container.rollback();
+    // The new map never has a part beside an old one that the host had no room for.
+    while !container.is_idle() {
+        assert!(container.maps().len() <= 2, "{:x?}", ranges(&container));
+        container.report(1, false);
+    }
+    assert_eq!(ranges(&container), before);
+    assert!(container.lost().is_empty());
+}
+
 #[test]
 fn an_unaligned_target_is_refused() {
     let mut container = container(Split::None, Coalesce::None, HolePolicy::Forbid);
