@@ -29,10 +29,12 @@ impl World {
                     // What fails here is told once more, by whoever gives the attach up.
                     let _ = self.region_del(run, number, section);
                 }
+                self.sections_commit(number);
                 return Err(thrown);
             }
             told.push(section);
         }
+        self.sections_commit(number);
         self.listeners.push(number);
         Ok(())
     }
@@ -56,18 +58,29 @@ impl World {
             }
         }
         self.is_hidden = hides;
-        for number in listeners {
+        for number in listeners.clone() {
             if !self.listeners.contains(&number) {
                 continue;
             }
             if let Err(thrown) = self.region_add(run, number, come) {
                 self.tell_back(run, told);
                 self.is_hidden = !hides;
+                self.commit_all(&listeners);
                 return Err(thrown);
             }
             told.push((number, come, true));
         }
+        self.commit_all(&listeners);
         outcome
+    }
+
+    /// `#commit` of each that has not left meanwhile.
+    fn commit_all(&mut self, listeners: &[usize]) {
+        for number in listeners {
+            if self.listeners.contains(number) {
+                self.sections_commit(*number);
+            }
+        }
     }
 
     /// `#undo`: everything is told back in reverse.

@@ -51,6 +51,8 @@ pub struct Attachment {
     pub pieces: Vec<Piece>,
     /// Deletions of the transaction under way.
     pub gone: Vec<Section>,
+    /// Whether the container lived when the transaction under way began.
+    pub was_alive: bool,
 }
 
 /// A change that is being told, of packages/vfio-sync/_mirror.ts.
@@ -124,7 +126,7 @@ impl Seat {
     /// Whether nothing is left of the newest act that the next one begins without.
     #[must_use]
     pub fn is_tidy(&self) -> bool {
-        let is_told = self.attachment.as_ref().is_none_or(|attachment| attachment.gone.is_empty());
+        let is_told = self.attachment.as_ref().is_none_or(|attachment| attachment.gone.is_empty() && !attachment.was_alive);
         let is_forgotten = self.raw.refused().is_none() && self.raw.lost().is_empty();
         self.telling == Telling::default() && !self.is_refused && is_told && is_forgotten
     }
@@ -133,6 +135,13 @@ impl Seat {
     #[must_use]
     pub fn has_read_ahead(&self) -> bool {
         self.attachment.as_ref().is_some_and(|one| one.pieces.iter().any(|piece| piece.source.is_some()))
+    }
+
+    /// What of a range it holds: `heldIn` of packages/vfio-sync/_mirror.ts.
+    #[must_use]
+    pub fn held_in(&self, pages: Pages) -> Vec<Pages> {
+        let maps = self.raw.maps().overlapping(pages.addresses());
+        maps.filter_map(|map| Pages::touched(map.range).intersect(pages)).collect()
     }
 
     /// What the core says about its failure.

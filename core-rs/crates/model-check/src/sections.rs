@@ -17,14 +17,25 @@ impl World {
 
     /// `begin`.
     pub(crate) fn sections_begin(&mut self, number: usize) {
+        let is_alive = self.seat(number).failure.is_none();
         if let Some(attachment) = self.attachment(number) {
             attachment.gone.clear();
+            attachment.was_alive = is_alive;
         }
+    }
+
+    /// `commit`.
+    pub(crate) fn sections_commit(&mut self, number: usize) {
+        self.join(number);
     }
 
     /// `regionAdd`.
     pub(crate) fn region_add(&mut self, run: &mut Run<'_>, number: usize, section: Section) -> Result<(), Thrown> {
-        let Some(attachment) = self.attachment(number).filter(|attachment| !attachment.is_deaf) else { return Ok(()) };
+        let (Section::Iommu(range) | Section::Ram(range)) = section;
+        let Some(attachment) = self.attachment(number).filter(|attachment| !attachment.is_deaf) else {
+            self.unfollowed(run, number, [range]);
+            return Ok(());
+        };
         let gone = attachment.gone.iter().position(|one| *one == section);
         let is_told_back = gone.map(|index| attachment.gone.remove(index)).is_some();
         let (pages, added) = match section {
@@ -39,10 +50,12 @@ impl World {
 
     /// `regionDel`.
     pub(crate) fn region_del(&mut self, run: &mut Run<'_>, number: usize, section: Section) -> Result<(), Thrown> {
+        let (Section::Iommu(pages) | Section::Ram(pages)) = section;
         if self.attachment(number).is_none_or(|attachment| attachment.is_deaf) {
+            let held = self.seat(number).held_in(pages);
+            self.unfollowed(run, number, held);
             return Ok(());
         }
-        let (Section::Iommu(pages) | Section::Ram(pages)) = section;
         self.unmap(run, number, pages)?;
         if let Some(attachment) = self.attachment(number) {
             attachment.gone.push(section);
@@ -73,6 +86,51 @@ impl World {
         attachment.is_deaf = true;
         for piece in core::mem::take(&mut attachment.pieces) {
             self.unregister(piece.notifier);
+        }
+    }
+
+    /// `#unfollowed`: a container that failed does not follow the rest of the transaction in which it did.
+    fn unfollowed(&mut self, run: &mut Run<'_>, number: usize, ranges: impl IntoIterator<Item = Pages>) {
+        let was_alive = self.attachment(number).is_some_and(|attachment| attachment.was_alive);
+        if self.seat(number).failure.is_none() || !was_alive {
+            return;
+        }
+        for pages in ranges {
+            self.give_up_on(run, number, pages);
+        }
+    }
+
+    /// `#join`, and `IommuPiece.joined`.
+    fn join(&mut self, number: usize) {
+        let Some(attachment) = self.attachment(number) else { return };
+        if attachment.pieces.iter().any(|piece| piece.is_replaying) {
+            return;
+        }
+        let mut sorted = core::mem::take(&mut attachment.pieces);
+        sorted.sort_by_key(|piece| piece.range.first);
+        let mut groups: Vec<Vec<Piece>> = Vec::new();
+        for piece in sorted {
+            match groups.last_mut() {
+                Some(group) if group.last().is_some_and(|before| before.range.last + 1 == piece.range.first) => {
+                    group.push(piece);
+                }
+                _ => groups.push(vec![piece]),
+            }
+        }
+        let mut pieces = Vec::new();
+        for group in groups {
+            if let ([first, .., last], false) = (group.as_slice(), group.len() < 2) {
+                let range = Pages { first: first.range.first, last: last.range.last };
+                pieces.push(self.start(number, range, None));
+                for piece in &group {
+                    self.unregister(piece.notifier);
+                }
+            } else {
+                pieces.extend(group);
+            }
+        }
+        if let Some(attachment) = self.attachment(number) {
+            attachment.pieces = pieces;
         }
     }
 

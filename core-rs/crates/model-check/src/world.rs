@@ -114,6 +114,7 @@ impl World {
             }
             let Some(attachment) = &mut seat.attachment else { continue };
             attachment.gone.clear();
+            attachment.was_alive = false;
             if is_written && !keeps_batch {
                 // The generator sees that the table's version changed, and fetches anew from where it is.
                 attachment.pieces.iter_mut().for_each(|piece| piece.source = None);
