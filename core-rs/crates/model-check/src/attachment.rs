@@ -12,8 +12,14 @@ impl World {
     /// # Errors
     /// If it is refused; it is undone then.
     pub fn attach(&mut self, run: &mut Run<'_>, number: usize, is_deferred: bool) -> Result<(), Thrown> {
-        self.seat_mut(number).attachment =
-            Some(Attachment { is_opening: true, is_deferred, is_deaf: false, pieces: Vec::new(), gone: Vec::new(), was_alive: false });
+        self.seat_mut(number).attachment = Some(Attachment {
+            is_opening: true,
+            is_deferred,
+            is_deaf: false,
+            pieces: Vec::new(),
+            gone: Vec::new(),
+            was_alive: false,
+        });
         // `open`
         let opened = self.add_listener(run, number).and_then(|()| self.alive(number));
         if let Err(thrown) = opened {

@@ -126,7 +126,8 @@ impl Seat {
     /// Whether nothing is left of the newest act that the next one begins without.
     #[must_use]
     pub fn is_tidy(&self) -> bool {
-        let is_told = self.attachment.as_ref().is_none_or(|attachment| attachment.gone.is_empty() && !attachment.was_alive);
+        let is_told =
+            self.attachment.as_ref().is_none_or(|attachment| attachment.gone.is_empty() && !attachment.was_alive);
         let is_forgotten = self.raw.refused().is_none() && self.raw.lost().is_empty();
         self.telling == Telling::default() && !self.is_refused && is_told && is_forgotten
     }
