@@ -1,11 +1,10 @@
 import type { AddressRange } from "@giommu/core";
-import { advance } from "./_arithmetic.ts";
-import { RangeMap } from "./_range_map.ts";
+import { HostMaps } from "./_host_maps.ts";
 import type { HostMapping } from "./host_iommu.ts";
 
 /** What is mapped, of which parts can be cut out. */
 export class MappingLedger implements Iterable<HostMapping> {
-  readonly #maps = new RangeMap<HostMapping>();
+  readonly #maps = new HostMaps();
 
   /** The mappings, ascending. */
   [Symbol.iterator](): Iterator<HostMapping> {
@@ -23,13 +22,8 @@ export class MappingLedger implements Iterable<HostMapping> {
   cut(range: AddressRange): HostMapping[] {
     const gone: HostMapping[] = [];
     for (const map of this.#maps.overlapping(range)) {
-      const { start, last } = map.iova;
-      this.#maps.delete(map);
-      const from = start > range.start ? start : range.start;
-      const to = last < range.last ? last : range.last;
-      if (start < from) this.#maps.add(advance(map, { start, last: from - 1n }));
-      if (to < last) this.#maps.add(advance(map, { start: to + 1n, last }));
-      gone.push(advance(map, { start: from, last: to }));
+      const part = this.#maps.cut(map, range);
+      if (part !== undefined) gone.push(part);
     }
     return gone;
   }

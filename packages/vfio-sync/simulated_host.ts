@@ -4,8 +4,8 @@ import { IommuPerm } from "@giommu/notifiers";
 import { advance, lowestBit } from "./_arithmetic.ts";
 import { checkObject, checkType } from "./_checks.ts";
 import { accessDevice } from "./_device_access.ts";
+import { HostMaps } from "./_host_maps.ts";
 import { KernelRules } from "./_kernel_rules.ts";
-import { RangeMap } from "./_range_map.ts";
 import { ScriptedCalls } from "./_scripted_calls.ts";
 import { SimulatedDirty } from "./_simulated_dirty.ts";
 import { simulatedInfo } from "./_simulated_info.ts";
@@ -74,7 +74,7 @@ export class SimulatedHost implements HostIommu {
   readonly info: HostIommuInfo;
   /** Whose rules it follows. */
   readonly rules: HostRules;
-  readonly #maps = new RangeMap<HostMapping>();
+  readonly #maps = new HostMaps();
   readonly #kernel: KernelRules;
   readonly #page: bigint;
   readonly #calls: ScriptedCalls;
@@ -166,10 +166,10 @@ export class SimulatedHost implements HostIommu {
     let before: readonly HostMapping[] = [];
     this.#calls.make({ call: "MAP", range: iova, gpa, perm }, () => this.#kernel.map(map), () => {
       if (this.info.exchange === true) before = this.#maps.overlapping(iova);
-      for (const old of before) this.#cut(old, iova);
+      this.#maps.cutBytes(before, iova);
       this.#maps.add(map);
       return iova.last - iova.start + 1n;
-    }, () => this.#restore(iova, before));
+    }, () => this.#maps.restore(iova, before));
   }
 
   /**
@@ -199,8 +199,7 @@ export class SimulatedHost implements HostIommu {
    * @throws {RangeError} If it does not fit 64 bits.
    */
   translate(iova: Iova): { readonly gpa: Gpa; readonly perm: IommuPerm } | undefined {
-    const map = this.#maps.find(checkU64("iova", iova));
-    return map && { gpa: BigInt.asUintN(64, map.gpa + (iova - map.iova.start)), perm: map.perm };
+    return this.#maps.translate(checkU64("iova", iova));
   }
 
   /**
@@ -246,18 +245,10 @@ export class SimulatedHost implements HostIommu {
       return errno;
     }, () => {
       before();
-      return hit.reduce((sum, map) => sum + this.#cut(map, iova), 0n);
-    }, () => this.#restore(iova, hit));
+      return this.#maps.cutBytes(hit, iova);
+    }, () => this.#maps.restore(iova, hit));
     this.#dirty?.forget(iova);
     return bytes;
-  }
-
-  /** Puts back what was mapped before a call on a range. */
-  #restore(range: AddressRange, before: readonly HostMapping[]): void {
-    for (const { iova } of [{ iova: range }, ...before]) {
-      for (const map of this.#maps.overlapping(iova)) this.#maps.delete(map);
-    }
-    for (const map of before) this.#maps.add(map);
   }
 
   /** iommufd, seen on Linux 6.12: the areas before one that it cannot split are gone, and the caller is not told. */
@@ -276,17 +267,6 @@ export class SimulatedHost implements HostIommu {
     this.#maps.delete(map);
     this.#maps.add(advance(map, { start: map.iova.start, last }));
     this.#maps.add(advance(map, { start, last: map.iova.last }));
-  }
-
-  /** Takes a range out of a mapping; returns how many bytes of it went. */
-  #cut(map: HostMapping, range: AddressRange): bigint {
-    const { start, last } = map.iova;
-    this.#maps.delete(map);
-    const from = start > range.start ? start : range.start;
-    const to = last < range.last ? last : range.last;
-    if (start < from) this.#maps.add(advance(map, { start, last: from - 1n }));
-    if (to < last) this.#maps.add(advance(map, { start: to + 1n, last }));
-    return to - from + 1n;
   }
 }
 

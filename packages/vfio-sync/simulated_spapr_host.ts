@@ -1,10 +1,10 @@
 import type { AddressRange, Gpa, Iova } from "@giommu/core";
-import { checkInteger, checkU64, intersect } from "@giommu/core";
+import { checkInteger, checkU64 } from "@giommu/core";
 import { IommuPerm } from "@giommu/notifiers";
-import { advance, lowestBit } from "./_arithmetic.ts";
+import { lowestBit } from "./_arithmetic.ts";
 import { checkObject, checkType } from "./_checks.ts";
 import { accessDevice } from "./_device_access.ts";
-import { RangeMap } from "./_range_map.ts";
+import { HostMaps } from "./_host_maps.ts";
 import { ScriptedCalls } from "./_scripted_calls.ts";
 import { SpaprMemory } from "./_spapr_memory.ts";
 import { SpaprWindows } from "./_spapr_windows.ts";
@@ -68,7 +68,7 @@ export interface SimulatedSpaprHostOptions {
 export class SimulatedSpaprHost implements HostIommu {
   /** What it can hold. */
   readonly info: HostIommuInfo;
-  readonly #maps = new RangeMap<HostMapping>();
+  readonly #maps = new HostMaps();
   readonly #windows: SpaprWindows;
   readonly #memory: SpaprMemory;
   readonly #calls: ScriptedCalls;
@@ -231,10 +231,10 @@ export class SimulatedSpaprHost implements HostIommu {
     const map = Object.freeze({ ...mapping, iova });
     const before = this.#maps.overlapping(iova);
     this.#calls.make({ call: "MAP", range: iova, gpa, perm }, () => this.#refuseMap(map), () => {
-      for (const old of before) this.#cut(old, iova);
+      this.#maps.cutBytes(before, iova);
       this.#maps.add(map);
       return iova.last - iova.start + 1n;
-    }, () => this.#restore(iova, before));
+    }, () => this.#maps.restore(iova, before));
   }
 
   /**
@@ -250,8 +250,8 @@ export class SimulatedSpaprHost implements HostIommu {
     return this.#calls.make(
       { call: "UNMAP", range: iova },
       () => this.#windows.refusePlace(iova),
-      () => before.reduce((sum, map) => sum + this.#cut(map, iova), 0n),
-      () => this.#restore(iova, before),
+      () => this.#maps.cutBytes(before, iova),
+      () => this.#maps.restore(iova, before),
     );
   }
 
@@ -269,8 +269,7 @@ export class SimulatedSpaprHost implements HostIommu {
    * @throws {RangeError} If it does not fit 64 bits.
    */
   translate(iova: Iova): { readonly gpa: Gpa; readonly perm: IommuPerm } | undefined {
-    const map = this.#maps.find(checkU64("iova", iova));
-    return map && { gpa: BigInt.asUintN(64, map.gpa + (iova - map.iova.start)), perm: map.perm };
+    return this.#maps.translate(checkU64("iova", iova));
   }
 
   /**
@@ -305,25 +304,7 @@ export class SimulatedSpaprHost implements HostIommu {
     if (known > last - start) return undefined;
     // tce_iommu_build_v2: the entries that were set before the one whose memory is not registered are cleared.
     const cleared = { start, last: start + known - known % page - 1n };
-    for (const old of this.#maps.overlapping(cleared)) this.#cut(old, cleared);
+    this.#maps.cutBytes(this.#maps.overlapping(cleared), cleared);
     return "EINVAL";
-  }
-
-  #restore(range: AddressRange, before: readonly HostMapping[]): void {
-    for (const { iova } of [{ iova: range }, ...before]) {
-      for (const map of this.#maps.overlapping(iova)) this.#maps.delete(map);
-    }
-    for (const map of before) this.#maps.add(map);
-  }
-
-  /** Takes a range out of a mapping; returns how many bytes of it went. */
-  #cut(map: HostMapping, range: AddressRange): bigint {
-    const gone = intersect(map.iova, range);
-    if (gone === undefined) return 0n;
-    this.#maps.delete(map);
-    const { start, last } = map.iova;
-    if (start < gone.start) this.#maps.add(advance(map, { start, last: gone.start - 1n }));
-    if (gone.last < last) this.#maps.add(advance(map, { start: gone.last + 1n, last }));
-    return gone.last - gone.start + 1n;
   }
 }
