@@ -5,7 +5,7 @@ import { VfioContainer } from "@giommu/vfio-sync";
 import { assert, assertEquals } from "@std/assert";
 import { wordAt } from "./word.ts";
 import { Guest, READ, WRITE } from "./guest.ts";
-import { hostTest, OTHER_DEVICE } from "./vm.ts";
+import { firstEdu, hostTest, OTHER_DEVICE } from "./vm.ts";
 
 hostTest("a device that is plugged in late reads and writes where the guest's table says", async ({ open }) => {
   using guest = new Guest();
@@ -19,9 +19,7 @@ hostTest("a device that is plugged in late reads and writes where the guest's ta
   using container = new VfioContainer({ host });
   const report = container.attach(guest.phb.space);
   assertEquals(report.pages, 5n);
-  const [device] = host.devices;
-  assert(device !== undefined);
-  using edu = new EduDevice(device, scratch);
+  using edu = firstEdu(host, scratch);
 
   assertEquals(await edu.read(0x1_0000n), first);
   assertEquals(await edu.read(0x1_1000n), second);
@@ -51,9 +49,7 @@ hostTest("a page that was empty when it was mapped to be read shows what the gue
     using container = new VfioContainer({ host });
     container.attach(guest.phb.space);
     guest.put(0x2_0000n, 0xa0_0000n | READ);
-    const [device] = host.devices;
-    assert(device !== undefined);
-    using edu = new EduDevice(device, scratch);
+    using edu = firstEdu(host, scratch);
     const written = [guest.mark(0x80_0000n), guest.mark(0xa0_0000n)];
     assertEquals([await edu.read(0x1_0000n), await edu.read(0x2_0000n)], written);
   }
@@ -67,9 +63,7 @@ hostTest("changes reach the device before the guest's call returns, those in pla
   using host = open();
   using container = new VfioContainer({ host });
   container.attach(guest.phb.space);
-  const [device] = host.devices;
-  assert(device !== undefined);
-  using edu = new EduDevice(device, scratch);
+  using edu = firstEdu(host, scratch);
   assertEquals(await edu.read(0x1_0000n), old);
 
   // In place: what QEMU loses, as a MAP over a mapping is EEXIST.
@@ -118,9 +112,7 @@ hostTest(
     using host = open();
     using container = new VfioContainer({ host });
     container.attach(guest.phb.space);
-    const [device] = host.devices;
-    assert(device !== undefined);
-    using edu = new EduDevice(device, scratch);
+    using edu = firstEdu(host, scratch);
     await edu.write(0x1_0000n, 1n);
     container.detach();
     await edu.write(0x1_0000n, 2n);

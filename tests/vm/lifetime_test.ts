@@ -1,12 +1,12 @@
 /** What goes in which order, and what is left: nothing. */
 
 import { IommuError } from "@giommu/core";
-import { EduDevice, PinnedMemory } from "@giommu/vfio-linux";
+import { PinnedMemory } from "@giommu/vfio-linux";
 import { HostError, VfioContainer } from "@giommu/vfio-sync";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { Guest } from "./guest.ts";
 import { KernelLog, pagesAfter } from "./kernel_log.ts";
-import { BACKENDS, DEVICE, hostTest, OTHER_DEVICE, vmTest } from "./vm.ts";
+import { BACKENDS, DEVICE, firstEdu, hostTest, OTHER_DEVICE, vmTest } from "./vm.ts";
 
 /** Open files, mappings of memory, and pinned kilobytes of this process. */
 function held(): { files: number; maps: number; pinned: number } {
@@ -72,9 +72,7 @@ hostTest(
     using host = open();
     using container = new VfioContainer({ host });
     container.attach(guest.phb.space);
-    const [device] = host.devices;
-    assert(device !== undefined);
-    using edu = new EduDevice(device, scratch);
+    using edu = firstEdu(host, scratch);
     guest.memory.dispose();
     // The device writes into pages that nobody else has.
     await assertDisposed(() => edu.write(0x1_0000n, 1n));

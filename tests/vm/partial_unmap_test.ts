@@ -6,7 +6,7 @@ import { assert, assertEquals } from "@std/assert";
 import { Guest, PAGE, READ, WRITE } from "./guest.ts";
 import { KernelLog, pagesAfter } from "./kernel_log.ts";
 import type { Backend } from "./vm.ts";
-import { hostTest } from "./vm.ts";
+import { firstEdu, hostTest } from "./vm.ts";
 import { word } from "./word.ts";
 
 const FIRST = 0x10_0000n;
@@ -58,9 +58,7 @@ hostTest("the neighbours of pages that go or change are still read", async ({ op
   using host = open();
   using container = new VfioContainer({ host });
   container.attach(guest.phb.space);
-  const [device] = host.devices;
-  assert(device !== undefined);
-  using edu = new EduDevice(device, scratch);
+  using edu = firstEdu(host, scratch);
 
   guest.put(page(10n), 0n);
   const moved = guest.map(page(20n), 0x50_0000n);
@@ -78,9 +76,7 @@ hostTest("a device that reads while its neighbours come and go misses nothing", 
   using host = open();
   using container = new VfioContainer({ host });
   container.attach(guest.phb.space);
-  const [device] = host.devices;
-  assert(device !== undefined);
-  using edu = new EduDevice(device, scratch);
+  using edu = firstEdu(host, scratch);
 
   const { lost, turns } = await storm(edu, page(32n), guest, 0x20_0000n + 32n * PAGE, (turn) => {
     const index = BigInt(turn % 15);
@@ -101,9 +97,7 @@ hostTest("the same storm shows what is lost where a mapping goes and comes as a 
   const size = PAGES * PAGE;
   map(FIRST, 0x20_0000n, size);
   map(0n, 0n, PAGE);
-  const [device] = host.devices;
-  assert(device !== undefined);
-  using edu = new EduDevice(device, { memory: guest.memory, offset: 0n, iova: 0n });
+  using edu = firstEdu(host, { memory: guest.memory, offset: 0n, iova: 0n });
   const { lost } = await storm(edu, FIRST + 32n * PAGE, guest, 0x20_0000n + 32n * PAGE, () => {
     host.unmap({ start: FIRST, last: FIRST + size - 1n });
     map(FIRST, 0x20_0000n, size);
@@ -120,9 +114,7 @@ hostTest(
     using host = backend.open();
     using container = new VfioContainer({ host, coalesce: "full", allowDmaHoles: true });
     assertEquals(container.attach(guest.phb.space).hostMaps, 2);
-    const [device] = host.devices;
-    assert(device !== undefined);
-    using edu = new EduDevice(device, scratch);
+    using edu = firstEdu(host, scratch);
     guest.put(page(10n), 0n);
     const { holes, exposedPages } = container.counters;
     assertEquals([holes, exposedPages], isWhole(backend) ? [1, Number(PAGES) - 1] : [0, 0]);

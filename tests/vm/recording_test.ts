@@ -1,14 +1,15 @@
 /** A recorded guest on the real kernel: a device is plugged in where QEMU plugged one in, and follows the log. */
 
 import { AddressSpace, RamRegion } from "@giommu/memory-api";
-import { EduDevice, PinnedMemory } from "@giommu/vfio-linux";
+import type { EduDevice } from "@giommu/vfio-linux";
+import { PinnedMemory } from "@giommu/vfio-linux";
 import { openInput, RebuiltMachine } from "@giommu/qemu-trace";
 import type { HostMapping } from "@giommu/vfio-sync";
 import { SimulatedHost, verify, VfioContainer } from "@giommu/vfio-sync";
 import { assert, assertEquals } from "@std/assert";
 import { word } from "./word.ts";
 import { KernelLog, pagesAfter } from "./kernel_log.ts";
-import { hostTest } from "./vm.ts";
+import { firstEdu, hostTest } from "./vm.ts";
 
 /** Recordings, the guest's memory, and how many pages QEMU replayed at the first hotplug. */
 const RECORDINGS = [
@@ -46,9 +47,7 @@ for (const { file, size, pages: expected } of RECORDINGS) {
 
     host.map(scratchMapping(ram));
     const scratch = { memory, offset: size - PAGE, iova: SCRATCH };
-    const [device] = host.devices;
-    assert(device !== undefined);
-    using edu = new EduDevice(device, scratch);
+    using edu = firstEdu(host, scratch);
     await assertDma(edu, memory, simulated, size);
     log.take();
 

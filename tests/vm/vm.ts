@@ -1,7 +1,9 @@
 /** What the tests in here need: they run only in the VM of tools/vm, which `deno task test:vm` boots. */
 
 import type { HostIommuInfo } from "@giommu/vfio-sync";
-import { Iommufd, LinuxVfio } from "@giommu/vfio-linux";
+import type { EduScratch } from "@giommu/vfio-linux";
+import { EduDevice, Iommufd, LinuxVfio } from "@giommu/vfio-linux";
+import { assert } from "@std/assert";
 
 /** Said by tools/test_vm.ts: the VM's two devices are there, and nothing of value. */
 const IN_VM = Deno.env.get("GIOMMU_IN_VM") === "1";
@@ -36,6 +38,13 @@ export const BACKENDS: readonly Backend[] = [
     ] as const
     : []),
 ];
+
+/** The first device of a host, ready for DMA. */
+export function firstEdu(host: RealHost, scratch: EduScratch): EduDevice {
+  const [device] = host.devices;
+  assert(device !== undefined, "the host has no device");
+  return new EduDevice(device, scratch);
+}
 
 /** Registers a test, in the VM only. */
 export function vmTest(name: string, run: () => void | Promise<void>): void {
