@@ -21,6 +21,7 @@ pub const INDIRECT_MAX: u64 = 512;
 
 /// How a call that writes ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[must_use = "a guest is told how its call ended"]
 pub struct Written {
     /// The return code, in r3.
     pub ret: i64,

@@ -28,7 +28,8 @@ impl Iommu for TceIommu {
         let mut iotlb = Iotlb::new();
         let length_64 = length as u64;
         if iova.0.checked_add(length_64).is_none() {
-            let top = Unreachable { start: iova.0, length: length_64, reason: "it passes the top of the space".to_owned() };
+            let top =
+                Unreachable { start: iova.0, length: length_64, reason: "it passes the top of the space".to_owned() };
             return Err(top.into());
         }
         if let Some(length_minus_1) = length_64.checked_sub(1) {
@@ -36,9 +37,8 @@ impl Iommu for TceIommu {
             reach(&self.windows(), iova.0, last, access, &mut iotlb)?;
         }
         // What was put in above covers the range, so nothing is missed.
-        Iotlb::lookup(Arc::new(iotlb), iova, length, access).map_err(|_| {
-            Unreachable { start: iova.0, length: length_64, reason: "it is not mapped".to_owned() }.into()
-        })
+        Iotlb::lookup(Arc::new(iotlb), iova, length, access)
+            .map_err(|_| Unreachable { start: iova.0, length: length_64, reason: "it is not mapped".to_owned() }.into())
     }
 }
 

@@ -1,5 +1,12 @@
 //! Guest memory through the IOMMU, by vm-memory's own types.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may stop at the first surprise"
+)]
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use giommu_core::address::Iova;
@@ -25,6 +32,11 @@ fn ram() -> GuestMemoryMmap<()> {
         ram.write_obj(page, GuestAddress(page * PAGE)).expect("inside");
     }
     ram
+}
+
+/// An entry: a page of RAM, and what a device may do there.
+fn tce(page: u64, perm: u64) -> u64 {
+    (page * PAGE) | perm
 }
 
 fn window(liobn: u32, bus_offset: u64, page_shift: u8, entries: u32) -> TceTable {
@@ -78,7 +90,7 @@ fn pieces(memory: &Memory, iova: u64, length: usize, access: Permissions) -> Vec
 #[test]
 fn bytes_go_where_entries_say() {
     let (memory, table) = memory(0x8000_0000, 16);
-    put(&table, 0x8000_3000, 5 * PAGE | 3);
+    put(&table, 0x8000_3000, tce(5, 3));
     memory.write_slice(b"a device writes", GuestAddress(0x8000_3ff0)).expect("mapped");
     let mut ours = [0; 15];
     memory.get_backend().read_slice(&mut ours, GuestAddress(5 * PAGE + 0xff0)).expect("RAM");
@@ -91,11 +103,11 @@ fn bytes_go_where_entries_say() {
 #[test]
 fn a_change_in_place_counts_from_the_next_access_on() {
     let (memory, table) = memory(0, 16);
-    put(&table, PAGE, 7 * PAGE | 3);
+    put(&table, PAGE, tce(7, 3));
     assert_eq!(seen(&memory, PAGE), 7);
-    put(&table, PAGE, 9 * PAGE | 3);
+    put(&table, PAGE, tce(9, 3));
     assert_eq!(seen(&memory, PAGE), 9);
-    put(&table, PAGE, 9 * PAGE | 1);
+    put(&table, PAGE, tce(9, 1));
     assert!(memory.write_obj(1u8, GuestAddress(PAGE)).is_err(), "the permission went");
     assert_eq!(seen(&memory, PAGE), 9);
 }
@@ -103,7 +115,7 @@ fn a_change_in_place_counts_from_the_next_access_on() {
 #[test]
 fn what_was_unmapped_between_two_accesses_is_gone() {
     let (memory, table) = memory(0, 16);
-    stuff(&table, 0, 4 * PAGE | 3, 4);
+    stuff(&table, 0, tce(4, 3), 4);
     assert_eq!(seen(&memory, 2 * PAGE), 4);
     stuff(&table, 2 * PAGE, 0, 1);
     let failed = refusal(memory.read_obj::<u64>(GuestAddress(2 * PAGE)));
@@ -114,7 +126,7 @@ fn what_was_unmapped_between_two_accesses_is_gone() {
 #[test]
 fn an_access_that_runs_keeps_what_it_began_with_and_hinders_no_hypercall() {
     let (memory, table) = memory(0, 16);
-    put_list(&table, 0, &[3 * PAGE | 3, 8 * PAGE | 3]);
+    put_list(&table, 0, &[tce(3, 3), tce(8, 3)]);
     let mut running = memory.get_slices(GuestAddress(0), 0x2000, Permissions::Read).expect("mapped");
     let first = running.next().expect("two pages").expect("RAM");
     stuff(&table, 0, 0, 2); // would wait forever if the access held the table
@@ -128,10 +140,10 @@ fn an_access_that_runs_keeps_what_it_began_with_and_hinders_no_hypercall() {
 fn a_range_may_cross_leaves_of_the_table_and_regions_of_ram() {
     let (memory, table) = memory(0, 1024);
     // Leaves have 512 entries; both halves point across the border of the two regions of RAM.
-    let list: Vec<u64> = (0..8).map(|page| (RAM / 2 - 4 + page) * PAGE | 3).collect();
+    let list: Vec<u64> = (0..8).map(|page| tce(RAM / 2 - 4 + page, 3)).collect();
     put_list(&table, 508 * PAGE, &list);
     assert_eq!(pieces(&memory, 508 * PAGE, 0x8000, Permissions::ReadWrite), [((RAM / 2 - 4) * PAGE, 0x8000)]);
-    let bytes: Vec<u8> = (0..0x7ffe_u32).map(|at| (at % 251) as u8).collect();
+    let bytes: Vec<u8> = (0..0x7ffe_u32).map(|at| at.to_le_bytes()[0]).collect();
     memory.write_slice(&bytes, GuestAddress(508 * PAGE + 1)).expect("mapped");
     let mut back = vec![0; bytes.len()];
     memory.get_backend().read_slice(&mut back, GuestAddress((RAM / 2 - 4) * PAGE + 1)).expect("RAM");
@@ -142,7 +154,7 @@ fn a_range_may_cross_leaves_of_the_table_and_regions_of_ram() {
 fn fragments_are_as_long_as_targets_adjoin() {
     let (memory, table) = memory(0, 16);
     // Pages 0 to 2 adjoin, page 3 is the same as page 2, pages 4 and 5 go backwards.
-    put_list(&table, 0, &[10, 11, 12, 12, 21, 20].map(|page| page * PAGE | 3));
+    put_list(&table, 0, &[10, 11, 12, 12, 21, 20].map(|page| tce(page, 3)));
     let expected = [(10 * PAGE + 8, 0x2ff8), (12 * PAGE, 0x1000), (21 * PAGE, 0x1000), (20 * PAGE, 0x10)];
     assert_eq!(pieces(&memory, 8, 0x5008, Permissions::Read), expected);
     assert_eq!(seen(&memory, 2 * PAGE), seen(&memory, 3 * PAGE));
@@ -161,7 +173,7 @@ fn a_table_of_large_pages_translates_bytes_inside_them() {
 #[test]
 fn a_device_may_only_do_what_an_entry_allows() {
     let (memory, table) = memory(0, 16);
-    put_list(&table, 0, &[4 * PAGE | 1, 5 * PAGE | 2, 6 * PAGE | 3, 7 * PAGE]);
+    put_list(&table, 0, &[tce(4, 1), tce(5, 2), tce(6, 3), 7 * PAGE]);
     assert!(memory.read_obj::<u64>(GuestAddress(0)).is_ok());
     let read_only = refusal(memory.write_obj(0u64, GuestAddress(0)));
     assert_eq!(read_only, (0, 8, "LIOBN 0x80000000 allows r- there".to_owned()));
@@ -183,7 +195,7 @@ fn a_device_may_only_do_what_an_entry_allows() {
 #[test]
 fn one_page_that_may_not_be_written_refuses_all_of_a_write() {
     let (memory, table) = memory(0, 16);
-    put_list(&table, 0, &[4 * PAGE | 3, 5 * PAGE | 1, 6 * PAGE | 3]);
+    put_list(&table, 0, &[tce(4, 3), tce(5, 1), tce(6, 3)]);
     let failed = refusal(memory.write(&[0xff; 0x2800], GuestAddress(0x400)));
     assert_eq!(failed, (PAGE, 0x1000, "LIOBN 0x80000000 allows r- there".to_owned()));
     assert_eq!(seen(&memory, 0), 4, "nothing was written before it either");
@@ -195,7 +207,7 @@ fn one_page_that_may_not_be_written_refuses_all_of_a_write() {
 #[test]
 fn addresses_outside_of_every_window_reach_nothing() {
     let (memory, table) = memory(0x1_0000, 16);
-    stuff(&table, 0x1_0000, 4 * PAGE | 3, 16);
+    stuff(&table, 0x1_0000, tce(4, 3), 16);
     let before = refusal(memory.read(&mut [0; 0x20], GuestAddress(0xfff0)));
     assert_eq!(before, (0xfff0, 0x10, "no window is there".to_owned()));
     let behind = refusal(memory.read(&mut [0; 0x20], GuestAddress(0x1_fff0)));
@@ -217,7 +229,7 @@ fn nothing_is_asked_for_and_nothing_is_refused() {
 fn the_top_of_the_space_is_reached_up_to_its_last_byte() {
     let top = u64::MAX - 0xffff;
     let (memory, table) = memory(top, 16);
-    stuff(&table, top, 4 * PAGE | 3, 16);
+    stuff(&table, top, tce(4, 3), 16);
     assert_eq!(memory.read(&mut [0; 0xfff], GuestAddress(u64::MAX - 0xfff)).expect("mapped"), 0xfff);
     let failed = refusal(memory.read(&mut [0; 0x1000], GuestAddress(u64::MAX - 0xfff)));
     assert_eq!(failed, (u64::MAX - 0xfff, 0x1000, "it passes the top of the space".to_owned()));
@@ -229,7 +241,7 @@ fn the_top_of_the_space_is_reached_up_to_its_last_byte() {
 fn targets_that_are_no_ram_fail_in_vm_memory() {
     let (memory, table) = memory(0, 16);
     // RAM, nothing, the top of the space, RAM: the last two adjoin if one counts on past the top.
-    put_list(&table, 0, &[(RAM - 1) * PAGE | 3, RAM * PAGE | 3, !0xfff | 3, 3]);
+    put_list(&table, 0, &[tce(RAM - 1, 3), tce(RAM, 3), !0xfff | 3, 3]);
     assert_eq!(memory.read(&mut [0; 0x2000], GuestAddress(0)).expect("a part"), 0x1000);
     for iova in [PAGE, 2 * PAGE, 2 * PAGE + 0xff8] {
         assert!(!memory.check_range(GuestAddress(iova), 0x10, Permissions::Read), "{iova:#x}");
@@ -245,8 +257,8 @@ fn a_bus_has_several_windows_and_the_higher_liobn_hides_the_lower() {
     let high = iommu.add_window(window(LIOBN + 1, 0x4000, 12, 2)).expect("a window");
     let low = iommu.add_window(window(LIOBN, 0, 12, 8)).expect("another");
     let memory: Memory = IommuMemory::new(ram(), iommu.clone(), true, ());
-    put_list(&low, 0, &[1, 2, 3, 4, 5, 6, 7, 8].map(|page| page * PAGE | 3));
-    put(&high, 0x4000, 20 * PAGE | 3);
+    put_list(&low, 0, &[1, 2, 3, 4, 5, 6, 7, 8].map(|page| tce(page, 3)));
+    put(&high, 0x4000, tce(20, 3));
     assert_eq!([0x3000, 0x4000, 0x6000].map(|iova| seen(&memory, iova)), [4, 20, 7]);
     let expected = [(4 * PAGE, 0x1000), (20 * PAGE, 0x1000)];
     assert_eq!(pieces(&memory, 0x3000, 0x2000, Permissions::Read), expected);
@@ -262,7 +274,7 @@ fn a_bus_has_several_windows_and_the_higher_liobn_hides_the_lower() {
 #[test]
 fn a_table_that_a_thread_left_in_pieces_is_not_believed() {
     let (memory, table) = memory(0, 16);
-    put(&table, 0, PAGE | 3);
+    put(&table, 0, tce(1, 3));
     let held = table.clone();
     let ended = std::thread::spawn(move || {
         let _guard = held.write().expect("nobody panicked yet");
@@ -276,7 +288,7 @@ fn a_table_that_a_thread_left_in_pieces_is_not_believed() {
 #[test]
 fn an_access_sees_a_hypercall_as_a_whole_or_not_at_all() {
     let (memory, table) = memory(0, 1024);
-    let sides = [0, 32].map(|side| (0..8).map(|page| (side + page) * PAGE | 3).collect::<Vec<u64>>());
+    let sides = [0, 32].map(|side| (0..8).map(|page| tce(side + page, 3)).collect::<Vec<u64>>());
     put_list(&table, 508 * PAGE, &sides[0]);
     let (done, mut met) = (AtomicBool::new(false), [false; 2]);
     std::thread::scope(|threads| {

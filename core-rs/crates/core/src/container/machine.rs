@@ -13,6 +13,7 @@ impl Container {
     /// The calls to make on the host now, in order. Empty when there is nothing to do.
     ///
     /// More may follow once these are reported.
+    #[must_use]
     pub fn pending(&self) -> impl ExactSizeIterator<Item = HostOp> {
         self.steps.iter().map(|step| step.op)
     }

@@ -38,7 +38,7 @@ pub use read::Translation;
 pub type SharedTable = Rc<RefCell<TceTable>>;
 
 /// Values for consecutive entries.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Values<'a> {
     /// One value, this many times.
     Same(u64, u32),
