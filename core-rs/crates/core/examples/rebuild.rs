@@ -9,10 +9,11 @@ use std::ops::ControlFlow;
 use giommu_core::tce_table::Runs;
 use giommu_core::trace::machine::{LogMachine, Stop};
 
+/// The line of a stuff call names the address where it ended.
 const SAMPLE: &[u8] = b"\
 7@1.000001:spapr_iommu_new_table liobn=0x80000000 table=0x7fd8b1133010 fd=-1
 7@1.000002:spapr_iommu_pci_put liobn=0x80000000 ioba=0x5000 tce=0x100003 ret=0
-7@1.000003:spapr_iommu_pci_stuff liobn=0x80000000 ioba=0x6000 tcevalue=0x200001 npages=2 ret=0
+7@1.000003:spapr_iommu_pci_stuff liobn=0x80000000 ioba=0x8000 tcevalue=0x200001 npages=2 ret=0
 this line is not QEMU's
 7@1.000004:spapr_iommu_xlate liobn=0x80000000 0x5000 -> 0x100000 perm=3 mask=0xfff
 7@1.000005:spapr_iommu_xlate liobn=0x80000000 0x6000 -> 0x999000 perm=1 mask=0xfff

@@ -32,7 +32,7 @@ pub struct GuestRun {
     pub phase: u64,
     /// Whether the memory behind the target can only be read, whatever the entries allow.
     pub readonly: bool,
-    /// The caller's own number for the memory behind the target: comes back in [`HostOp::Map`], also from an undo.
+    /// The caller's own number for the memory behind the target: comes back in [`HostOp::Map`](super::HostOp::Map), also from an undo.
     pub backing: u32,
 }
 
