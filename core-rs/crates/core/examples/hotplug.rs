@@ -1,6 +1,6 @@
 //! A device is plugged onto a bus whose guest mapped memory before: the newcomer's container is told all of it, then follows.
 //!
-//!     cargo run --example hotplug
+//!     cargo run -p giommu-core --example hotplug
 
 use std::collections::BTreeMap;
 use std::error::Error;

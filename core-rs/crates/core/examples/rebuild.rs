@@ -1,7 +1,7 @@
 //! Rebuilds a guest's tables from QEMU's log (`-trace 'spapr_iommu_*' -trace 'vfio_*'`), and says where the log contradicts them.
 //!
-//!     cargo run --example rebuild            # a log of a few lines
-//!     cargo run --example rebuild qemu.log
+//!     cargo run -p giommu-core --example rebuild            # a log of a few lines
+//!     cargo run -p giommu-core --example rebuild qemu.log
 
 use std::error::Error;
 use std::ops::ControlFlow;

@@ -1,6 +1,6 @@
 //! A host runs out of maps in the middle of a replay: what was mapped for it is unmapped again.
 //!
-//!     cargo run --example rollback
+//!     cargo run -p giommu-core --example rollback
 
 use std::error::Error;
 

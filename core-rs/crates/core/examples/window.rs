@@ -1,6 +1,6 @@
 //! A guest makes itself a DMA window, a device writes through it, and the machine is saved and restored.
 //!
-//!     cargo run --example window
+//!     cargo run -p giommu-core --example window
 
 use std::error::Error;
 
