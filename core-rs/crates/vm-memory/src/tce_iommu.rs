@@ -67,6 +67,21 @@ pub(crate) struct Window {
     pub(crate) table: LockedTable,
 }
 
+impl Window {
+    fn new(table: TceTable) -> Self {
+        let geometry = table.geometry();
+        let start = geometry.bus_offset.0;
+        // A table can not be made with a geometry that has no size.
+        let last = start.saturating_add(geometry.size_minus_1().unwrap_or(0));
+        Self { liobn: geometry.liobn, start, last, table: Arc::new(RwLock::new(table)) }
+    }
+}
+
+/// Where the window of a LIOBN is, or would be put.
+fn place(windows: &[Window], liobn: u32) -> Result<usize, usize> {
+    windows.binary_search_by_key(&liobn, |window| window.liobn)
+}
+
 impl TceIommu {
     /// A bus without windows: devices reach nothing.
     #[must_use]
@@ -82,23 +97,32 @@ impl TceIommu {
     /// # Errors
     /// [`WindowError::Duplicate`] if there is a window of this LIOBN; the bus stays as it was.
     pub fn add_window(&self, table: TceTable) -> Result<LockedTable, WindowError> {
-        let geometry = table.geometry();
-        let (liobn, start) = (geometry.liobn, geometry.bus_offset.0);
-        // A table can not be made with a geometry that has no size.
-        let last = start.saturating_add(geometry.size_minus_1().unwrap_or(0));
+        let window = Window::new(table);
         let mut windows = self.windows_mut();
-        let Err(at) = windows.binary_search_by_key(&liobn, |window| window.liobn) else {
-            return Err(WindowError::Duplicate(liobn));
-        };
-        let table = Arc::new(RwLock::new(table));
-        windows.insert(at, Window { liobn, start, last, table: Arc::clone(&table) });
-        Ok(table)
+        match place(&windows, window.liobn) {
+            Ok(_) => Err(WindowError::Duplicate(window.liobn)),
+            Err(at) => {
+                let table = Arc::clone(&window.table);
+                windows.insert(at, window);
+                Ok(table)
+            }
+        }
+    }
+
+    /// The same in the place of the window that has its LIOBN, if there is one. No access sees the bus without either.
+    pub(crate) fn put_window(&self, table: TceTable) {
+        let window = Window::new(table);
+        let mut windows = self.windows_mut();
+        match place(&windows, window.liobn) {
+            Ok(at) => windows.splice(at..=at, [window]).for_each(drop),
+            Err(at) => windows.insert(at, window),
+        }
     }
 
     /// Takes the window of this LIOBN off the bus. Returns its table, which no access finds any more; `None` if there was none.
     pub fn remove_window(&self, liobn: u32) -> Option<LockedTable> {
         let mut windows = self.windows_mut();
-        let at = windows.binary_search_by_key(&liobn, |window| window.liobn).ok()?;
+        let at = place(&windows, liobn).ok()?;
         Some(windows.remove(at).table)
     }
 
@@ -106,7 +130,7 @@ impl TceIommu {
     #[must_use]
     pub fn table(&self, liobn: u32) -> Option<LockedTable> {
         let windows = self.windows();
-        let at = windows.binary_search_by_key(&liobn, |window| window.liobn).ok()?;
+        let at = place(&windows, liobn).ok()?;
         windows.get(at).map(|window| Arc::clone(&window.table))
     }
 
