@@ -35,13 +35,20 @@ fn tce() -> impl Strategy<Value = u64> {
     prop_oneof![1 => Just(0), 5 => (0..8u64, 0..4u64).prop_map(|(page, perm)| (page << 16) | (page << 12) | perm)]
 }
 
+fn list() -> impl Strategy<Value = Vec<u64>> {
+    // Adjoining pages of either size, so that one extent has several.
+    let adjoining = (prop_oneof![Just(12), Just(16)], 0..8u64, 1..4u64, 2..8u64)
+        .prop_map(|(shift, first, perm, pages)| (first..first + pages).map(|page| (page << shift) | perm).collect());
+    prop_oneof![prop::collection::vec(tce(), 1..8), adjoining]
+}
+
 fn call() -> impl Strategy<Value = Call> {
     let liobn = || prop_oneof![8 => 0..2usize, 1 => 2..4usize];
     let ioba = || (0..2usize, 0..24u64).prop_map(|(start, page)| STARTS[start] + (page << 12));
     let bridge = || prop_oneof![5 => Just(INDEX), 1 => Just(0)];
     prop_oneof![
         6 => (liobn(), ioba(), tce()).prop_map(|(liobn, ioba, tce)| Call::Put { liobn, ioba, tce }),
-        4 => (liobn(), ioba(), prop::collection::vec(tce(), 1..8))
+        4 => (liobn(), ioba(), list())
             .prop_map(|(liobn, ioba, list)| Call::List { liobn, ioba, list }),
         4 => (liobn(), ioba(), tce(), 1..20u64)
             .prop_map(|(liobn, ioba, tce, pages)| Call::Stuff { liobn, ioba, tce, pages }),
@@ -88,6 +95,8 @@ fn reached(mirror: &BridgeMirror, iova: u64, access: Permissions) -> Option<Gpa>
 }
 
 fn compare(machine: &SpaprMachine, mirror: &BridgeMirror) {
+    let windows = machine.phb(INDEX).map(|phb| phb.active_windows());
+    assert_eq!(Some(mirror.bus().tables().len()), windows);
     let wanted = [(Perm::READ, Permissions::Read), (Perm::WRITE, Permissions::Write)];
     for iova in STARTS.into_iter().flat_map(|start| (0..48).map(move |page| start + (page << 12) + 0x123)) {
         for (perm, access) in wanted {
