@@ -44,11 +44,9 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     println!("Hotplug: {} pages are mapped already", table.mapped());
     let mut host = Host::default();
     let mut container = Container::new(HostLimits::new(1 << 12), Coalesce::None, HolePolicy::Forbid)?;
-    let mut from = Some(0);
-    while let Some((first, extent)) = from.and_then(|from| table.next_extent(from, u32::MAX, Runs::Full)) {
+    for extent in table.extents(Runs::Full) {
         container.map(GuestRun::from(extent), Kind::Iommu)?;
         host.carry_out(&mut container);
-        from = first.checked_add(extent.pages);
     }
     assert_eq!(host.0.len(), 3);
 

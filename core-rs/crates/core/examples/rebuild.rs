@@ -4,7 +4,6 @@
 //!     cargo run -p giommu-core --example rebuild qemu.log
 
 use std::error::Error;
-use std::ops::ControlFlow;
 
 use giommu_core::tce_table::Runs;
 use giommu_core::trace::machine::{LogMachine, Stop};
@@ -37,10 +36,9 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     for rebuilt in machine.tables() {
         let table = rebuilt.table();
         println!("LIOBN {:#x}: {} pages mapped, {} unknown", table.geometry().liobn, table.mapped(), rebuilt.unknown());
-        table.each_extent(0, u32::MAX, Runs::Full, |_, extent| {
+        for extent in table.extents(Runs::Full) {
             println!("  {} -> {} {}", extent.range(), extent.target, extent.perm);
-            ControlFlow::Continue(())
-        });
+        }
     }
     let translations = machine.translations();
     println!("{} translations agree, {} do not", translations.agreed, translations.disagreed);

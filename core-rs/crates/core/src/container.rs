@@ -27,6 +27,7 @@ mod host_map;
 mod host_op;
 mod limits;
 mod machine;
+mod pending;
 mod planning;
 mod refusal;
 mod undo;
@@ -43,6 +44,7 @@ pub use guest_run::GuestRun;
 pub use host_map::{HostMap, HostMaps, Kind};
 pub use host_op::HostOp;
 pub use limits::{Coalesce, HolePolicy, HostLimits, LimitsError, Split};
+pub use pending::Pending;
 pub use refusal::Refusal;
 
 use crate::address::IovaRange;

@@ -32,7 +32,7 @@
 //! ```
 //!
 //! **What a newcomer must be told.** A device that is plugged in later needs everything that is mapped already. A table says it as
-//! [`Extent`](extent::Extent)s, at a cost that follows what is mapped ([`TceTable::next_extent`](tce_table::TceTable::next_extent)). An
+//! [`Extent`](extent::Extent)s, at a cost that follows what is mapped ([`TceTable::extents`](tce_table::TceTable::extents)). An
 //! IOMMU that can only translate is probed by a [`Walker`](walker::Walker), which cannot wrap at 2^64.
 //!
 //! **What the host must be asked.** A [`Container`](container::Container) mirrors guest mappings into one host address space. It is told

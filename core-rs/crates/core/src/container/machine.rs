@@ -7,6 +7,7 @@ use super::failure::{Failure, FailureKind};
 use super::host_map::HostMap;
 use super::host_op::{HostOp, Intent, Step};
 use super::limits::HolePolicy;
+use super::pending::Pending;
 use super::undo::Entry;
 
 impl Container {
@@ -14,8 +15,8 @@ impl Container {
     ///
     /// More may follow once these are reported.
     #[must_use]
-    pub fn pending(&self) -> impl ExactSizeIterator<Item = HostOp> {
-        self.steps.iter().map(|step| step.op)
+    pub fn pending(&self) -> Pending<'_> {
+        Pending::new(&self.steps)
     }
 
     /// Whether no call is pending.

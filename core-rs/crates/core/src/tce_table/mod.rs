@@ -11,6 +11,7 @@ mod entry;
 mod extents;
 mod geometry;
 mod leaf;
+mod mappings;
 mod read;
 mod replace;
 #[cfg(test)]
