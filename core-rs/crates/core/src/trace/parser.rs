@@ -184,7 +184,7 @@ impl Parser {
     }
 
     /// Undoes the reading of the event that [`Self::next`] found last.
-    pub fn unread(&mut self, record: &Record<'_>, at: &mut usize) {
+    pub(super) fn unread(&mut self, record: &Record<'_>, at: &mut usize) {
         *at = at.saturating_sub(record.length);
         self.offset = self.offset.saturating_sub(record.length as u64);
         self.lines = self.lines.saturating_sub(1);
@@ -192,7 +192,7 @@ impl Parser {
     }
 
     /// Counts the event that [`Self::next`] found last as one that does not parse after all.
-    pub fn reject(&mut self) {
+    pub(super) fn reject(&mut self) {
         self.events = self.events.saturating_sub(1);
         self.unparsed += 1;
     }
