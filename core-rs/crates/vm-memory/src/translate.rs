@@ -27,18 +27,16 @@ impl Iommu for TceIommu {
     ) -> Result<IotlbIterator<Arc<Iotlb>>, Error> {
         let mut iotlb = Iotlb::new();
         let length_64 = length as u64;
+        let refused = |reason: &str| Unreachable { start: iova.0, length: length_64, reason: reason.to_owned() };
         if iova.0.checked_add(length_64).is_none() {
-            let top =
-                Unreachable { start: iova.0, length: length_64, reason: "it passes the top of the space".to_owned() };
-            return Err(top.into());
+            return Err(refused("it does not end below the top of the space").into());
         }
         if let Some(length_minus_1) = length_64.checked_sub(1) {
             let last = iova.0.saturating_add(length_minus_1);
             reach(&self.windows(), iova.0, last, access, &mut iotlb)?;
         }
         // What was put in above covers the range, so nothing is missed.
-        Iotlb::lookup(Arc::new(iotlb), iova, length, access)
-            .map_err(|_| Unreachable { start: iova.0, length: length_64, reason: "it is not mapped".to_owned() }.into())
+        Iotlb::lookup(Arc::new(iotlb), iova, length, access).map_err(|_| refused("it is not mapped").into())
     }
 }
 

@@ -232,7 +232,7 @@ fn the_top_of_the_space_is_reached_up_to_its_last_byte() {
     stuff(&table, top, tce(4, 3), 16);
     assert_eq!(memory.read(&mut [0; 0xfff], GuestAddress(u64::MAX - 0xfff)).expect("mapped"), 0xfff);
     let failed = refusal(memory.read(&mut [0; 0x1000], GuestAddress(u64::MAX - 0xfff)));
-    assert_eq!(failed, (u64::MAX - 0xfff, 0x1000, "it passes the top of the space".to_owned()));
+    assert_eq!(failed, (u64::MAX - 0xfff, 0x1000, "it does not end below the top of the space".to_owned()));
     assert!(memory.read_obj::<u64>(GuestAddress(u64::MAX)).is_err());
     assert!(!memory.check_range(GuestAddress(2), usize::MAX, Permissions::Read));
 }
