@@ -1,6 +1,6 @@
 //! The windows of one bus.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use giommu_core::tce_table::TceTable;
 
@@ -53,8 +53,9 @@ impl std::error::Error for WindowError {}
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct TceIommu {
-    /// By ascending LIOBN.
-    windows: Arc<RwLock<Vec<Window>>>,
+    /// By ascending LIOBN. An access takes the list as it is and lets the lock go, so that no lock is ever taken under another one:
+    /// whoever holds a table may change windows.
+    windows: Arc<RwLock<Arc<Vec<Window>>>>,
 }
 
 /// A table, and what of it never changes: looked at without the table's lock.
@@ -103,7 +104,7 @@ impl TceIommu {
             Ok(_) => Err(WindowError::Duplicate(window.liobn)),
             Err(at) => {
                 let table = Arc::clone(&window.table);
-                windows.insert(at, window);
+                Arc::make_mut(&mut windows).insert(at, window);
                 Ok(table)
             }
         }
@@ -113,7 +114,9 @@ impl TceIommu {
     pub(crate) fn put_window(&self, table: TceTable) {
         let window = Window::new(table);
         let mut windows = self.windows_mut();
-        match place(&windows, window.liobn) {
+        let found = place(&windows, window.liobn);
+        let windows = Arc::make_mut(&mut windows);
+        match found {
             Ok(at) => windows.splice(at..=at, [window]).for_each(drop),
             Err(at) => windows.insert(at, window),
         }
@@ -123,7 +126,7 @@ impl TceIommu {
     pub fn remove_window(&self, liobn: u32) -> Option<LockedTable> {
         let mut windows = self.windows_mut();
         let at = place(&windows, liobn).ok()?;
-        Some(windows.remove(at).table)
+        Some(Arc::make_mut(&mut windows).remove(at).table)
     }
 
     /// The table of the window with this LIOBN.
@@ -141,11 +144,11 @@ impl TceIommu {
     }
 
     /// The list is changed by one step of a vector, so it is sound even if a thread panicked over it.
-    pub(crate) fn windows(&self) -> RwLockReadGuard<'_, Vec<Window>> {
-        self.windows.read().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn windows(&self) -> Arc<Vec<Window>> {
+        Arc::clone(&self.windows.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn windows_mut(&self) -> RwLockWriteGuard<'_, Vec<Window>> {
+    fn windows_mut(&self) -> RwLockWriteGuard<'_, Arc<Vec<Window>>> {
         self.windows.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,6 +8,8 @@
 )]
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use giommu_core::address::Iova;
 use giommu_core::hcall::{H_SUCCESS, h_put_tce, h_put_tce_indirect, h_stuff_tce};
@@ -283,6 +285,28 @@ fn a_table_that_a_thread_left_in_pieces_is_not_believed() {
     assert!(ended.join().is_err());
     let failed = memory.read_obj::<u64>(GuestAddress(0)).expect_err("unknown");
     assert!(matches!(failed, GuestMemoryError::IommuError(IommuError::IommuMisconfigured { .. })), "{failed}");
+}
+
+#[test]
+fn windows_come_and_go_while_a_table_is_held_and_an_access_waits_for_it() {
+    let (memory, table) = memory(0, 16);
+    put(&table, 0, tce(5, 3));
+    let iommu = TceIommu::clone(memory.iommu());
+    let (sender, receiver) = mpsc::channel();
+    std::thread::scope(|threads| {
+        let held = table.write().expect("nobody panicked");
+        let access = threads.spawn(|| seen(&memory, 0));
+        std::thread::sleep(Duration::from_millis(50)); // time to get to the table
+        threads.spawn(move || {
+            iommu.remove_window(LIOBN);
+            sender.send(()).expect("somebody waits");
+        });
+        let removed = receiver.recv_timeout(Duration::from_secs(10));
+        drop(held);
+        assert_eq!(removed, Ok(()));
+        assert_eq!(access.join().expect("mapped"), 5, "it began before");
+    });
+    assert!(!memory.check_range(GuestAddress(0), 1, Permissions::Read));
 }
 
 #[test]
