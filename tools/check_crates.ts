@@ -33,8 +33,11 @@ export async function checkCrates(): Promise<Outcome> {
     env: { RUSTDOCFLAGS: "-Dwarnings" },
   });
   if (!documented.ok) return failed(documented.text);
+  // What the lock file names, if it is not there yet; then no registry is asked, which takes minutes to fail without a network.
+  const fetched = await run("cargo", ["fetch", "--locked"]);
+  if (!fetched.ok) return failed(fetched.text);
   // Also while something is not committed: the gate runs before that.
-  const packed = await run("cargo", ["package", "--locked", "--allow-dirty", ...selected]);
+  const packed = await run("cargo", ["package", "--locked", "--offline", "--allow-dirty", ...selected]);
   return packed.ok ? passed() : failed(packed.text);
 }
 
