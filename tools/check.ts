@@ -9,6 +9,7 @@
  * @module
  */
 
+import { checkCrates } from "./check_crates.ts";
 import { checkDocs } from "./check_docs.ts";
 import { checkExamples } from "./check_examples.ts";
 import { checkLayers } from "./check_layers.ts";
@@ -39,6 +40,7 @@ function parts(args: readonly string[]): Part[] {
     { name: "publish", run: checkPublish },
     { name: "examples", run: checkExamples },
     { name: "clippy", run: () => ofCargo("clippy", "--workspace", "--all-targets", "--locked", "--", "-Dwarnings") },
+    { name: "crates", run: checkCrates },
   ];
   if (ci || args.includes("--rebuild")) all.push({ name: "artifact rebuilt", run: checkRebuild });
   if (!args.includes("--without-tests")) {

@@ -30,4 +30,5 @@ export const CRATE_DEPENDENCIES: Readonly<Record<string, readonly string[]>> = {
   "giommu-wasm": ["giommu-core", "wasm-bindgen"],
   "giommu-host": ["deno_bindgen", "iommufd-bindings", "libc", "linkme", "vfio-bindings"],
   "giommu-model-check": ["giommu-core", "stateright"],
+  "giommu-vm-memory": ["giommu-core", "vm-memory"],
 };

@@ -39,6 +39,19 @@ impl Perm {
         self.0 == 0
     }
 
+    /// Whether everything that `wanted` says is allowed.
+    ///
+    /// ```
+    /// use giommu_core::perm::Perm;
+    ///
+    /// assert!(Perm::READ_WRITE.allows(Perm::READ) && Perm::READ.allows(Perm::NONE));
+    /// assert!(!Perm::READ.allows(Perm::READ_WRITE));
+    /// ```
+    #[must_use]
+    pub fn allows(self, wanted: Self) -> bool {
+        self.0 & wanted.0 == wanted.0
+    }
+
     /// Whether a device may read.
     #[must_use]
     pub fn reads(self) -> bool {

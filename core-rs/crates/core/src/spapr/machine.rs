@@ -9,6 +9,26 @@ use super::vio::VioDevice;
 use crate::tce_table::{EntryBudget, SharedTable};
 
 /// The guest-visible IOMMUs of a pseries machine: bridges, VIO devices, and the calls that a guest makes on them.
+///
+/// ```
+/// use giommu_core::address::{Gpa, Iova};
+/// use giommu_core::hcall::{H_PARAMETER, H_SUCCESS};
+/// use giommu_core::perm::Perm;
+/// use giommu_core::spapr::{DmaDevice, Effects, PhbConfig, SpaprMachine, VioConfig};
+///
+/// let mut machine = SpaprMachine::new(1 << 20);
+/// let buid = machine.add_phb(PhbConfig::new(0))?.buid();
+/// assert_eq!(buid, 0x0800_0000_2000_0000);
+/// machine.add_vio(VioConfig::new(0x7100_0003))?;
+///
+/// let mut effects = Effects::new();
+/// assert_eq!(machine.h_put_tce(0x8000_0000, 0x5000, 0x10_0001, &mut effects), H_SUCCESS);
+/// assert_eq!(machine.h_put_tce(0x8000_0001, 0x5000, 0x10_0001, &mut effects), H_PARAMETER, "no such window");
+/// let reach = machine.translate(DmaDevice::Pci(0), Iova(0x5123), 4).reach;
+/// assert_eq!(reach.target(Perm::READ), Some(Gpa(0x10_0123)));
+/// assert_eq!(reach.target(Perm::WRITE), None);
+/// # Ok::<(), giommu_core::spapr::ConfigError>(())
+/// ```
 #[derive(Debug)]
 pub struct SpaprMachine {
     /// By ascending index.

@@ -11,6 +11,7 @@ mod entry;
 mod extents;
 mod geometry;
 mod leaf;
+mod mappings;
 mod read;
 mod replace;
 #[cfg(test)]
@@ -38,7 +39,7 @@ pub use read::Translation;
 pub type SharedTable = Rc<RefCell<TceTable>>;
 
 /// Values for consecutive entries.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Values<'a> {
     /// One value, this many times.
     Same(u64, u32),

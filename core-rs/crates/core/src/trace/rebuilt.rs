@@ -22,7 +22,7 @@ pub enum GeometrySource {
 }
 
 /// One entry as far as it is known.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Knowledge {
     /// Nothing is known.
     Unknown,

@@ -11,6 +11,7 @@ use crate::trace::window::{is_pci, owner};
 ///
 /// A page is in use if it is mapped, or if a call that mapped its last page stored it and the log does not say what.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub struct Peak {
     /// The LIOBN of the bridge's window 0.
     pub owner: u32,
