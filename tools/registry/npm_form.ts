@@ -1,0 +1,115 @@
+/**
+ * A package in npm's form, as JSR makes it for Node.js and bundlers: the sources, compiled JavaScript beside them, declarations
+ * in `_dist`, and a `package.json`.
+ */
+
+import { dirname, relative, resolve } from "node:path/posix";
+import ts from "typescript";
+import type { Files } from "./archive.ts";
+import type { Published } from "./published.ts";
+import { dependencyOf, npmName, specifiersOf, withSpecifiers } from "./specifiers.ts";
+
+/** Types are left out and nothing else is changed: what runtimes lack stays as it was written, as JSR's compiler does it. */
+const OPTIONS: ts.CompilerOptions = {
+  target: ts.ScriptTarget.ESNext,
+  module: ts.ModuleKind.ESNext,
+  verbatimModuleSyntax: true,
+  isolatedDeclarations: true,
+  declaration: true,
+  strict: true,
+  exactOptionalPropertyTypes: true,
+};
+
+const made = new WeakMap<Published, Files>();
+
+/** Compiles a package. Throws if a declaration cannot be written from one file alone, which JSR calls slow types. */
+export function npmForm(published: Published): Files {
+  const files = made.get(published) ?? compiled(published);
+  made.set(published, files);
+  return files;
+}
+
+/** Where the JavaScript of a source is. */
+export function javascriptPath(path: string): string {
+  return isSource(path) ? path.replace(/\.ts$/, ".js") : path;
+}
+
+function compiled(published: Published): Files {
+  const files = new Map(published.files);
+  const dependencies: Record<string, string> = {};
+  for (const [path, bytes] of published.files) {
+    if (!/\.[jt]s$/.test(path)) continue;
+    const text = new TextDecoder().decode(bytes);
+    for (const specifier of specifiersOf(text)) {
+      const dependency = dependencyOf(specifier);
+      if (dependency !== undefined) dependencies[dependency.name] = dependency.range;
+    }
+    if (isSource(path)) {
+      files.set(javascriptPath(path), encode(javascript(path, text)));
+      files.set(declarationsPath(path, published.files), encode(declarations(path, text, published.files)));
+    } else {
+      files.set(path, encode(withSpecifiers(text, bare)));
+    }
+  }
+  files.set("/package.json", encode(JSON.stringify(manifest(published, dependencies), null, 2) + "\n"));
+  return files;
+}
+
+function manifest({ name, version, exports, files }: Published, dependencies: Record<string, string>): unknown {
+  const entries = Object.entries(exports).map(([key, target]) => {
+    const path = resolve("/", target);
+    return [key, { types: `.${declarationsPath(path, files)}`, default: `.${javascriptPath(path)}` }];
+  });
+  return {
+    name: npmName(name),
+    version,
+    homepage: `https://jsr.io/${name}`,
+    type: "module",
+    dependencies,
+    exports: Object.fromEntries(entries),
+  };
+}
+
+/** The JavaScript of one source: its specifiers are those of what is beside it. */
+function javascript(path: string, text: string): string {
+  const { outputText } = ts.transpileModule(text, { fileName: path, compilerOptions: OPTIONS });
+  return withSpecifiers(outputText, (specifier) => specifier.startsWith(".") ? javascriptPath(specifier) : bare(specifier));
+}
+
+/** The declarations of one source: its specifiers are those of declarations. */
+function declarations(path: string, text: string, files: Files): string {
+  const { outputText, diagnostics = [] } = ts.transpileDeclaration(text, { fileName: path, compilerOptions: OPTIONS });
+  const [first] = diagnostics;
+  if (first !== undefined) {
+    const line = text.slice(0, first.start).split("\n").length;
+    const message = ts.flattenDiagnosticMessageText(first.messageText, "\n");
+    throw new Error(`Cannot write the declarations of ${path}:${line}: ${message}`);
+  }
+  const own = declarationsPath(path, files);
+  return withSpecifiers(outputText, (specifier) => {
+    if (!specifier.startsWith(".")) return bare(specifier);
+    const target = relative(dirname(own), declarationsPath(resolve(dirname(path), specifier), files));
+    return target.startsWith(".") ? target : `./${target}`;
+  });
+}
+
+/** Where the declarations of a module are: of a source in a folder of their own, lest compilers take the source instead. */
+function declarationsPath(path: string, files: Files): string {
+  if (isSource(path)) return `/_dist${path.replace(/\.ts$/, ".d.ts")}`;
+  const bytes = files.get(path);
+  const own = /@ts-self-types="([^"]+)"/.exec(new TextDecoder().decode(bytes?.subarray(0, 1000)))?.[1];
+  return own === undefined ? path : resolve(dirname(path), own);
+}
+
+function bare(specifier: string): string | undefined {
+  const dependency = dependencyOf(specifier);
+  return dependency && dependency.name + dependency.subpath;
+}
+
+function isSource(path: string): boolean {
+  return path.endsWith(".ts") && !path.endsWith(".d.ts");
+}
+
+function encode(text: string): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(text);
+}
