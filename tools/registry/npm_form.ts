@@ -44,13 +44,9 @@ function compiled(published: Published): Files {
       const dependency = dependencyOf(specifier);
       if (dependency !== undefined) dependencies[dependency.name] = dependency.range;
     }
-    if (isSource(path)) {
-      files.set(javascriptPath(path), encode(javascript(path, text)));
-      files.set(declarationsPath(path, published.files), encode(declarations(path, text, published.files)));
-    } else {
-      files.set(path, encode(withSpecifiers(text, bare)));
-    }
+    files.set(javascriptPath(path), encode(isSource(path) ? javascript(path, text) : withSpecifiers(text, bare)));
   }
+  for (const target of Object.values(published.exports)) declare(resolve("/", target), published.files, files);
   files.set("/package.json", encode(JSON.stringify(manifest(published, dependencies), null, 2) + "\n"));
   return files;
 }
@@ -76,8 +72,18 @@ function javascript(path: string, text: string): string {
   return withSpecifiers(outputText, (specifier) => specifier.startsWith(".") ? javascriptPath(specifier) : bare(specifier));
 }
 
-/** The declarations of one source: its specifiers are those of declarations. */
-function declarations(path: string, text: string, files: Files): string {
+/** Writes the declarations of a source, and of all that they name: nobody can name the types of other modules. */
+function declare(path: string, sources: Files, output: Map<string, Uint8Array<ArrayBuffer>>): void {
+  const own = declarationsPath(path, sources);
+  const bytes = sources.get(path);
+  if (!isSource(path) || bytes === undefined || output.has(own)) return;
+  const named: string[] = [];
+  output.set(own, encode(declarations(path, new TextDecoder().decode(bytes), sources, named)));
+  for (const other of named) declare(other, sources, output);
+}
+
+/** The declarations of one source: its specifiers are those of declarations. Modules beside it that they name are left in `named`. */
+function declarations(path: string, text: string, files: Files, named: string[]): string {
   const { outputText, diagnostics = [] } = ts.transpileDeclaration(text, { fileName: path, compilerOptions: OPTIONS });
   const [first] = diagnostics;
   if (first !== undefined) {
@@ -88,7 +94,9 @@ function declarations(path: string, text: string, files: Files): string {
   const own = declarationsPath(path, files);
   return withSpecifiers(outputText, (specifier) => {
     if (!specifier.startsWith(".")) return bare(specifier);
-    const target = relative(dirname(own), declarationsPath(resolve(dirname(path), specifier), files));
+    const other = resolve(dirname(path), specifier);
+    named.push(other);
+    const target = relative(dirname(own), declarationsPath(other, files));
     return target.startsWith(".") ? target : `./${target}`;
   });
 }
