@@ -69,7 +69,10 @@ function manifest({ name, version, exports, files }: Published, dependencies: Re
 /** The JavaScript of one source: its specifiers are those of what is beside it. */
 function javascript(path: string, text: string): string {
   const { outputText } = ts.transpileModule(text, { fileName: path, compilerOptions: OPTIONS });
-  return withSpecifiers(outputText, (specifier) => specifier.startsWith(".") ? javascriptPath(specifier) : bare(specifier));
+  return withSpecifiers(
+    outputText,
+    (specifier) => specifier.startsWith(".") ? javascriptPath(specifier) : bare(specifier),
+  );
 }
 
 /** Writes the declarations of a source, and of all that they name: nobody can name the types of other modules. */

@@ -13,6 +13,8 @@ export class LocalRegistry implements AsyncDisposable {
   readonly #server: Deno.HttpServer<Deno.NetAddr>;
   readonly #packages = new Map<string, Published[]>();
   readonly #tarballs = new Map<string, Promise<Uint8Array<ArrayBuffer>>>();
+  readonly #damaged = new Map<string, Uint8Array<ArrayBuffer> | undefined>();
+  readonly #asked = new Set<string>();
 
   /** Listens on 127.0.0.1, on any port that is free unless one is named. */
   constructor(port = 0) {
@@ -33,6 +35,11 @@ export class LocalRegistry implements AsyncDisposable {
   /** The newest version of every package. */
   get packages(): Published[] {
     return Array.from(this.#packages.values(), (versions) => versions.at(-1)).filter((newest) => newest !== undefined);
+  }
+
+  /** The files that were asked for, as in `@giommu/core/mod.ts`. */
+  get asked(): ReadonlySet<string> {
+    return this.#asked;
   }
 
   /** Takes a version. Throws if it has that version already: what is published stays as it is. */
@@ -56,8 +63,6 @@ export class LocalRegistry implements AsyncDisposable {
     this.#damaged.set(key, bytes);
     return { [Symbol.dispose]: () => void this.#damaged.delete(key) };
   }
-
-  readonly #damaged = new Map<string, Uint8Array<ArrayBuffer> | undefined>();
 
   /** Stops listening. */
   async [Symbol.asyncDispose](): Promise<void> {
@@ -106,6 +111,7 @@ export class LocalRegistry implements AsyncDisposable {
       return found === undefined ? notFound() : Response.json(await versionMeta(found));
     }
     const [version, ...path] = rest.split("/");
+    this.#asked.add(`${name}/${path.join("/")}`);
     const bytes = this.#file(name, version, `/${path.join("/")}`);
     return bytes === undefined ? notFound() : new Response(bytes, { headers: { "content-type": mediaType(rest) } });
   }
