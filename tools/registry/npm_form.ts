@@ -6,6 +6,7 @@
 import { dirname, relative, resolve } from "node:path/posix";
 import ts from "typescript";
 import type { Files } from "./archive.ts";
+import { declarationsOf } from "./declarations.ts";
 import type { Published } from "./published.ts";
 import { dependencyOf, npmName, specifiersOf, withSpecifiers } from "./specifiers.ts";
 
@@ -14,11 +15,9 @@ const OPTIONS: ts.CompilerOptions = {
   target: ts.ScriptTarget.ESNext,
   module: ts.ModuleKind.ESNext,
   verbatimModuleSyntax: true,
-  isolatedDeclarations: true,
-  declaration: true,
-  strict: true,
-  exactOptionalPropertyTypes: true,
 };
+
+type Output = Map<string, Uint8Array<ArrayBuffer>>;
 
 const made = new WeakMap<Published, Files>();
 
@@ -46,7 +45,10 @@ function compiled(published: Published): Files {
     }
     files.set(javascriptPath(path), encode(isSource(path) ? javascript(path, text) : withSpecifiers(text, bare)));
   }
-  for (const target of Object.values(published.exports)) declare(resolve("/", target), published.files, files);
+  const declarations = declarationsOf(published.files);
+  for (const target of Object.values(published.exports)) {
+    declare(resolve("/", target), published.files, declarations, files);
+  }
   files.set("/package.json", encode(JSON.stringify(manifest(published, dependencies), null, 2) + "\n"));
   return files;
 }
@@ -76,32 +78,20 @@ function javascript(path: string, text: string): string {
 }
 
 /** Writes the declarations of a source, and of all that they name: nobody can name the types of other modules. */
-function declare(path: string, sources: Files, output: Map<string, Uint8Array<ArrayBuffer>>): void {
+function declare(path: string, sources: Files, declarations: (path: string) => string, output: Output): void {
   const own = declarationsPath(path, sources);
-  const bytes = sources.get(path);
-  if (!isSource(path) || bytes === undefined || output.has(own)) return;
+  if (!isSource(path) || output.has(own)) return;
   const named: string[] = [];
-  output.set(own, encode(declarations(path, new TextDecoder().decode(bytes), sources, named)));
-  for (const other of named) declare(other, sources, output);
-}
-
-/** The declarations of one source: its specifiers are those of declarations. Modules beside it that they name are left in `named`. */
-function declarations(path: string, text: string, files: Files, named: string[]): string {
-  const { outputText, diagnostics = [] } = ts.transpileDeclaration(text, { fileName: path, compilerOptions: OPTIONS });
-  const [first] = diagnostics;
-  if (first !== undefined) {
-    const line = text.slice(0, first.start).split("\n").length;
-    const message = ts.flattenDiagnosticMessageText(first.messageText, "\n");
-    throw new Error(`Cannot write the declarations of ${path}:${line}: ${message}`);
-  }
-  const own = declarationsPath(path, files);
-  return withSpecifiers(outputText, (specifier) => {
+  const text = withSpecifiers(declarations(path), (specifier) => {
     if (!specifier.startsWith(".")) return bare(specifier);
     const other = resolve(dirname(path), specifier);
     named.push(other);
-    const target = relative(dirname(own), declarationsPath(other, files));
+    // By the name of the JavaScript, as compilers look for the declarations of that.
+    const target = relative(dirname(own), declarationsPath(other, sources)).replace(/\.d\.ts$/, ".js");
     return target.startsWith(".") ? target : `./${target}`;
   });
+  output.set(own, encode(text));
+  for (const other of named) declare(other, sources, declarations, output);
 }
 
 /** Where the declarations of a module are: of a source in a folder of their own, lest compilers take the source instead. */
