@@ -15,6 +15,7 @@ export class LocalRegistry implements AsyncDisposable {
   readonly #tarballs = new Map<string, Promise<Uint8Array<ArrayBuffer>>>();
   readonly #damaged = new Map<string, Uint8Array<ArrayBuffer> | undefined>();
   readonly #asked = new Set<string>();
+  readonly #settings = new Map<string, Record<string, unknown>>();
 
   /** Listens on 127.0.0.1, on any port that is free unless one is named. */
   constructor(port = 0) {
@@ -77,13 +78,25 @@ export class LocalRegistry implements AsyncDisposable {
       const [, scope, name, version] = api;
       if (request.method === "POST") return await this.#publish(request, searchParams.get("config") ?? "/deno.json");
       // A scope exists for whoever asks; a version only once it was published.
-      if (version === undefined) return Response.json({ scope, name });
+      if (version === undefined) return await this.#package(request, `@${scope}/${name}`);
       const found = this.#version(`@${scope}/${name}`, version);
       return found === undefined ? notFound() : Response.json({ scope, package: name, version });
     }
     if (path.startsWith("/npm/")) return await this.#npm(path.slice("/npm/".length));
     const file = /^\/(@[^/]+\/[^/]+)\/(.+)$/.exec(path);
     return file === null ? notFound() : await this.#serve(file[1] ?? "", file[2] ?? "");
+  }
+
+  /** Tells of a package, or changes one of its settings. */
+  async #package(request: Request, name: string): Promise<Response> {
+    const settings = this.#settings.get(name) ?? {};
+    if (request.method !== "PATCH") return Response.json({ name, ...settings });
+    const change: Record<string, unknown> = await request.json();
+    if (Object.keys(change).length !== 1 || !request.headers.get("authorization")?.startsWith("Bearer ")) {
+      return Response.json({ code: "malformedRequest", message: "one field, by somebody" }, { status: 400 });
+    }
+    this.#settings.set(name, { ...settings, ...change });
+    return Response.json({ name, ...settings, ...change });
   }
 
   async #publish(request: Request, config: string): Promise<Response> {
