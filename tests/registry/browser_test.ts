@@ -9,6 +9,9 @@ import { npmName } from "../../tools/registry/specifiers.ts";
 import { ROOT } from "../../tools/repository.ts";
 import { isInstalled } from "../../tools/spawn.ts";
 
+/** In milliseconds: on a machine that is busy, a browser takes its time to start. */
+const PATIENCE = 120_000;
+
 const executablePath = await firstInstalled([
   Deno.env.get("GIOMMU_CHROMIUM"),
   "chromium",
@@ -82,9 +85,11 @@ Deno.test({
     const browser: Browser = await chromium.launch({
       executablePath: executablePath ?? "",
       args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+      timeout: PATIENCE,
     });
     try {
       const page = await browser.newPage();
+      page.setDefaultTimeout(PATIENCE);
       const wrong: string[] = [];
       page.on("pageerror", (error) => wrong.push(String(error)));
       page.on("response", (response) => {

@@ -31,9 +31,9 @@ function importsEverything(): string {
 Deno.test("every example runs on the published packages, with exactly the permissions that it states", async (t) => {
   using outside = new Outside();
   const all = examples();
-  for (const example of all) outside.write(example.path, fromJsr(example.text, version));
   for (const path of new Set(all.flatMap(readPaths))) outside.copy(path);
-  const programs = all.filter(({ path }) => !/\/_[^/]*$/.test(path));
+  for (const { path, text } of all) outside.write(path, fromJsr(text, version));
+  const programs = all.filter(({ isProgram }) => isProgram);
   assert(programs.length >= 12, `${programs.length} examples`);
   for (const { path, command } of programs) {
     await t.step(path, async () => {

@@ -9,6 +9,7 @@ import { filesBelow, ROOT } from "../../tools/repository.ts";
 export interface Example {
   readonly path: string;
   readonly text: string;
+  readonly isProgram: boolean;
   /** What follows `deno run` in its header; `undefined` for what is no program. */
   readonly command: readonly string[] | undefined;
 }
@@ -17,7 +18,7 @@ export interface Example {
 export function examples(): Example[] {
   return filesBelow("examples").filter((path) => path.endsWith(".ts")).map((path) => {
     const text = Deno.readTextFileSync(`${ROOT}/${path}`);
-    return { path, text, command: statedCommand(path, text) };
+    return { path, text, isProgram: /^examples\/[^_/][^/]*$/.test(path), command: statedCommand(path, text) };
   });
 }
 

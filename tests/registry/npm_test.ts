@@ -63,6 +63,7 @@ async function compile(folder: string): Promise<Ended> {
       compilerOptions: {
         target: "es2022",
         module: "nodenext",
+        rewriteRelativeImportExtensions: true,
         lib: ["es2022", "esnext.disposable", "dom"],
         types: [],
         strict: true,
@@ -85,11 +86,10 @@ Deno.test({ name: "npm installs one copy of each package, with what it depends o
 });
 
 Deno.test({ name: "examples that name no Deno API compile with tsc and run under Node.js", ignore }, async (t) => {
-  const programs = examples().filter(({ text, path }) =>
-    !/\bDeno\.|import\.meta\.main/.test(text) && !/\/_/.test(path)
-  );
+  const sources = examples().filter(({ text }) => !/\bDeno\.|import\.meta\.main|"@std\//.test(text));
+  const programs = sources.filter(({ isProgram }) => isProgram);
   assert(programs.length >= 8, `${programs.length} programs`);
-  for (const { path, text } of programs) project.write(path.replace("examples/", "programs/"), fromNpm(text));
+  for (const { path, text } of sources) project.write(path.replace("examples/", "programs/"), fromNpm(text));
   const compiled = await compile("programs");
   assert(compiled.ok, compiled.text);
   for (const { path } of programs) {

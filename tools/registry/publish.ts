@@ -25,7 +25,7 @@ export async function publishedRegistry(port = 0): Promise<LocalRegistry> {
 async function publishInto(registry: LocalRegistry): Promise<void> {
   const copy = Deno.makeTempDirSync({ prefix: "giommu-publish-" });
   try {
-    for (const path of [...filesBelow("packages"), "LICENSE-MIT", "LICENSE-APACHE"]) {
+    for (const path of filesBelow("packages")) {
       Deno.mkdirSync(`${copy}/${path}`.replace(/\/[^/]*$/, ""), { recursive: true });
       Deno.copyFileSync(`${ROOT}/${path}`, `${copy}/${path}`);
     }
