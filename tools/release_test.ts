@@ -123,7 +123,13 @@ Deno.test(
 
     assertMatch(ended.stdout, /^\d+\.\d+\.\d+ is prepared\. What is left to do:\n {2}1\. /);
     for (
-      const step of ["deno task build", "jsr:@std/cli", `git tag v${version}`, "deno publish", "deno task jsr:settings"]
+      const step of [
+        "deno task build",
+        "jsr:@std/cli",
+        `${version} v${version}`,
+        "deno publish",
+        "deno task jsr:settings",
+      ]
     ) {
       assertStringIncludes(ended.stdout, step);
     }

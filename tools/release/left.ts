@@ -18,7 +18,8 @@ export function whatIsLeft(version: string, isBuilt: boolean): string[] {
   steps.push(
     "read the changes: git diff",
     "prove them: deno task check --no-skip",
-    `commit, tag and push: git commit --all --message "Release ${version}" && git tag v${version} && git push --follow-tags`,
+    `commit and tag: git commit --all --message "Release ${version}" && git tag --annotate --message ${version} v${version}`,
+    "push: git push --follow-tags",
     "the first time: make the scope @giommu and its packages at https://jsr.io/new",
     "publish: deno publish",
     "tell JSR descriptions and runtimes, which it takes from no file: JSR_TOKEN=… deno task jsr:settings",
