@@ -1,6 +1,6 @@
 // The packages in a browser: a page with a plain module script and an import map onto the compiled JavaScript, nothing bundled.
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { type Browser, chromium } from "playwright-core";
 import { javascriptPath, npmForm } from "../../tools/registry/npm_form.ts";
 import { publishedRegistry } from "../../tools/registry/publish.ts";
@@ -44,15 +44,20 @@ function exists(path: string): boolean {
   }
 }
 
-/** Serves the page and the packages' JavaScript. */
+/** What a page has to allow, beside itself and what stands in it. */
+const POLICY = "default-src 'none'; script-src 'self' 'unsafe-inline'";
+
+/** Serves the page, at `/` with leave to make WebAssembly and at `/without` without it, and the packages' JavaScript. */
 function serve(packages: readonly Published[]): Deno.HttpServer<Deno.NetAddr> {
   const page = Deno.readTextFileSync(`${ROOT}/tests/registry/hotplug.html`);
   const map = `<script type="importmap">${JSON.stringify({ imports: importMap(packages) })}</script>`;
   const files = new Map(packages.map((published) => [`/${published.name}`, npmForm(published)]));
   return Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, ({ url }) => {
     const { pathname } = new URL(url);
-    if (pathname === "/") {
-      return new Response(page.replace(/<!-- .* -->/, map), { headers: { "content-type": "text/html" } });
+    if (pathname === "/" || pathname === "/without") {
+      const policy = pathname === "/" ? `${POLICY} 'wasm-unsafe-eval'` : POLICY;
+      const headers = { "content-type": "text/html", "content-security-policy": policy };
+      return new Response(page.replace(/<!-- .* -->/, map), { headers });
     }
     const [, name = "", path = ""] = /^(\/@giommu\/[^/]+)(\/.*)$/.exec(pathname) ?? [];
     const bytes = files.get(name)?.get(path);
@@ -74,7 +79,7 @@ function importMap(packages: readonly Published[]): Record<string, string> {
 }
 
 Deno.test({
-  name: "a plain page hotplugs a device",
+  name: "a plain page hotplugs a device, and needs nothing but leave to make WebAssembly",
   ignore: executablePath === undefined,
   // Playwright keeps timers of its own for a while.
   sanitizeOps: false,
@@ -108,6 +113,10 @@ Deno.test({
         "[performance.getEntriesByName('shown')[0].startTime, performance.getEntriesByType('navigation')[0].domContentLoadedEventStart]",
       );
       assert(shown < loaded, `shown after ${shown} ms, the document was loaded after ${loaded} ms`);
+
+      await page.goto(`http://127.0.0.1:${server.addr.port}/without`);
+      assertEquals(wrong.length, 1);
+      assertStringIncludes(wrong[0] ?? "", "Content Security Policy");
     } finally {
       await browser.close();
     }

@@ -129,6 +129,24 @@ Deno.test({ name: "every portable entry loads synchronously: require() takes it"
   assertEquals(ended.stdout, "object\n".repeat(entries.length));
 });
 
+Deno.test({ name: "an error of one package is an IommuError of another", ignore }, async () => {
+  project.write(
+    "error.mjs",
+    fromNpm(`import { IommuError } from "@giommu/core";
+import { TceTable } from "@giommu/spapr-tce";
+const table = new TceTable({ liobn: 0x80000000, entries: 16 });
+table[Symbol.dispose]();
+try {
+  table.entry(0);
+} catch (error) {
+  console.log(error instanceof IommuError, error.code);
+}
+`),
+  );
+  const ended = await inProject("node", ["error.mjs"]);
+  assertEquals(ended.text, "true disposed\n");
+});
+
 Deno.test({ name: "a QEMU log is read under Node.js from its bytes", ignore }, async () => {
   const log = "tests/data/logs/hotplug-1g-4k.log.gz";
   project.copy(log);
