@@ -71,9 +71,23 @@ const BOTH: readonly Via[] = ["registers", "methods"];
  * ```
  */
 export function playRecording(recording: Recording): PlayedRecording {
-  using machines = new DisposableStack();
-  const pair = BOTH.map((via) => ({ via, played: machines.use(build(recording, via)) }));
-  const { facts, operations, last } = recording;
+  const pair: Played[] = [];
+  // Not a DisposableStack, which Node.js before 24 has not.
+  try {
+    for (const via of BOTH) pair.push({ via, played: build(recording, via) });
+    return playOn(pair, recording);
+  } finally {
+    for (const { played } of pair) played[Symbol.dispose]();
+  }
+}
+
+/** A machine, and how calls reach it. */
+interface Played {
+  readonly via: Via;
+  readonly played: PlayedMachine;
+}
+
+function playOn(pair: readonly Played[], { facts, operations, last }: Recording): PlayedRecording {
   const differences: RecordingDifference[] = [];
   let failed = 0;
   const check = (n: number | null, op: string | undefined, differs: (played: PlayedMachine) => FieldDifference[]) => {
