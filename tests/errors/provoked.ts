@@ -103,7 +103,7 @@ export const PROVOKED: Readonly<Partial<Record<IommuErrorCode, () => unknown>>> 
     host.failWhen({ call: ({ call }) => call === "UNMAP", errno: "EIO" });
     using container = new VfioContainer({ host });
     try {
-      container.attach(phb.space); // the second MAP fails, and then the UNMAP of the first
+      return container.attach(phb.space); // the second MAP fails, and then the UNMAP of the first
     } catch (error) {
       host.failNoMore();
       return error;
