@@ -61,6 +61,7 @@ export function reasonNotToRun({ text }: Command): string | undefined {
     if (RUN_ELSEWHERE.has(task)) return `deno task ${task} runs elsewhere`;
   }
   if (/--host (?:vfio|iommufd)|--device\b|\bvm\//.test(text)) return "needs a device";
+  if (/^deno run (?:-\S+ )*\w+\.ts\b/.test(text)) return "runs a file of the reader's own";
   if (/…|\.\.\.|\b[A-Z]{3,}\b/.test(text)) return "is a form to be filled in";
   return undefined;
 }
