@@ -51,7 +51,7 @@ class MyVmm implements GuestMachine {
 }
 
 test("The VMM answers every call that it knows as QEMU 10.0.2 did", () => {
-  const text = Deno.readTextFileSync("tests/data/vectors/put_get.jsonl");
+  const text = Deno.readTextFileSync(new URL("../tests/data/vectors/put_get.jsonl", import.meta.url));
   const { passed, differences } = playRecordingOn(parseRecording("put_get", text), new MyVmm());
   if (passed === 0 || differences.length > 0) throw new Error(JSON.stringify(differences[0]));
   return `${passed} operations`;
