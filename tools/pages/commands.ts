@@ -11,8 +11,9 @@ export interface Command {
   readonly line: number;
 }
 
-/** Files of the reader's, and what stands for them here. */
+/** Files of the reader's and published programs, and what stands for them here. */
 const STANDS_FOR: Readonly<Record<string, string>> = {
+  "jsr:@giommu/cli": "packages/cli/main.ts", // from a registry it is run by the tests of packages
   "qemu.log": "tests/data/logs/hotplug-1g-4k.log.gz",
   "before.log": "tests/data/logs/migration-ddw-on.log.gz",
   "state.mig": "tests/data/logs/migration-ddw-on.mig.gz",
@@ -79,5 +80,5 @@ function joined(code: string): [number, string][] {
 }
 
 function standIn(text: string): string {
-  return text.replaceAll(/(?<=\s)[\w.]+(?=\s|$)/g, (word) => STANDS_FOR[word] ?? word);
+  return text.replaceAll(/(?<=\s)\S+/g, (word) => STANDS_FOR[word] ?? word);
 }
