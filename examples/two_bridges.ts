@@ -2,7 +2,8 @@
 //
 // A machine with two PCI host bridges. One of its guests' drivers creates a 64-bit window on the second bridge, beside the
 // default one (ibm,create-pe-dma-window), and each bridge has its own container: the same bus address leads to two places.
-import { hex } from "@giommu/core";
+import { formatRange, hex } from "@giommu/core";
+import { formatPerm } from "@giommu/notifiers";
 import { Hcall, RtasStatus, SpaprMachine } from "@giommu/spapr-tce";
 import { SimulatedHost, verify, VfioContainer } from "@giommu/vfio-sync";
 
@@ -35,7 +36,7 @@ for (const { phb, host, container } of places) {
     console.log(`  window ${hex(liobn)} at ${hex(busOffset)}, ${entries} pages of ${1 << (pageShift - 10)} KiB`);
   }
   for (const { iova, gpa, perm } of host.mappings()) {
-    console.log(`    ${hex(iova.start)}..${hex(iova.last)} -> ${hex(gpa)} ${["--", "r-", "-w", "rw"][perm]}`);
+    console.log(`    ${formatRange(iova)} -> ${hex(gpa)} ${formatPerm(perm)}`);
   }
   if (!verify(container).agrees) throw new Error("guest and host differ");
 }

@@ -1,6 +1,6 @@
-import type { MachinePhbInit } from "@giommu/spapr-tce";
-import { HcallOpcode, RTAS_TOKENS } from "@giommu/spapr-tce";
 import { checkInteger } from "@giommu/core";
+import type { MachinePhbInit, SpaprVioInit } from "@giommu/spapr-tce";
+import { HcallOpcode, RTAS_TOKENS } from "@giommu/spapr-tce";
 import type { RecordedAction, RecordedRtasCall } from "./recorded_operation.ts";
 
 /** What a {@linkcode randomGuest} runs on, and for how long. */
@@ -11,8 +11,8 @@ export interface RandomGuestInit {
   readonly actions?: number;
   /** The machine's PCI host bridges. */
   readonly phbs?: readonly MachinePhbInit[];
-  /** The unit numbers of the machine's VIO devices that have a table. */
-  readonly vios?: readonly number[];
+  /** The machine's VIO devices that have a table. */
+  readonly vios?: readonly SpaprVioInit[];
   /** How often, in percent, a value is anything at all and not one that is likely to matter; 6 unless given. */
   readonly wild?: number;
 }
@@ -49,7 +49,7 @@ export function* randomGuest(init: RandomGuestInit): Generator<RecordedAction, v
   checkInteger("seed", seed);
   if (actions !== Infinity) checkInteger("actions", actions, 0, Number.MAX_SAFE_INTEGER);
   checkInteger("wild", wild, 0, 100);
-  const guest = new Guest(new Dice(seed), phbs, vios, wild);
+  const guest = new Guest(new Dice(seed), phbs, vios.map(({ unit }) => unit), wild);
   for (let made = 0; made < actions; made++) yield guest.action();
 }
 

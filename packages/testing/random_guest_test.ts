@@ -6,16 +6,16 @@ import { randomGuest } from "./random_guest.ts";
 import { SpaprModel } from "./spapr_model.ts";
 import { SparseGuestMemory } from "./sparse_guest_memory.ts";
 
-const UNIT = 0x7100_0001;
+const VIOS = [{ unit: 0x7100_0001 }];
 const PHBS = [{ index: 0 }, { index: 1, dma64WinAddr: 0x2000n }];
 
 Deno.test("A random guest sees the same on the machine and on the model", () => {
   const seen = new Map<unknown, number>();
   for (let seed = 0; seed < 30; seed++) {
-    const init = { phbs: PHBS, vios: [{ unit: UNIT }], entryLimit: 700 };
+    const init = { phbs: PHBS, vios: VIOS, entryLimit: 700 };
     using machine = new SpaprMachine({ ram: new SparseGuestMemory(0x10_0000n), ...init });
     const model = new ModelMachine(new SpaprModel(init), new SparseGuestMemory(0x10_0000n));
-    for (const action of randomGuest({ seed, phbs: PHBS, vios: [UNIT], actions: 300 })) {
+    for (const action of randomGuest({ seed, phbs: PHBS, vios: VIOS, actions: 300 })) {
       const answer = performAction(machine, action);
       assertEquals(answer, performAction(model, action), `seed ${seed}, ${JSON.stringify(action, plain)}`);
       const what = action.kind === "hcall"

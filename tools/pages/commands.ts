@@ -11,9 +11,8 @@ export interface Command {
   readonly line: number;
 }
 
-/** Files of the reader's and published programs, and what stands for them here. */
+/** Files of the reader's, and what stands for them here. */
 const STANDS_FOR: Readonly<Record<string, string>> = {
-  "jsr:@giommu/cli": "packages/cli/main.ts", // from a registry it is run by the tests of packages
   "qemu.log": "tests/data/logs/hotplug-1g-4k.log.gz",
   "before.log": "tests/data/logs/migration-ddw-on.log.gz",
   "state.mig": "tests/data/logs/migration-ddw-on.mig.gz",
