@@ -3,7 +3,7 @@
  *
  *     deno run -A tools/check_pages.ts
  *
- * Links inside the repository must lead to a file, `#…` to a heading of it. Blocks of code say what they are: `ts` is run by
+ * Links inside the repository must lead to a file, `#…` to a heading of it, and some to every page of the documentation. Blocks of code say what they are: `ts` is run by
  * `deno test --doc`, `sh` and the outputs that pages tell by the tests in `tools/pages`, the rest is nothing that can be run.
  *
  * @module
@@ -40,7 +40,24 @@ export function checkPages(): Outcome {
   const found = all.flatMap((
     page,
   ) => [...deadLinks(page, byPath, exists), ...page.blocks.flatMap(objections(page.path))]);
+  for (const path of unreached(byPath)) found.push(`${path}: docs/README.md does not lead there`);
   return found.length === 0 ? passed() : failed(found.join("\n"));
+}
+
+/** The pages of the documentation that no link leads to from its index. */
+export function unreached(byPath: ReadonlyMap<string, Page>): string[] {
+  const reached = new Set<string>();
+  const visit = (path: string): void => {
+    if (reached.has(path)) return;
+    reached.add(path);
+    for (const { target } of byPath.get(path)?.links ?? []) {
+      const [file = ""] = target.split("#");
+      const to = /^[a-z]+:/.test(target) || file === "" ? undefined : resolved(path, file);
+      if (to?.startsWith("docs/") && byPath.has(to)) visit(to);
+    }
+  };
+  visit("docs/README.md");
+  return [...byPath.keys()].filter((path) => path.startsWith("docs/") && !reached.has(path));
 }
 
 /** The links of a page that lead nowhere; `there` says whether a path is in the repository. */

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { deadLinks, objections } from "./check_pages.ts";
+import { deadLinks, objections, unreached } from "./check_pages.ts";
 import { denoCommands, reasonNotToRun } from "./pages/commands.ts";
 import { type CodeBlock, type Page, readPage, slug } from "./pages/page.ts";
 
@@ -30,6 +30,17 @@ Deno.test("deadLinks() finds files, headings and addresses that are not there", 
 
 Deno.test("deadLinks() looks neither into code nor into blocks", () => {
   assertEquals(dead(`\`[a](none)\`\n${FENCE}ts\nconst a = b[c](none);\n${FENCE}\n`), []);
+});
+
+Deno.test("unreached() finds pages that the index does not lead to", () => {
+  const all = [
+    readPage("docs/README.md", "[a](how-to/a.md) [out](../README.md)"),
+    readPage("docs/how-to/a.md", "[b](../b.md#x)"),
+    readPage("docs/b.md", "# X"),
+    readPage("docs/c.md", ""),
+    readPage("README.md", "[c](docs/c.md)"),
+  ];
+  assertEquals(unreached(new Map(all.map((page) => [page.path, page]))), ["docs/c.md"]);
 });
 
 Deno.test("slug() makes of a heading what forges make of it", () => {
