@@ -44,13 +44,16 @@ const ALL = (1n << 64n) - 1n;
  * assertEquals([...randomGuest({ seed: 7, phbs, actions: 50 })], once);
  * ```
  */
-export function* randomGuest(init: RandomGuestInit): Generator<RecordedAction, void> {
+export function randomGuest(init: RandomGuestInit): Generator<RecordedAction, void> {
   const { seed, actions = Infinity, phbs = [], vios = [], wild = 6 } = init;
   checkInteger("seed", seed);
   if (actions !== Infinity) checkInteger("actions", actions, 0, Number.MAX_SAFE_INTEGER);
   checkInteger("wild", wild, 0, 100);
-  const guest = new Guest(new Dice(seed), phbs, vios.map(({ unit }) => unit), wild);
-  for (let made = 0; made < actions; made++) yield guest.action();
+  return made(new Guest(new Dice(seed), phbs, vios.map(({ unit }) => unit), wild), actions);
+}
+
+function* made(guest: Guest, actions: number): Generator<RecordedAction, void> {
+  for (let count = 0; count < actions; count++) yield guest.action();
 }
 
 class Guest {

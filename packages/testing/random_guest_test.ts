@@ -48,9 +48,9 @@ Deno.test("randomGuest() makes another guest of another seed", () => {
 
 Deno.test("randomGuest() does without bridges and devices, and refuses numbers that are none", () => {
   assertEquals([...randomGuest({ seed: 3, actions: 40 })].length, 40);
-  assertThrows(() => [...randomGuest({ seed: -1, actions: 1 })], RangeError, "seed");
-  assertThrows(() => [...randomGuest({ seed: 1, actions: 1.5 })], RangeError, "actions");
-  assertThrows(() => [...randomGuest({ seed: 1, actions: 1, wild: 101 })], RangeError, "wild");
+  assertThrows(() => randomGuest({ seed: -1, actions: 1 }), RangeError, "seed");
+  assertThrows(() => randomGuest({ seed: 1, actions: 1.5 }), RangeError, "actions");
+  assertThrows(() => randomGuest({ seed: 1, actions: 1, wild: 101 }), RangeError, "wild");
 });
 
 function plain(_: string, value: unknown): unknown {
