@@ -27,7 +27,8 @@ export const SYSTEM_PACKAGES: readonly string[] = ["cli", "vfio-linux"];
 /** What each Rust crate may depend on; its tests may use anything but a crate above it. */
 export const CRATE_DEPENDENCIES: Readonly<Record<string, readonly string[]>> = {
   "giommu-core": ["thiserror"],
-  "giommu-wasm": ["giommu-core", "wasm-bindgen"],
+  "giommu-bench": ["giommu-core"],
+  "giommu-wasm": ["giommu-bench", "giommu-core", "wasm-bindgen"],
   "giommu-host": ["deno_bindgen", "iommufd-bindings", "libc", "linkme", "vfio-bindings"],
   "giommu-model-check": ["giommu-core", "stateright"],
   "giommu-vm-memory": ["giommu-core", "vm-memory"],

@@ -77,7 +77,8 @@ impl Delivered {
     #[inline]
     fn map(&mut self, extent: &Extent) {
         let pages = u64::from(extent.pages);
-        let first = extent.iova.0.wrapping_add(extent.target.0.wrapping_mul(3)).wrapping_add(u64::from(extent.perm.bits()));
+        let first =
+            extent.iova.0.wrapping_add(extent.target.0.wrapping_mul(3)).wrapping_add(u64::from(extent.perm.bits()));
         self.sum = self.sum.wrapping_add(first.wrapping_mul(pages)).wrapping_add(Self::triangle(pages).wrapping_mul(4));
         self.pages += pages;
     }
@@ -247,8 +248,7 @@ impl Bench {
 #[must_use]
 pub fn create(shift: u32) -> Option<usize> {
     let entries = 1u32.checked_shl(shift)?;
-    let geometry =
-        giommu_core::tce_table::Geometry { liobn: 1, bus_offset: Iova(0), page_shift: 12, entries };
+    let geometry = giommu_core::tce_table::Geometry { liobn: 1, bus_offset: Iova(0), page_shift: 12, entries };
     TceTable::new(geometry, entries).ok().map(|table| core::hint::black_box(table).memory_bytes())
 }
 
