@@ -26,16 +26,21 @@ fn mix(seed: u64) -> u64 {
     z ^ z >> 31
 }
 
+/// The entry that maps a page of guest memory.
+fn mapped(page: u64) -> u64 {
+    (page << PAGE_SHIFT) | READ_WRITE
+}
+
 /// Entry `index` of a table with runs of `length` entries, each there with a probability of `threshold` / 2^32; length 0
 /// is one run of all entries.
 #[must_use]
 pub fn pattern(index: u32, length: u32, threshold: u64) -> u64 {
-    let Some(run) = index.checked_div(length) else { return u64::from(index) * PAGE | READ_WRITE };
+    let Some(run) = index.checked_div(length) else { return mapped(u64::from(index)) };
     let hash = mix(u64::from(run));
     if hash & 0xffff_ffff >= threshold {
         return 0;
     }
-    ((hash >> 28) + u64::from(index % length)) * PAGE | READ_WRITE
+    mapped((hash >> 28) + u64::from(index % length))
 }
 
 /// The order in which entries are visited.
@@ -191,7 +196,7 @@ impl Bench {
         let mut failed = 0;
         for at in first..first + count {
             let index = u64::from(order.index(at, self.entries_minus_1));
-            let tce = if map { 2 * index * PAGE | READ_WRITE } else { 0 };
+            let tce = if map { mapped(2 * index) } else { 0 };
             let ret = self.machine.h_put_tce(LIOBN, index * PAGE, tce, &mut self.effects);
             failed += u32::from(ret != 0);
             self.deliver();
@@ -204,7 +209,7 @@ impl Bench {
     pub fn indirect(&mut self, first: u32, count: u32, map: bool) -> u32 {
         let mut list = [0; LIST as usize * 8];
         for (word, at) in list.as_chunks_mut::<8>().0.iter_mut().zip(0u64..) {
-            *word = if map { (2 * at * PAGE | READ_WRITE).to_be_bytes() } else { [0; 8] };
+            *word = if map { mapped(2 * at).to_be_bytes() } else { [0; 8] };
         }
         // The list is the guest's memory.
         let memory = list.as_slice();
