@@ -14,7 +14,8 @@
 import { IommuError } from "@giommu/core";
 import { checkCommand } from "./check.ts";
 import { conformanceCommand } from "./conformance.ts";
-import { CHECK_HELP, CONFORMANCE_HELP, HELP, HOTPLUG_HELP, REPLAY_HELP } from "./help.ts";
+import { diffCommand } from "./diff.ts";
+import { CHECK_HELP, CONFORMANCE_HELP, DIFF_HELP, HELP, HOTPLUG_HELP, REPLAY_HELP } from "./help.ts";
 import { hotplugCommand } from "./hotplug_command.ts";
 import { interrupt } from "./interrupt.ts";
 import { write } from "./output.ts";
@@ -31,6 +32,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   replay: { help: REPLAY_HELP, run: replayCommand },
   check: { help: CHECK_HELP, run: checkCommand },
   hotplug: { help: HOTPLUG_HELP, run: hotplugCommand },
+  diff: { help: DIFF_HELP, run: diffCommand },
   conformance: { help: CONFORMANCE_HELP, run: conformanceCommand },
 };
 
