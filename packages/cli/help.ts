@@ -145,3 +145,30 @@ Options:
 SIZE: bytes, 0x hexadecimal, or with K, M, G, T.
 Exit status: 0 every page that both tell is the same, 1 something differs, 2 bad input or arguments.
 `;
+
+/** The text of `giommu export --help`. */
+export const EXPORT_HELP = `giommu export: write a log for the tools that people already use
+
+Usage: giommu export LOG --format perfetto|csv|jsonl|parquet [--output FILE]
+
+Formats:
+  perfetto               a trace (JSON) for https://ui.perfetto.dev: the guest's calls, QEMU's replays and what it asks its host
+                         for as tracks, mapped pages and host maps as counters; needs timestamps (-msg timestamp=on)
+  csv, jsonl, parquet    a row each, all with the same columns: for DuckDB, pandas, Spark; 64-bit values are hexadecimal text
+                         in csv and jsonl, unsigned integers in parquet
+
+Options:
+  --rows events          one row per event (the default): line, time_us (microseconds since 1970), thread, event, liobn, iova and
+                         last (bus addresses, both included), pages, target, perm, value (of an entry), ret, what, more
+  --rows lifetimes       one row per mapping: liobn, iova, last, pages, target, perm, from_line, from_time_us, from_event (what
+                         made it, or the translation that revealed it), to_line, to_time_us, to_event (what ended it; empty
+                         if nothing did)
+  --output FILE          write there, and only once it is complete; default: standard output. A name that ends in .csv, .jsonl
+                         or .parquet says the format, too
+  --window LIOBN=SIZE[/PAGE][@BUS]
+                         geometry that the log does not tell (may be repeated), for example 0x80000000=2G/64K@0
+  --json                 one JSON object on standard output about what was written to FILE
+
+SIZE: bytes, 0x hexadecimal, or with K, M, G, T.
+Exit status: 0 written, 2 bad input or arguments.
+`;
