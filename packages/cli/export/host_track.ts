@@ -11,6 +11,12 @@ interface Asked {
   readonly args: Readonly<Record<string, string | number>>;
 }
 
+/**
+ * Microseconds. If the next line comes later than this, it says nothing of how long a change took: QEMU's thread did something
+ * else meanwhile. Mapping 256 MiB of small pages, far more than an entry has, takes a type 1 host 25 ms.
+ */
+export const LONGEST = 100_000;
+
 const PID = 3;
 const COUNTER = "host maps";
 
@@ -111,7 +117,8 @@ export class HostTrack {
     const asked = this.#asked.get(thread);
     if (asked === undefined) return;
     this.#asked.delete(thread);
-    const end = next !== undefined && next.as === asked.as ? next.ts : asked.ts;
+    const goesOn = next !== undefined && next.as === asked.as && next.ts - asked.ts <= LONGEST;
+    const end = goesOn ? next.ts : asked.ts;
     this.#trace.slice(this.#track(thread), asked.name, asked.ts, end, asked.args);
   }
 

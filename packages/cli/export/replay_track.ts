@@ -1,4 +1,5 @@
 import type { QemuRecord } from "@giommu/qemu-trace";
+import { LONGEST } from "./host_track.ts";
 import type { TraceEvents, Track } from "./trace_events.ts";
 
 /** A region whose mappings QEMU shows to a newcomer. */
@@ -55,7 +56,9 @@ export class ReplayTrack {
         return false;
       case "vfio_iommu_map_notify": {
         const replay = this.#replay;
-        if (replay === undefined || record.type !== "MAP" || !shows(replay, record.thread, record.start)) return false;
+        if (replay === undefined || record.type !== "MAP" || !shows(replay, record.thread, record.start, ts)) {
+          return false;
+        }
         replay.maps++;
         this.#shown(replay, record.start, ts);
         return true;
@@ -64,7 +67,7 @@ export class ReplayTrack {
         const replay = this.#replay;
         const iova = replay === undefined ? 0n : replay.start + record.address;
         if (replay === undefined || replay.liobn !== record.liobn) return false;
-        if (!shows(replay, record.thread, iova)) return false;
+        if (!shows(replay, record.thread, iova, ts)) return false;
         replay.translations++;
         this.#shown(replay, iova, ts);
         return true;
@@ -124,7 +127,17 @@ export class ReplayTrack {
   }
 }
 
-/** Whether an address goes on with a replay. A page that is translated is mapped right after: its address comes twice. */
-function shows({ cursor, thread }: Replay, by: number | undefined, iova: bigint): boolean {
-  return thread === by && iova >= cursor;
+/**
+ * Whether an address goes on with a replay. A page that is translated is mapped right after: its address comes twice.
+ *
+ * A walk over the empty entries of a large sPAPR window takes seconds in which nothing is logged. Other IOMMUs walk
+ * what is mapped only, and the thread that shows a replay may be one of the guest's, which goes on after it.
+ */
+function shows(
+  { liobn, cursor, thread, until }: Replay,
+  by: number | undefined,
+  iova: bigint,
+  ts: number,
+): boolean {
+  return thread === by && iova >= cursor && (liobn !== undefined || ts - until <= LONGEST);
 }
