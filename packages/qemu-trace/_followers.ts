@@ -1,10 +1,11 @@
 /** Tells whoever follows a machine's tables of what a log changes. */
 
-import { ExtentView, type RawLogMachine } from "@giommu/core/wasm";
+import { ExtentView } from "@giommu/core/wasm";
+import { memory, type RawLogMachine } from "@giommu/core/wasm/log";
 import type { RebuiltTable } from "./rebuilt_table.ts";
 import type { MappedRange, TableFollower } from "./table_change.ts";
 
-const view = new ExtentView();
+const view = new ExtentView(memory);
 
 /** A follower, and the tables that it was shown. */
 interface Following {
