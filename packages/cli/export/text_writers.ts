@@ -1,10 +1,15 @@
 import type { Cell, Column, Row, RowWriter } from "./column.ts";
-import type { ExportOutput } from "./output.ts";
+
+/** Takes text. */
+export interface TextOutput {
+  /** Writes text. */
+  write(text: string): void;
+}
 
 /** Writes comma-separated values (RFC 4180, with a header; lines end in LF). */
 export class CsvWriter implements RowWriter {
   readonly #columns: readonly Column[];
-  readonly #output: ExportOutput;
+  readonly #output: TextOutput;
   #begun = false;
 
   /**
@@ -13,7 +18,7 @@ export class CsvWriter implements RowWriter {
    * @param columns The columns.
    * @param output Where text goes.
    */
-  constructor(columns: readonly Column[], output: ExportOutput) {
+  constructor(columns: readonly Column[], output: TextOutput) {
     this.#columns = columns;
     this.#output = output;
   }
@@ -49,7 +54,7 @@ function plain(cell: Cell, isHex: boolean): string {
 /** Writes a JSON object per row, each on one line, with all columns. */
 export class JsonLinesWriter implements RowWriter {
   readonly #columns: readonly { readonly key: string; readonly isHex: boolean }[];
-  readonly #output: ExportOutput;
+  readonly #output: TextOutput;
 
   /**
    * Creates a writer.
@@ -57,7 +62,7 @@ export class JsonLinesWriter implements RowWriter {
    * @param columns The columns.
    * @param output Where text goes.
    */
-  constructor(columns: readonly Column[], output: ExportOutput) {
+  constructor(columns: readonly Column[], output: TextOutput) {
     this.#columns = columns.map(({ name, kind }) => ({ key: `${JSON.stringify(name)}:`, isHex: kind === "hex" }));
     this.#output = output;
   }
