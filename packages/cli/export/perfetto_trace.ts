@@ -91,7 +91,7 @@ export class PerfettoTrace implements LogVisitor {
     this.#trace.finish({
       source: "a log of QEMU, exported by giommu",
       first_timestamp_us: this.#clock.first?.toString() ?? null,
-      clock_set_back: this.#clock.steps,
+      clock_steps: this.#clock.steps,
       events_before_the_first_timestamp: this.#untimed,
     });
   }
