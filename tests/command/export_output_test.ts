@@ -170,6 +170,22 @@ Deno.test("A reader that goes away early is no error, in any format", async () =
   }
 });
 
+for (const kind of ["perfetto", "csv", "jsonl", "parquet", "lifetimes"]) {
+  Deno.test(`${kind}: memory does not grow with the log`, async () => {
+    // 40 MB of log, of which nothing but what is mapped fits: 300,000 rows take more than this heap.
+    const log = bytes((await inflated(recording("hotplug-1g-4k.log.gz"))).repeat(100));
+    const format = kind === "lifetimes" ? ["csv", "--rows", "lifetimes"] : [kind];
+    const ended = await giommu(["export", "-", "--output", "/dev/null", "--json", "--format", ...format], log, [
+      "--v8-flags=--max-heap-size=64",
+      "--allow-read",
+      "--allow-write=/dev/null",
+    ]);
+    assertEquals([ended.code, ended.stderr], [0, ""]);
+    const { count, input } = JSON.parse(ended.stdout);
+    assert(input.lines > 400_000 && count > 100_000);
+  });
+}
+
 Deno.test("A damaged .gz gives the rows before the damage to whoever reads along, and exits with 2", async () => {
   const whole = await Deno.readFile(recording("hotplug-1g-4k.log.gz"));
   const full = (await giommu(["export", "-", "--format", "csv"], whole)).stdout;
