@@ -6,6 +6,7 @@ import type { InputReport, TableReport } from "./report.ts";
 import { Session } from "./session.ts";
 import { differs, diffStates, type StateDiff } from "./state_diff.ts";
 import { styleFor } from "./terminal.ts";
+import { UsageError } from "./usage_error.ts";
 
 /** One of the two states. */
 export interface SideReport {
@@ -41,6 +42,9 @@ export async function diffCommand(args: readonly string[]): Promise<number> {
   const sideA = await readTo(a, options.a);
   await using b = await opened(options.b, options);
   const sideB = await readTo(b, options.b);
+  if (sideA.tables.length + sideB.tables.length === 0) {
+    throw new UsageError(`${a.name} and ${b.name} show no sPAPR table there: there is nothing to compare`);
+  }
   const report: DiffReport = { a: sideA, b: sideB, ...diffStates(a.machine, b.machine) };
   if (options.json) writeJson(report);
   else {
@@ -55,8 +59,8 @@ function opened({ input }: DiffSide, { json, windows }: DiffOptions): Promise<Se
 }
 
 /** Reads up to the place that was asked for. */
-async function readTo(session: Session, { at }: DiffSide): Promise<SideReport> {
-  const point = await reach(session, at);
+async function readTo(session: Session, { at, isOwn }: DiffSide): Promise<SideReport> {
+  const point = await reach(session, session.stream !== undefined && !isOwn ? { kind: "end" } : at);
   // A log without any event of a table says so, which helps more than two states that are both empty.
   if (session.machine.tables.length === 0) await session.readRest();
   return {

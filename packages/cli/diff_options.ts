@@ -9,6 +9,8 @@ export interface DiffSide {
   readonly input: string;
   /** Where in a log; its end unless given. */
   readonly at: Where;
+  /** Whether that was said of this side alone: of a migration stream it must not be. */
+  readonly isOwn: boolean;
 }
 
 /** The options of `giommu diff`. */
@@ -46,9 +48,9 @@ export function parseDiffOptions(args: readonly string[]): DiffOptions {
   }
   const b = second ?? a;
   if (a === "-" && b === "-") throw new UsageError("standard input can be one of the two states only");
-  const side = (input: string, place: string | undefined): DiffSide => ({
-    input,
-    at: place === undefined ? { kind: "end" } : parseWhere(place),
-  });
-  return { a: side(a, atA ?? at), b: side(b, atB ?? at), json: typed.json, windows: typed.windows() };
+  const side = (input: string, own: string | undefined): DiffSide => {
+    const place = own ?? at;
+    return { input, at: place === undefined ? { kind: "end" } : parseWhere(place), isOwn: own !== undefined };
+  };
+  return { a: side(a, atA), b: side(b, atB), json: typed.json, windows: typed.windows() };
 }

@@ -102,6 +102,9 @@ async function exporterFor(options: ExportOptions, session: Session, output: Exp
     end: (isCut) => {
       // Where the input is damaged, nobody knows how long the others lasted.
       if (!isCut) visitor.end();
+      if (visitor.rows === 0 && machine.tables.length === 0) {
+        throw new UsageError(`${session.name} shows no sPAPR table, and no mapping of one`);
+      }
       return writer.end();
     },
   };

@@ -22,11 +22,10 @@ export function renderDiff(report: DiffReport, notes: readonly string[], style: 
   for (const note of notes) text += line("Note", note);
   for (const table of report.tables) {
     text += renderTable(table, style);
-    const ranges = report.differences.filter(({ liobn }) => liobn === table.liobn);
-    for (const range of ranges.slice(0, SHOWN)) text += line("", renderRange(range, style));
-    if (ranges.length > SHOWN) {
-      text += line("", style.dim(`and ${counted(ranges.length - SHOWN, "range")} more; --json tells them`));
-    }
+    const shown = report.differences.filter(({ liobn }) => liobn === table.liobn).slice(0, SHOWN);
+    for (const range of shown) text += line("", renderRange(range, style));
+    const more = table.ranges - shown.length;
+    if (more > 0) text += line("", style.dim(`and ${counted(more, "range")} more; --json tells them`));
   }
   return text + line("Result", differs(report) ? style.bad(conclusion(report)) : style.good(conclusion(report)));
 }

@@ -1,4 +1,4 @@
-import type { AddressRange, Gpa } from "@giommu/core";
+import { ADDRESS_MAX, type AddressRange, type Gpa } from "@giommu/core";
 import type { RebuiltMachine, RebuiltTable } from "@giommu/qemu-trace";
 
 /** Where a page points to in one of two states. */
@@ -51,6 +51,8 @@ export interface TableDiff extends DiffGeometry {
   readonly changed: number;
   /** Pages that one of the two does not tell. */
   readonly unknown: number;
+  /** How many ranges differ. */
+  readonly ranges: number;
   /** The geometry in B where it is another than in A, and neither is only assumed. */
   readonly geometryB?: DiffGeometry;
 }
@@ -99,6 +101,7 @@ export function diffStates(a: RebuiltMachine, b: RebuiltMachine): StateDiff {
     const sides = { a: inA.get(liobn), b: inB.get(liobn) };
     const counts = { agreed: 0, onlyA: 0, onlyB: 0, changed: 0, unknown: 0 };
     const shift = BigInt(Math.min(sides.a?.pageShift ?? 63, sides.b?.pageShift ?? 63));
+    const before = ranges;
     const found = new Ranges(BigInt(liobn), shift, (range) => {
       if (ranges++ < RANGES_KEPT) differences.push(range);
     });
@@ -108,7 +111,7 @@ export function diffStates(a: RebuiltMachine, b: RebuiltMachine): StateDiff {
       if (kind === "onlyA" || kind === "onlyB" || kind === "changed") found.add(stretch);
     }
     found.end();
-    return { liobn: BigInt(liobn), ...placeOf(sides.a, sides.b), ...counts };
+    return { liobn: BigInt(liobn), ...placeOf(sides.a, sides.b), ...counts, ranges: ranges - before };
   });
   return { tables, ranges, differences };
 }
@@ -159,15 +162,23 @@ function* segments(machine: RebuiltMachine, table: RebuiltTable | undefined): Ge
 /** Goes through both sides at once. */
 function* stretches(a: Generator<Segment>, b: Generator<Segment>): Generator<Stretch, void, void> {
   let [left, right] = [take(a), take(b)];
-  while (left !== undefined || right !== undefined) {
-    const start = left === undefined || right !== undefined && right.start < left.start ? right!.start : left.start;
+  for (let start = first(left, right); start !== undefined; start = first(left, right)) {
     const here = { a: left?.start === start ? left : undefined, b: right?.start === start ? right : undefined };
-    const ends = [here.a?.last, here.b?.last, edge(left, start), edge(right, start)].filter((end) => end !== undefined);
-    const last = ends.reduce((one, other) => one < other ? one : other);
+    const last = least(here.a?.last, here.b?.last, edge(left, start), edge(right, start));
     yield { start, last, ...here };
     if (here.a !== undefined) left = after(here.a, last) ?? take(a);
     if (here.b !== undefined) right = after(here.b, last) ?? take(b);
   }
+}
+
+/** Where the next of both begins. */
+function first(left: Segment | undefined, right: Segment | undefined): bigint | undefined {
+  return left === undefined || right === undefined ? (left ?? right)?.start : least(left.start, right.start);
+}
+
+/** The least of some addresses; those that are absent do not count. */
+function least(...addresses: readonly (bigint | undefined)[]): bigint {
+  return addresses.reduce<bigint>((one, other) => other !== undefined && other < one ? other : one, ADDRESS_MAX);
 }
 
 function take(segments: Generator<Segment>): Segment | undefined {

@@ -76,6 +76,13 @@ for (const name of ["migration-ddw-off", "migration-ddw-on"]) {
   });
 }
 
+Deno.test("--at is of the log where the other side is a stream, which has one moment only", async () => {
+  const [log, stream] = [recording("migration-ddw-off.log.gz"), recording("migration-ddw-off.mig.gz")];
+  const { a, b } = await compared([log, stream, "--at", "3000"], 1);
+  assertEquals([a.line, b.line], [3000, null]);
+  assertEquals((await giommu(["diff", log, stream, "--at-b", "3000"])).code, 2);
+});
+
 Deno.test("Two guests differ: exit 1, and a table that only one has is said so", async () => {
   const args = [recording("migration-ddw-off.log.gz"), recording("migration-ddw-on.mig.gz")];
   const { tables } = await compared(args, 1);
@@ -137,6 +144,7 @@ Deno.test("Damaged and senseless input: one line, exit 2", async () => {
     [[log, log, "--at", "1", "--at-a", "2", "--at-b", "3"]],
     [[log, log, "--at-b", "99999999"]],
     [[log, "/nonexistent"]],
+    [[recording("hotplug-vtd.log.gz"), recording("hotplug-vtd.log.gz"), "--at-a", "50"]],
     [[log, recording("migration-ddw-on.mig.gz"), "--at-b", "7"]],
     [[]],
   ];

@@ -208,6 +208,7 @@ Deno.test("Arguments that make no sense end in one line that says what would", a
       ["--format", "csv"],
       [LOG, "--format", "csv", "--at", "5"],
       ["/nonexistent", "--format", "csv"],
+      [recording("hotplug-vtd.log.gz"), "--format", "csv", "--rows", "lifetimes"],
     ]
   ) {
     const ended = await giommu(["export", ...args]);

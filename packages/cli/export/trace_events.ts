@@ -22,6 +22,7 @@ export class TraceEvents {
   readonly #named = new Set<string>();
   readonly #counters = new Map<string, { readonly pid: number; readonly value: number }>();
   #counted = 0;
+  #begun = false;
   /** How many events were written, without those that only name tracks. */
   events = 0;
 
@@ -104,7 +105,6 @@ export class TraceEvents {
     this.#put(event);
   }
 
-  #begun = false;
   #put(event: Readonly<Record<string, unknown>>): void {
     const separator = this.#begun ? ",\n" : "";
     this.#open();
