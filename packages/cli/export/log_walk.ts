@@ -23,6 +23,9 @@ export interface LogVisitor {
 
 const NOTHING = new Uint8Array();
 
+/** What is needed of a session to read its log. */
+export type ReadSession = Pick<Session, "machine" | "input" | "progress">;
+
 /**
  * Reads a log to its end, in memory that does not grow with its length.
  *
@@ -30,7 +33,7 @@ const NOTHING = new Uint8Array();
  * @param visitor Is shown what is in it.
  * @throws {IommuError} `"bad-input"` if the input cannot be read to its end. What comes before that was shown.
  */
-export async function walkLog(session: Session, visitor: LogVisitor): Promise<void> {
+export async function walkLog(session: ReadSession, visitor: LogVisitor): Promise<void> {
   const { machine, input, progress } = session;
   using walk = new Walk(session, visitor);
   using _following = machine.follow({
@@ -47,7 +50,7 @@ export async function walkLog(session: Session, visitor: LogVisitor): Promise<vo
 
 /** Reads the same bytes twice, as events and as a machine, and brings both together by their lines. */
 class Walk implements Disposable {
-  readonly #session: Session;
+  readonly #session: ReadSession;
   readonly #visitor: LogVisitor;
   readonly #reader = new QemuLogReader();
   #events: Iterator<QemuRecord, void> | undefined;
@@ -57,7 +60,7 @@ class Walk implements Disposable {
   #shown: QemuRecord | undefined;
   #last = false;
 
-  constructor(session: Session, visitor: LogVisitor) {
+  constructor(session: ReadSession, visitor: LogVisitor) {
     this.#session = session;
     this.#visitor = visitor;
   }
