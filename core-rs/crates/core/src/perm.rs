@@ -20,18 +20,21 @@ impl Perm {
 
     /// The permission that the two low bits of `bits` say; every other bit is ignored.
     #[must_use]
+    #[inline]
     pub fn from_bits(bits: u64) -> Self {
         Self((bits & 3) as u8)
     }
 
     /// The two bits.
     #[must_use]
+    #[inline]
     pub fn bits(self) -> u8 {
         self.0
     }
 
     /// Whether nothing is allowed.
     #[must_use]
+    #[inline]
     pub fn is_none(self) -> bool {
         self.0 == 0
     }
