@@ -163,7 +163,7 @@ for (const name of [...HOTPLUGS, "hotplug-vtd"]) {
     // Of the lines of one moment the last one counts.
     const expected = new Map(hostMaps(text));
     for (const [time, maps] of expected) assertEquals(valueAt(values, Number(time - first)), maps, `at ${time}`);
-    assert(Math.max(...expected.values()) > 1);
+    assert([...expected.values()].some((maps) => maps > 1));
   });
 }
 

@@ -1,4 +1,5 @@
 import { onInterrupt } from "../interrupt.ts";
+import { isSameFile } from "../same_file.ts";
 import { UsageError } from "../usage_error.ts";
 
 /** Text is gathered to so many characters before it is written. */
@@ -47,7 +48,7 @@ export class ExportOutput implements Disposable {
     this.#to.finish();
   }
 
-  /** Writes what is left to whoever reads along; an unfinished file vanishes. Twice is fine. */
+  /** Gives up: an unfinished file vanishes. Twice is fine. */
   [Symbol.dispose](): void {
     this.#interrupted[Symbol.dispose]();
     this.#to.abandon();
@@ -183,8 +184,7 @@ function targetOf(path: string, input: string): Target {
   if (there === undefined) return new NewFile(path);
   if (there.isDirectory) throw new UsageError(`--output: ${path} is a folder`);
   if (!there.isFile) return new NamedPipe(path);
-  const other = infoOf(input);
-  if (other !== undefined && other.ino !== null && other.ino === there.ino && other.dev === there.dev) {
+  if (isSameFile(path, input)) {
     throw new UsageError(`--output: ${path} is the input, which would be lost`);
   }
   // What a link leads to is replaced, not the link.
