@@ -34,6 +34,8 @@ export interface Row {
   readonly goals: readonly Goal[];
   /** How often at most, where a round takes long or nothing varies. */
   readonly rounds?: number;
+  /** How often each column is measured in a round: more than once where the one before leaves the caches to the next. */
+  readonly repeats?: number;
   /** Prepares the round that follows: not measured. */
   before?(): void | Promise<void>;
   readonly ours: Sample;
@@ -62,7 +64,8 @@ export async function measure(row: Row, rounds: number): Promise<Measured> {
     await row.before?.();
     for (const column of COLUMNS) {
       const sample = row[column];
-      if (sample !== undefined) samples[column].push(await sample());
+      if (sample === undefined) continue;
+      for (let repeat = 0; repeat < (row.repeats ?? 1); repeat++) samples[column].push(await sample());
     }
   }
   const best = (list: number[]) => (row.rate ? Math.max : Math.min)(...list);

@@ -118,13 +118,14 @@ interface Operation {
   /** Rounds that change the entries are filled anew, or take turns. */
   readonly refill?: boolean;
   readonly rounds?: number;
+  readonly repeats?: number;
   command(form: "value" | "tuned", round: number): string;
   readonly untuned?: boolean;
   ours(bench: RawBench, round: number): void;
 }
 
 function rowOf(tables: Tables, has: boolean, operation: Operation): Row {
-  const { filling, count, refill, group, goals, rounds } = operation;
+  const { filling, count, refill, group, goals, rounds, repeats } = operation;
   let delivered: Delivered = {};
   let round = -1;
   const per = (time: number) => time / count;
@@ -134,6 +135,7 @@ function rowOf(tables: Tables, has: boolean, operation: Operation): Row {
     unit: "ns",
     goals,
     ...(rounds !== undefined && { rounds }),
+    ...(repeats !== undefined && { repeats }),
     async before() {
       round++;
       delivered = {};
@@ -168,6 +170,8 @@ function replays(tables: Tables, has: boolean, shift: number): Row[] {
       goals: [timesPeer(`replay, ${name}`, least)],
       filling: { shift, length, threshold: threshold(percent) },
       count: 2 ** shift,
+      // Each finds the caches as it left them itself, not as the other did.
+      repeats: 3,
       command: (form) => `replay ${form}`,
       ours: replayAll,
     })
