@@ -154,6 +154,21 @@ impl Leaf {
         (all.boundary != 0, all.cut != 0)
     }
 
+    /// The marks of entries `lo` to `hi`, a bit each; none elsewhere.
+    #[inline]
+    pub(super) fn words(&self, marks: Marks, lo: u32, hi: u32) -> [u64; WORDS] {
+        let mut words = self.marks.map(|word| word.of(marks));
+        for (word, base) in words.iter_mut().zip((0u32..).step_by(64)) {
+            let (from, to) = (lo.saturating_sub(base), hi.saturating_sub(base).min(63));
+            if base > hi || from > 63 {
+                *word = 0;
+            } else {
+                *word &= (u64::MAX << from) & (u64::MAX >> (63 - to));
+            }
+        }
+        words
+    }
+
     /// The first mark at or after entry `at`.
     pub(super) fn next(&self, marks: Marks, at: u32) -> Option<u32> {
         let mut mask = u64::MAX << (at & 63);
