@@ -78,6 +78,7 @@ export function checkOnHostFailure(asked: OnHostFailure = "refuse"): OnHostFailu
 const LARGE = 1 << 16;
 
 const DONE: HcallResult = Object.freeze({ ret: Hcall.SUCCESS });
+const NO_ENTRIES: readonly IotlbEntry[] = Object.freeze([]);
 
 /**
  * A guest's sPAPR translation table: what one LIOBN's addresses point to, written by hypercalls.
@@ -239,13 +240,14 @@ export class TceTable implements Disposable {
     checkU64("ioba", ioba);
     checkU64("tce", tce);
     const raw = this.#writable();
-    let ret: Hcall;
+    let ret: number;
     try { // by hand, as this is called for every page
-      ret = raw.putTce(ioba, tce) as Hcall;
+      ret = raw.putTce(ioba, tce);
     } catch (error) {
       throw coreTrapped(`write ${this}`, error);
     }
-    return ret === Hcall.SUCCESS && this.#quiet ? DONE : this.#tell(raw, ret);
+    if (ret === Hcall.SUCCESS) return DONE;
+    return ret > 0 ? this.#tellEntry(raw, ret) : this.#failed(ret as Hcall);
   }
 
   /**
@@ -367,17 +369,37 @@ export class TceTable implements Disposable {
     return raw;
   }
 
-  /** Tells the notifiers what a call changed, and makes it undone if they refuse. `raw` is of use until they are told. */
-  #tell(raw: RawTceTable, ret: Hcall, stored?: number): HcallResult {
-    if (ret === Hcall.NOT_ENOUGH_RESOURCES) {
-      return { ret, ...(stored !== undefined && { stored }), error: this.#full() };
-    }
+  /** What a call answers that stored nothing. */
+  #failed(ret: Hcall, stored?: number): HcallResult {
+    const failed: HcallResult = stored === undefined ? { ret } : { ret, stored };
+    return ret === Hcall.NOT_ENOUGH_RESOURCES ? { ...failed, error: this.#full() } : failed;
+  }
+
+  /** Tells the notifiers of the only entry that a call changed; `told` is the core's answer: 1 an UNMAP, 2 a MAP, 3 both. */
+  #tellEntry(raw: RawTceTable, told: number): HcallResult {
     const { window } = this.#state;
+    const { pointer } = raw;
+    const first = readExtent(pointer, 0, window);
+    if (told === 1) return this.#deliver({ unmaps: [first], maps: NO_ENTRIES }, DONE);
+    if (told === 2) return this.#deliver({ unmaps: NO_ENTRIES, maps: [first] }, DONE);
+    return this.#deliver({ unmaps: [first], maps: [readExtent(pointer, 1, window)] }, DONE);
+  }
+
+  /** Tells the notifiers what a call changed. `raw` is of use until they are told. */
+  #tell(raw: RawTceTable, ret: Hcall, stored: number): HcallResult {
+    if (ret === Hcall.NOT_ENOUGH_RESOURCES) return this.#failed(ret, stored);
+    const { window } = this.#state;
+    const done: HcallResult = { ret, stored };
+    if (this.#quiet) return done;
     const change: IommuChange = this.#core(() => ({ unmaps: readUnmaps(raw, window), maps: readMaps(raw, window) }));
-    const done: HcallResult = stored === undefined ? { ret } : { ret, stored };
     const extents = change.unmaps.length + change.maps.length;
     if (extents === 0) return done;
     if (extents > LARGE) this.#core(() => raw.shrink());
+    return this.#deliver(change, done);
+  }
+
+  /** Tells the notifiers of a change that is not empty, and makes it undone if they refuse. */
+  #deliver(change: IommuChange, done: HcallResult): HcallResult {
     if (this.onHostFailure === "qemu") {
       const error = tellPageByPage(this.region.notifiers, change);
       return error === undefined ? done : { ...done, error };
@@ -388,7 +410,7 @@ export class TceTable implements Disposable {
     const failed = outcome.status === "refused" || change.maps.length > 0 ? Hcall.NOT_ENOUGH_RESOURCES : Hcall.HARDWARE;
     return {
       ret: failed,
-      ...(stored !== undefined && { stored: 0 }),
+      ...(done.stored !== undefined && { stored: 0 }),
       ...(outcome.error !== undefined && { error: outcome.error }),
     };
   }

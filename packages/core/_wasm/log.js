@@ -687,7 +687,8 @@ export class RawTceTable {
         return ret;
     }
     /**
-     * H_PUT_TCE: the return code.
+     * H_PUT_TCE: the return code. Where it succeeded and mappings changed, what there is to be told instead: 1 an UNMAP,
+     * 2 a MAP, 3 both. A batch is made of that, the UNMAP first.
      * @param {bigint} ioba
      * @param {bigint} tce
      * @returns {number}

@@ -264,7 +264,8 @@ export class RawTceTable {
      */
     putTceIndirect(ioba: bigint, list: Uint8Array | number[]): number;
     /**
-     * H_PUT_TCE: the return code.
+     * H_PUT_TCE: the return code. Where it succeeded and mappings changed, what there is to be told instead: 1 an UNMAP,
+     * 2 a MAP, 3 both. A batch is made of that, the UNMAP first.
      */
     putTce(ioba: bigint, tce: bigint): number;
     /**

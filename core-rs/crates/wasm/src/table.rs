@@ -164,11 +164,20 @@ impl RawTceTable {
         self.change.set_quiet(quiet);
     }
 
-    /// H_PUT_TCE: the return code.
+    /// H_PUT_TCE: the return code. Where it succeeded and mappings changed, what there is to be told instead: 1 an UNMAP,
+    /// 2 a MAP, 3 both. A batch is made of that, the UNMAP first.
     #[wasm_bindgen(js_name = putTce)]
     pub fn put_tce(&mut self, ioba: u64, tce: u64) -> i32 {
         let written = hcall::h_put_tce(&mut self.table.borrow_mut(), ioba, tce, &mut self.change);
-        self.written(written)
+        let ret = self.written(written);
+        let Change { unmaps, maps, .. } = &self.change;
+        if ret != 0 || self.change.is_empty() {
+            return ret;
+        }
+        self.records.clear();
+        // One entry makes no more than one extent of each kind.
+        self.records.extend(unmaps.iter().take(1).chain(maps.iter().take(1)).map(ExtentRecord::from));
+        i32::from(!unmaps.is_empty()) | i32::from(!maps.is_empty()) << 1
     }
 
     /// H_STUFF_TCE: the return code.
