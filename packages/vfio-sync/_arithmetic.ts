@@ -8,7 +8,7 @@ export function lowestBit(mask: bigint): bigint {
 
 /** The exponent of a power of two. */
 export function log2(power: bigint): number {
-  return power.toString(2).length - 1;
+  return Math.log2(Number(power)); // exact: doubles hold powers of two as they are
 }
 
 /** A range, grown to whole pages. */
