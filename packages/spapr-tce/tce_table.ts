@@ -11,6 +11,7 @@ import { tellPageByPage } from "./_change.ts";
 import { readList } from "./_list.ts";
 import { callCore, checkCore, coreTrapped, isTrapped } from "./_trap.ts";
 import { walk } from "./_walk.ts";
+import { type ExtentCursor, type ExtentCursorOptions, newExtentCursor } from "./extent_cursor.ts";
 import type { HcallResult, OnHostFailure } from "./hcall.ts";
 import { Hcall } from "./hcall.ts";
 
@@ -48,6 +49,8 @@ export interface TceTableInit {
 /** What the other files of this package know of a table. */
 export interface TceTableState {
   raw: RawTceTable | undefined;
+  /** The memory of the module that holds the table. */
+  readonly memory: CoreMemory;
   readonly window: Window;
 }
 
@@ -55,7 +58,7 @@ export interface TceTableState {
 export let tableState: (table: TceTable) => TceTableState;
 
 /** Raw tables that exist already, for the constructor that is about to be called with this init. */
-const adopted = new WeakMap<TceTableInit, { readonly raw: RawTceTable; readonly view: ExtentView }>();
+const adopted = new WeakMap<TceTableInit, { readonly raw: RawTceTable; readonly memory: CoreMemory }>();
 
 /** The cursor over the memory of the module that makes tables here; nothing is kept on it between two calls. */
 const ownView = new ExtentView(memory);
@@ -64,7 +67,7 @@ const ownView = new ExtentView(memory);
 export function adopt(raw: RawTceTable, from: CoreMemory, onHostFailure: OnHostFailure): TceTable {
   const { liobn, entries, busOffset, pageShift, entryLimit } = raw;
   const init: TceTableInit = { liobn, entries, busOffset, pageShift, entryLimit, onHostFailure };
-  adopted.set(init, { raw, view: from === memory ? ownView : new ExtentView(from) });
+  adopted.set(init, { raw, memory: from });
   return new TceTable(init);
 }
 
@@ -150,9 +153,10 @@ export class TceTable implements Disposable {
     const entryLimit = init.entryLimit === undefined ? DEFAULT_ENTRY_LIMIT : init.entryLimit;
     this.entryLimit = checkInteger("entryLimit", entryLimit, 0, existing ? undefined : MAX_ENTRY_LIMIT);
     this.onHostFailure = checkOnHostFailure(init.onHostFailure);
-    const view = existing?.view ?? ownView;
+    const from = existing?.memory ?? memory;
+    const view = from === memory ? ownView : new ExtentView(from);
     const window: Window = { busOffset: this.busOffset, pageSize: 1n << BigInt(this.pageShift), view };
-    this.#state = { raw: existing?.raw ?? this.#create(), window };
+    this.#state = { raw: existing?.raw ?? this.#create(), memory: from, window };
     this.region = this.#newRegion();
   }
 
@@ -224,6 +228,37 @@ export class TceTable implements Disposable {
    */
   translate(iova: Iova): IotlbEntry | undefined {
     return this.region.translate(iova);
+  }
+
+  /**
+   * A cursor over the table's extents: runs of neighbouring entries with the same permission and adjoining targets.
+   *
+   * For who reads many: a replay makes an object of each, a cursor none. It tells nobody of anything; to mirror a table
+   * while its guest changes it, replay it to a notifier.
+   *
+   * @param options Which entries, and where extents are cut; all in maximal runs unless given.
+   * @returns The cursor, which stands on nothing yet. The caller disposes of it, or lets the garbage collector.
+   * @throws {TypeError} If an option has the wrong type.
+   * @throws {RangeError} If an option is out of bounds.
+   * @throws {IommuError} `"disposed"`; `"core-trapped"` if the core ran out of memory before.
+   *
+   * @example
+   * ```ts
+   * import { TceTable } from "@giommu/spapr-tce";
+   * import { assertEquals } from "@std/assert";
+   *
+   * using table = new TceTable({ liobn: 0x8000_0000, entries: 0x4_0000 });
+   * table.stuffTce(0x2000n, 0x55_5003n, 3n); // three pages that point to one
+   * const seen: number[] = [];
+   * using extents = table.extentCursor({ first: 3 });
+   * while (extents.next()) seen.push(extents.index, extents.pages);
+   * assertEquals(seen, [3, 1, 4, 1]);
+   * ```
+   */
+  extentCursor(options: ExtentCursorOptions = {}): ExtentCursor {
+    const { memory, window: { pageSize } } = this.#state;
+    const live = (verb: string) => this.#live(verb);
+    return newExtentCursor({ live, state: this.#state, memory, pageSize, entries: this.entries }, options);
   }
 
   /**

@@ -16,10 +16,11 @@ use giommu_core::hcall::{self, Written};
 use giommu_core::tce_table::{Change, Geometry, Runs, SharedTable, TceTable};
 use wasm_bindgen::prelude::*;
 
+use crate::extents::RawExtents;
 use crate::record::{ExtentRecord, pointer};
 
 /// Extents per batch at most: 96 KiB of records.
-const BATCH: usize = 4096;
+pub(crate) const BATCH: usize = 4096;
 
 /// A TCE table. JavaScript owns it; a machine in the core may share the table inside.
 #[wasm_bindgen]
@@ -315,6 +316,11 @@ impl RawTceTable {
         self.cursor
     }
 
+    /// A walk over the table's extents, with batches of its own.
+    pub fn walk(&self) -> RawExtents {
+        RawExtents::new(self.shared())
+    }
+
     /// How many extents the table has; `runs` as for [`RawTceTable::replay_batch`].
     #[wasm_bindgen(js_name = countRuns)]
     pub fn count_runs(&self, runs: u8) -> u32 {
@@ -322,7 +328,7 @@ impl RawTceTable {
     }
 }
 
-fn runs_from(runs: u8) -> Runs {
+pub(crate) fn runs_from(runs: u8) -> Runs {
     match runs {
         0 => Runs::Full,
         1 => Runs::Call,
