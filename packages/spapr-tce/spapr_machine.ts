@@ -170,7 +170,7 @@ export class SpaprMachine implements Disposable {
    * @returns The table; `undefined` if there is no such window now, or any of the high 32 bits is set.
    */
   table(liobn: number | bigint): TceTable | undefined {
-    return this.#devices.tables.get(typeof liobn === "bigint" ? liobn : BigInt(checkInteger("liobn", liobn)));
+    return this.#devices.called(typeof liobn === "bigint" ? liobn : BigInt(checkInteger("liobn", liobn)));
   }
 
   /**

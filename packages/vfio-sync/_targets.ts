@@ -1,4 +1,3 @@
-import type { AddressRange } from "@giommu/core";
 import { ADDRESS_MAX, intersect } from "@giommu/core";
 import type { AddressSpace, MemorySection, RamRegion } from "@giommu/memory-api";
 import { IommuPerm } from "@giommu/notifiers";
