@@ -69,27 +69,50 @@ function cutWithin(
       delta: 0n,
     });
   };
+  const at = view.indexFrom(first);
+  const only = view.sections[at];
+  if (only?.region.kind === "ram" && isWithin(only, first, last, page) && isMappable(only, page, peers)) {
+    pieces.push(ramPiece(only, only.region, offset, first, last, perm)); // nearly always
+    return;
+  }
   let next = first;
-  for (let index = view.indexFrom(first); next <= last; index++) {
+  for (let index = at; next <= last; index++) {
     const section = view.sections[index];
     const inside = section && isMappable(section, page, peers) ? wholePages(section.range, page) : undefined;
     const part = inside && intersect(inside, { start: next, last });
     if (section?.region.kind === "ram" && part !== undefined) {
       if (next < part.start) noRam(next, part.start - 1n);
-      pieces.push({
-        offset: offset + (part.start - first),
-        length1: part.last - part.start,
-        gpa: part.start,
-        perm: (section.region.readonly ? perm & IommuPerm.READ : perm) as IommuPerm,
-        ram: section.region,
-        delta: section.range.start - section.offsetWithinRegion,
-      });
+      pieces.push(ramPiece(section, section.region, offset + (part.start - first), part.start, part.last, perm));
       next = part.last + 1n;
     }
     if (section !== undefined && section.range.start <= last) continue;
     if (next <= last) noRam(next, last);
     return;
   }
+}
+
+/** A stretch that lies in a section of RAM. */
+function ramPiece(
+  { range, offsetWithinRegion }: MemorySection,
+  ram: RamRegion,
+  offset: bigint,
+  start: bigint,
+  last: bigint,
+  perm: IommuPerm,
+): TargetPiece {
+  return {
+    offset,
+    length1: last - start,
+    gpa: start,
+    perm: (ram.readonly ? perm & IommuPerm.READ : perm) as IommuPerm,
+    ram,
+    delta: range.start - offsetWithinRegion,
+  };
+}
+
+/** Whether a stretch of whole pages lies in a section. */
+function isWithin({ range }: MemorySection, first: bigint, last: bigint, page: bigint): boolean {
+  return range.start <= first && last <= range.last && ((first | (last + 1n)) & (page - 1n)) === 0n;
 }
 
 /** Whether a section is RAM that the host maps, and pages of the host fall on pages of it. */
