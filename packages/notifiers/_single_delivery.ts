@@ -1,6 +1,6 @@
 import type { AddressRange } from "@giommu/core";
 import { asRefusal, asUnmapFailure, ChangeDelivery, DONE } from "./_change_delivery.ts";
-import { type IotlbEvent, newEvent } from "./event.ts";
+import { frozenEvent, type IotlbEvent } from "./event.ts";
 import { unmapOf } from "./_pieces.ts";
 import type { ChangeOutcome, IommuChange } from "./change.ts";
 import { IommuNotifierFlag } from "./flag.ts";
@@ -32,10 +32,12 @@ export function deliverSingle(
   const unmap = old === undefined || (flags & IommuNotifierFlag.UNMAP) === 0
     ? undefined
     : unmapOf(old.iova, old.pageSize);
-  const map = next === undefined || (flags & IommuNotifierFlag.MAP) === 0 ? undefined : newEvent(
+  const map = next === undefined || (flags & IommuNotifierFlag.MAP) === 0 ? undefined : frozenEvent(
     IommuNotifierFlag.MAP,
-    // An entry that changed in place is told with one range, frozen once.
-    unmap !== undefined && isSame(unmap.iova, next.iova) ? unmap.iova : next.iova,
+    // An entry that changed in place is told with one range, as to freeze one takes longer than all the rest of an event.
+    unmap !== undefined && isSame(unmap.iova, next.iova)
+      ? unmap.iova
+      : Object.freeze({ start: next.iova.start, last: next.iova.last }),
     next.target,
     next.perm,
     next.pageSize,
