@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use giommu_core::tce_table::SharedTable;
+use giommu_core::tce_table::{SharedTable, TceTable};
 use wasm_bindgen::prelude::*;
 
 use crate::table::{BATCH, runs_from};
@@ -12,13 +12,34 @@ use crate::table::{BATCH, runs_from};
 /// JavaScript's `ExtentCursor` reads the same layout; change both together.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-struct IndexedRecord {
-    target: u64,
+pub(crate) struct IndexedRecord {
+    pub(crate) target: u64,
     /// The first entry.
-    index: u32,
-    pages: u32,
-    perm: u32,
+    pub(crate) index: u32,
+    pub(crate) pages: u32,
+    pub(crate) perm: u32,
     unused: u32,
+}
+
+/// Makes `records` those of at most `max` extents of entries `from` to `last`; returns where to go on.
+///
+/// All walks come by here, as each kind of them would have the whole of `each_extent` in the module once more.
+#[inline(never)]
+pub(crate) fn fill(
+    records: &mut Vec<IndexedRecord>,
+    table: &TceTable,
+    from: u32,
+    last: u32,
+    runs: u8,
+    max: u32,
+) -> Option<u32> {
+    let max = (max as usize).clamp(1, BATCH);
+    records.clear();
+    table.each_extent(from, last, runs_from(runs), |index, extent| {
+        let perm = u32::from(extent.perm.bits());
+        records.push(IndexedRecord { target: extent.target.0, index, pages: extent.pages, perm, unused: 0 });
+        if records.len() < max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })
 }
 
 /// A walk over the extents of a table. JavaScript owns it; the table lives as long as it does.
@@ -46,15 +67,8 @@ impl RawExtents {
     ///
     /// `runs`: 0 full, 1 per call, 2 per page. [`RawExtents::cursor`] says where to go on.
     pub fn batch(&mut self, from: u32, last: u32, runs: u8, max: u32) -> u32 {
-        let max = (max as usize).clamp(1, BATCH);
-        let records = &mut self.records;
-        records.clear();
-        self.cursor = self.table.borrow().each_extent(from, last, runs_from(runs), |index, extent| {
-            let perm = u32::from(extent.perm.bits());
-            records.push(IndexedRecord { target: extent.target.0, index, pages: extent.pages, perm, unused: 0 });
-            if records.len() < max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        });
-        records.len() as u32
+        self.cursor = fill(&mut self.records, &self.table.borrow(), from, last, runs, max);
+        self.records.len() as u32
     }
 
     /// Makes a batch of the one page that holds an address relative to the window's start. False where nothing is mapped.

@@ -7,7 +7,6 @@
 )]
 
 use std::cell::RefCell;
-use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use giommu_core::address::Iova;
@@ -16,7 +15,7 @@ use giommu_core::hcall::{self, Written};
 use giommu_core::tce_table::{Change, Geometry, Runs, SharedTable, TceTable};
 use wasm_bindgen::prelude::*;
 
-use crate::extents::RawExtents;
+use crate::extents::{self, IndexedRecord, RawExtents};
 use crate::record::{ExtentRecord, pointer};
 
 /// Extents per batch at most: 96 KiB of records.
@@ -32,6 +31,8 @@ pub struct RawTceTable {
     stored: u32,
     /// The newest batch, for JavaScript to read in place.
     records: Vec<ExtentRecord>,
+    /// What the newest batch of a walk was made of.
+    found: Vec<IndexedRecord>,
     cursor: Option<u32>,
 }
 
@@ -45,7 +46,7 @@ impl RawTceTable {
     /// A handle whose newest call was another's, who leaves what it changed to this one.
     #[must_use]
     pub(crate) fn with_change(table: SharedTable, change: Change) -> Self {
-        Self { table, change, stored: 0, records: Vec::new(), cursor: None }
+        Self { table, change, stored: 0, records: Vec::new(), found: Vec::new(), cursor: None }
     }
 
     /// The table inside.
@@ -300,14 +301,12 @@ impl RawTceTable {
     /// `runs`: 0 full, 1 per call, 2 per page. [`RawTceTable::cursor`] says where to go on.
     #[wasm_bindgen(js_name = replayBatch)]
     pub fn replay_batch(&mut self, from: u32, last: u32, runs: u8, max: u32) -> u32 {
-        let max = (max as usize).clamp(1, BATCH);
-        let records = &mut self.records;
-        records.clear();
-        self.cursor = self.table.borrow().each_extent(from, last, runs_from(runs), |_, extent| {
-            records.push(ExtentRecord::from(&extent));
-            if records.len() < max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        });
-        records.len() as u32
+        let table = self.table.borrow();
+        self.cursor = extents::fill(&mut self.found, &table, from, last, runs, max);
+        let Geometry { bus_offset, page_shift, .. } = table.geometry();
+        self.records.clear();
+        self.records.extend(self.found.iter().map(|found| ExtentRecord::found(found, bus_offset, page_shift)));
+        self.records.len() as u32
     }
 
     /// The entry from which the next batch of the walk begins; nothing if the newest batch was the last.
