@@ -19,9 +19,9 @@ import { type ModuleName, MODULES, OUTPUT } from "./wasm/modules.ts";
 const BUDGETS: Readonly<Record<ModuleName, number>> = {
   walker: 20_000,
   container: 120_000,
-  table: 60_000,
+  table: 62_000,
   spapr: 165_000,
-  log: 165_000,
+  log: 168_000,
 };
 
 /** Fails if a module is over its budget. */

@@ -1,11 +1,14 @@
 /** The memory of a module of the core, which is made when it is first asked for. */
 export type CoreMemory = () => WebAssembly.Memory;
 
+const NOTHING = new DataView(new ArrayBuffer(0));
+
 /** A cursor over records of one size that a module of the core left in its memory, read in place. */
 export class RecordView {
   readonly #memory: CoreMemory;
   readonly #bytes: number;
-  #made: WebAssembly.Memory | undefined;
+  /** All of the memory; empty before the first use, and once the memory has grown, which detaches every older view. */
+  #seen: Uint8Array = new Uint8Array(NOTHING.buffer);
   /** The module's memory; valid once {@linkcode at} was called. */
   protected view: DataView<ArrayBuffer> = NOTHING;
   /** Where the record that it stands on begins in it. */
@@ -30,12 +33,14 @@ export class RecordView {
    * @returns This cursor.
    */
   at(pointer: number, index: number): this {
-    const { buffer } = this.#made ??= this.#memory();
-    // The memory may have grown since the last batch, which detaches every older view.
-    if (this.view.buffer !== buffer) this.view = new DataView(buffer as ArrayBuffer);
+    if (this.#seen.length === 0) this.#renew(); // much cheaper than to ask the memory for its buffer
     this.place = pointer + index * this.#bytes;
     return this;
   }
-}
 
-const NOTHING = new DataView(new ArrayBuffer(0));
+  #renew(): void {
+    const buffer = this.#memory().buffer as ArrayBuffer;
+    this.#seen = new Uint8Array(buffer);
+    this.view = new DataView(buffer);
+  }
+}

@@ -9,6 +9,7 @@ import { iommuInit } from "./iommu_memory_region.ts";
 /** The mappings of an IOMMU that walks them itself. */
 export class OwnSource implements MappingSource {
   readonly #region: IommuMemoryRegion;
+  readonly #name: string;
   readonly #options: OwnReplayOptions;
   readonly #iterator: Iterator<IotlbEntry>;
   #position: bigint | undefined;
@@ -21,6 +22,7 @@ export class OwnSource implements MappingSource {
     options: OwnReplayOptions,
   ) {
     this.#region = region;
+    this.#name = `replayed entry of region ${region.name}`;
     this.#options = options;
     this.#position = options.range.start;
     const entries = replay.call(iommuInit(region), notifier, options);
@@ -47,7 +49,7 @@ export class OwnSource implements MappingSource {
       this.#position = undefined;
       return undefined;
     }
-    const entry = checkEntry(`replayed entry of region ${this.#region.name}`, next.value);
+    const entry = checkEntry(this.#name, next.value);
     const { start, last } = entry.iova;
     // Only the first may begin before what was asked for; every other one has to lie behind the one before it.
     if (last < position || (start < position && this.#asked > 0)) {
@@ -58,7 +60,8 @@ export class OwnSource implements MappingSource {
       );
     }
     this.#asked++;
-    const inside = intersect(entry.iova, { start: position, last: range.last });
+    const isWhole = start >= position && last <= range.last;
+    const inside = isWhole ? entry.iova : intersect(entry.iova, { start: position, last: range.last });
     if (inside === undefined || inside.last === range.last || inside.last === ADDRESS_MAX) {
       this.#position = undefined;
       this.close();
@@ -80,5 +83,6 @@ export class OwnSource implements MappingSource {
 
 /** How many pages of its own size a part of an entry touches. */
 function pagesTouched({ iova, pageSize }: IotlbEntry, part: AddressRange): bigint {
+  if (iova.last - iova.start < pageSize) return 1n; // most entries; a division costs more than all the rest here
   return (part.last - iova.start) / pageSize - (part.start - iova.start) / pageSize + 1n;
 }

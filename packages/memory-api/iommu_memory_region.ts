@@ -131,7 +131,7 @@ export class IommuMemoryRegion extends MemoryRegion {
     if (iova >= this.size) return undefined;
     const entry = this.#init.translate(iova, access, iommuIndex);
     if (entry === undefined || entry?.perm === IommuPerm.NONE) return undefined;
-    checkEntry(`translation of ${hex(iova)} by region ${this.name}`, entry);
+    checkEntry(() => `translation of ${hex(iova)} by region ${this.name}`, entry);
     if (iova < entry.iova.start || iova > entry.iova.last) {
       throw new RangeError(
         `Cannot use translation of ${hex(iova)} by region ${this.name}: it is for ${formatRange(entry.iova)}`,

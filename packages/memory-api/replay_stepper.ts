@@ -61,7 +61,7 @@ export class ReplayStepper implements Disposable {
   #reopenedAt: bigint | undefined;
   #pages = 0n;
   #extents = 0;
-  #steps = 0n;
+  #steps = 0;
 
   /**
    * Begins a replay; nothing is told yet.
@@ -102,7 +102,7 @@ export class ReplayStepper implements Disposable {
       position,
       pages: this.#pages,
       extents: this.#extents,
-      steps: this.#steps,
+      steps: BigInt(this.#steps),
     };
   }
 
@@ -166,7 +166,7 @@ export class ReplayStepper implements Disposable {
       const source = this.#source ??= this.#open(walk.position);
       const { asked } = source;
       const found = source.advance();
-      this.#steps += BigInt(source.asked - asked);
+      this.#steps += source.asked - asked;
       this.#tell(walk, found);
       this.#settle(walk, source);
     }

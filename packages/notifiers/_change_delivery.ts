@@ -14,7 +14,7 @@ export const DONE: ChangeOutcome = Object.freeze({ status: "done", lost: Object.
 const NOTHING: UpcomingEvents = Object.freeze({ unmaps: Object.freeze([]), maps: Object.freeze([]) });
 
 /** One notifier's part in a change. */
-interface Part {
+export interface Part {
   readonly notifier: IommuNotifier;
   readonly state: NotifierState;
   readonly audible: Audible;
@@ -26,6 +26,34 @@ interface Part {
   open: boolean;
 }
 
+/** Works out who is told what of a change; `notifiers` are the newest first. */
+export function partsOf(notifiers: readonly IommuNotifier[], change: IommuChange, iommuIndex: number): Part[] {
+  const parts: Part[] = [];
+  const unmapped = unmapEvents(change.unmaps);
+  const mapped = change.maps.map(mapOf);
+  for (const notifier of notifiers) {
+    if (notifier.iommuIndex !== iommuIndex) continue;
+    const state = stateOf(notifier);
+    const { walk } = state;
+    if (walk !== undefined) {
+      for (const event of unmapped) walk.changed(event.iova);
+      for (const event of mapped) walk.changed(event.iova);
+    }
+    const audible = { range: notifier.range, ahead: walk?.ahead };
+    const unmaps: IotlbEvent[] = [];
+    const maps: IotlbEvent[] = [];
+    if (notifier.flags & IommuNotifierFlag.UNMAP) {
+      for (const event of unmapped) appendAudible(unmaps, event, audible);
+    }
+    if (notifier.flags & IommuNotifierFlag.MAP) {
+      for (const event of mapped) appendAudible(maps, event, audible);
+    }
+    if (unmaps.length === 0 && maps.length === 0) continue;
+    parts.push({ notifier, state, audible, unmaps, maps, mapped: 0, open: false });
+  }
+  return parts;
+}
+
 /**
  * Tells the notifiers of one list of one change, and puts them back if one refuses.
  *
@@ -33,36 +61,15 @@ interface Part {
  */
 export class ChangeDelivery {
   readonly #change: IommuChange;
-  readonly #parts: Part[] = [];
+  readonly #parts: readonly Part[];
   readonly #lost: AddressRange[] = [];
   #undoFailure: unknown;
   #undoFailed = false;
 
-  /** Works out who is told what; `notifiers` are the newest first. */
-  constructor(notifiers: readonly IommuNotifier[], change: IommuChange, iommuIndex: number) {
+  /** `parts`: see {@linkcode partsOf}. */
+  constructor(change: IommuChange, parts: readonly Part[]) {
     this.#change = change;
-    const unmapped = unmapEvents(change.unmaps);
-    const mapped = change.maps.map(mapOf);
-    for (const notifier of notifiers) {
-      if (notifier.iommuIndex !== iommuIndex) continue;
-      const state = stateOf(notifier);
-      const { walk } = state;
-      if (walk !== undefined) {
-        for (const event of unmapped) walk.changed(event.iova);
-        for (const event of mapped) walk.changed(event.iova);
-      }
-      const audible = { range: notifier.range, ahead: walk?.ahead };
-      const unmaps: IotlbEvent[] = [];
-      const maps: IotlbEvent[] = [];
-      if (notifier.flags & IommuNotifierFlag.UNMAP) {
-        for (const event of unmapped) appendAudible(unmaps, event, audible);
-      }
-      if (notifier.flags & IommuNotifierFlag.MAP) {
-        for (const event of mapped) appendAudible(maps, event, audible);
-      }
-      if (unmaps.length === 0 && maps.length === 0) continue;
-      this.#parts.push({ notifier, state, audible, unmaps, maps, mapped: 0, open: false });
-    }
+    this.#parts = parts;
   }
 
   /** Tells everybody. */
@@ -70,10 +77,10 @@ export class ChangeDelivery {
     try {
       for (const part of this.#live()) this.#begin(part, part);
     } catch (error) {
-      return this.#refuse(error, []);
+      return this.refuse(error, []);
     }
     const failure = this.#unmapAll();
-    if (failure !== undefined) return this.#abandon(failure);
+    if (failure !== undefined) return this.abandon(failure);
     for (const part of this.#live()) {
       part.state.told = true;
       for (const event of part.maps) {
@@ -81,7 +88,7 @@ export class ChangeDelivery {
         try {
           part.state.init.notify(event);
         } catch (error) {
-          return this.#refuse(asRefusal(error, event.iova), this.#parts);
+          return this.refuse(asRefusal(error, event.iova), this.#parts);
         }
         part.mapped++;
       }
@@ -90,7 +97,7 @@ export class ChangeDelivery {
       try {
         this.#close(part);
       } catch (error) {
-        return this.#refuse(error, this.#parts);
+        return this.refuse(error, this.#parts);
       }
     }
     return DONE;
@@ -132,7 +139,7 @@ export class ChangeDelivery {
   }
 
   /** An UNMAP failed: nothing is put back, the entries of the change become nothing. */
-  #abandon(error: IommuError): ChangeOutcome {
+  abandon(error: IommuError): ChangeOutcome {
     for (const part of this.#live()) {
       try {
         this.#close(part);
@@ -145,7 +152,7 @@ export class ChangeDelivery {
   }
 
   /** A MAP, a begin or a commit was refused: everybody is put back, those told last first. */
-  #refuse(cause: unknown, told: readonly Part[]): ChangeOutcome {
+  refuse(cause: unknown, told: readonly Part[]): ChangeOutcome {
     const refusal = asRefusal(cause, this.#change.maps[0]?.iova ?? this.#change.unmaps[0]?.iova);
     // A notifier whose begin was called but which heard nothing yet still gets its rollback.
     for (const part of this.#live([...this.#parts].reverse())) {
@@ -269,7 +276,7 @@ export class ChangeDelivery {
 }
 
 /** What a notifier threw, as a refusal of a MAP. */
-function asRefusal(error: unknown, range: AddressRange | undefined): IommuError {
+export function asRefusal(error: unknown, range: AddressRange | undefined): IommuError {
   if (error instanceof IommuError) return error;
   const what = range === undefined ? "the change" : formatRange(range);
   return new IommuError("notifier-refused", `Cannot map ${what}: a notifier refused it: ${text(error)}`, {

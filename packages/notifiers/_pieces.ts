@@ -2,7 +2,7 @@ import type { AddressRange } from "@giommu/core";
 import { ADDRESS_MAX, intersect } from "@giommu/core";
 import type { IotlbEntry } from "./entry.ts";
 import type { IotlbEvent } from "./event.ts";
-import { cropEvent, newEvent } from "./event.ts";
+import { cropEvent, frozenEvent, newEvent } from "./event.ts";
 import { IommuNotifierFlag } from "./flag.ts";
 import { IommuPerm } from "./perm.ts";
 
@@ -48,7 +48,7 @@ export function unmapEvents(entries: readonly IotlbEntry[]): IotlbEvent[] {
 
 /** An UNMAP of fields that have been checked. */
 export function unmapOf({ start, last }: AddressRange, pageSize: bigint): IotlbEvent {
-  return newEvent(IommuNotifierFlag.UNMAP, { start, last }, 0n, IommuPerm.NONE, pageSize, undefined);
+  return frozenEvent(IommuNotifierFlag.UNMAP, Object.freeze({ start, last }), 0n, IommuPerm.NONE, pageSize);
 }
 
 /** A MAP of an entry that has been checked. */

@@ -31,7 +31,7 @@ export interface IotlbEntry {
 /**
  * Checks an entry that comes from code outside of giommu.
  *
- * @param name What the entry is, for the message.
+ * @param name What the entry is, for the message; a function is asked only where there is one.
  * @param entry The entry.
  * @returns The same entry.
  * @throws {TypeError} If a field has the wrong type.
@@ -46,7 +46,30 @@ export interface IotlbEntry {
  * assertThrows(() => checkEntry("entry of vtd0", entry), RangeError, "entry of vtd0.pageSize");
  * ```
  */
-export function checkEntry<E extends IotlbEntry>(name: string, entry: E): E {
+export function checkEntry<E extends IotlbEntry>(name: string | (() => string), entry: E): E {
+  if (!isSound(entry)) refuse(typeof name === "function" ? name() : name, entry);
+  return entry;
+}
+
+/** Whether an entry's fields are all as they should be. No message is put together: every entry that is told comes by here. */
+function isSound(entry: IotlbEntry): boolean {
+  if (typeof entry !== "object" || entry === null || typeof entry.iova !== "object" || entry.iova === null) {
+    return false;
+  }
+  const { iova: { start, last }, target, perm, pageSize } = entry;
+  return isU64(start) && isU64(last) && start <= last && isU64(target) &&
+    (perm === IommuPerm.NONE || perm === IommuPerm.READ || perm === IommuPerm.WRITE || perm === IommuPerm.READ_WRITE) &&
+    (isU64(pageSize)
+      ? pageSize !== 0n && BigInt.asUintN(64, pageSize & (pageSize - 1n)) === 0n
+      : pageSize === 1n << 64n);
+}
+
+function isU64(value: bigint): boolean {
+  return typeof value === "bigint" && BigInt.asUintN(64, value) === value;
+}
+
+/** Says what is wrong with an entry. */
+function refuse(name: string, entry: IotlbEntry): void {
   if (typeof entry !== "object" || entry === null || typeof entry.iova !== "object" || entry.iova === null) {
     throw new TypeError(`Cannot use ${name}: expected an entry { iova, target, perm, pageSize }`);
   }
@@ -59,7 +82,6 @@ export function checkEntry<E extends IotlbEntry>(name: string, entry: E): E {
     throw new RangeError(`Cannot use ${name}.perm: ${entry.perm} is not one of NONE, READ, WRITE, READ_WRITE`);
   }
   checkPageSize(`${name}.pageSize`, entry.pageSize, 1n << 64n);
-  return entry;
 }
 
 /**

@@ -130,6 +130,19 @@ export function newEvent(
 ): IotlbEvent {
   checkPerm(type, perm, iova);
   const range = Object.isFrozen(iova) ? iova : Object.freeze({ start: iova.start, last: iova.last });
+  return frozenEvent(type, range, target, perm, pageSize, targetSpace, straddles);
+}
+
+/** The same of a range that is frozen, and a permission that fits the type. */
+export function frozenEvent(
+  type: IotlbEventType,
+  range: AddressRange,
+  target: bigint,
+  perm: IommuPerm,
+  pageSize: bigint,
+  targetSpace?: TargetSpace,
+  straddles?: boolean,
+): IotlbEvent {
   const event: { -readonly [K in keyof IotlbEvent]: IotlbEvent[K] } = { type, iova: range, target, perm, pageSize };
   if (targetSpace !== undefined) event.targetSpace = targetSpace;
   if (straddles === true) event.straddles = true;

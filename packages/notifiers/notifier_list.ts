@@ -1,6 +1,7 @@
 import { checkInteger, IommuError } from "@giommu/core";
-import { ChangeDelivery, DONE, text } from "./_change_delivery.ts";
+import { ChangeDelivery, DONE, partsOf, text } from "./_change_delivery.ts";
 import { appendAudible } from "./_pieces.ts";
+import { deliverSingle } from "./_single_delivery.ts";
 import type { ChangeOutcome, IommuChange } from "./change.ts";
 import { checkEntry } from "./entry.ts";
 import type { IotlbEvent } from "./event.ts";
@@ -204,7 +205,9 @@ export class NotifierList {
     for (const entry of change.maps) checkMapped("maps entry", entry);
     this.#changing = true;
     try {
-      return new ChangeDelivery(this.#notifiers, change, iommuIndex).deliver();
+      const [only] = this.#notifiers;
+      const outcome = this.#notifiers.length === 1 && only !== undefined && deliverSingle(only, change, iommuIndex);
+      return outcome || new ChangeDelivery(change, partsOf(this.#notifiers, change, iommuIndex)).deliver();
     } finally {
       this.#changing = false;
     }

@@ -119,7 +119,9 @@ export class NotifierWalk implements Disposable {
         { range: entry.iova, remedy: "replay after the guest's call has returned" },
       );
     }
-    const event = cropEvent(mapEvent(entry), { start, last: this.range.last });
+    const whole = mapEvent(entry);
+    const isInside = entry.iova.start >= start && entry.iova.last <= this.range.last;
+    const event = isInside ? whole : cropEvent(whole, { start, last: this.range.last });
     if (event === undefined) return undefined;
     this.pass(event.iova.last);
     if (this.notifier.flags & IommuNotifierFlag.MAP) state.init.notify(event);

@@ -19,8 +19,10 @@ export function readExtents(list: IotlbEntry[], pointer: number, count: number, 
 export function readExtent(pointer: number, index: number, { busOffset, pageSize, view }: Window): IotlbEntry {
   view.at(pointer, index);
   const { pages } = view;
-  const start = view.iova - busOffset;
-  const last = start + (pages === 1 ? pageSize : BigInt(pages) * pageSize) - 1n;
+  // Cut to 64 bits at each step, as V8 then counts in machine words.
+  const start = BigInt.asUintN(64, view.iova - busOffset);
+  const bytes = pages === 1 ? pageSize : BigInt.asUintN(64, BigInt(pages) * pageSize);
+  const last = BigInt.asUintN(64, start + bytes - 1n);
   return { iova: { start, last }, target: view.target, perm: view.perm, pageSize };
 }
 

@@ -19,6 +19,10 @@ export class MachineDevices implements Stage, Disposable {
   readonly #phbs = new Map<number, { readonly phb: MachinePhb; readonly bus: WindowBus }>();
   readonly #vios = new Map<number, { readonly device: SpaprVioDevice; readonly state: VioState }>();
 
+  #calledLiobn: bigint | undefined;
+  #calledIn: ReadonlyMap<bigint, TceTable> | undefined;
+  #called: TceTable | undefined;
+
   /** No devices yet. */
   constructor(memory: AddressSpace, onHostFailure: OnHostFailure) {
     this.#memory = memory;
@@ -43,6 +47,15 @@ export class MachineDevices implements Stage, Disposable {
 
   table(liobn: number): TceTable | undefined {
     return this.tables.get(BigInt(liobn));
+  }
+
+  /** The table that a guest's call names. Most calls name the table of the call before, and to look a bigint up takes as long as a put. */
+  called(liobn: bigint): TceTable | undefined {
+    if (liobn === this.#calledLiobn && this.tables === this.#calledIn) return this.#called;
+    this.#calledLiobn = liobn;
+    this.#calledIn = this.tables;
+    this.#called = this.tables.get(liobn);
+    return this.#called;
   }
 
   addWindow(liobn: number, raw: RawTceTable): Stands {

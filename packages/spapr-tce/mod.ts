@@ -10,6 +10,8 @@
  */
 
 export type { DeviceTreeProperties } from "./device_tree.ts";
+export { ExtentCursor } from "./extent_cursor.ts";
+export type { ExtentCursorOptions } from "./extent_cursor.ts";
 export * from "./hcall.ts";
 export { MachinePhb } from "./machine_phb.ts";
 export type { MachinePhbInit } from "./machine_phb.ts";

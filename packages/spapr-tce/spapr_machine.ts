@@ -170,7 +170,7 @@ export class SpaprMachine implements Disposable {
    * @returns The table; `undefined` if there is no such window now, or any of the high 32 bits is set.
    */
   table(liobn: number | bigint): TceTable | undefined {
-    return this.#devices.tables.get(typeof liobn === "bigint" ? liobn : BigInt(checkInteger("liobn", liobn)));
+    return this.#devices.called(typeof liobn === "bigint" ? liobn : BigInt(checkInteger("liobn", liobn)));
   }
 
   /**
@@ -305,10 +305,12 @@ export class SpaprMachine implements Disposable {
     if (!(registers instanceof BigUint64Array) || registers.length !== 10) {
       throw new TypeError("Cannot make a hypercall: expected r3 to r12, ten registers of 64 bits");
     }
-    const [r3 = 0n, r4 = 0n, r5 = 0n, r6 = 0n, r7 = 0n] = registers;
-    const { ret, value } = this.#hcall(r3, r4, r5, r6, r7);
+    // One by one: to take an array apart costs more than a call.
+    const [r3, r4] = [registers[0] as bigint, registers[1] as bigint];
+    const [r5, r6] = [registers[2] as bigint, registers[3] as bigint];
+    const { ret, value } = this.#hcall(r3, r4, r5, r6, registers[4] as bigint);
     if (ret === Hcall.FUNCTION) return false;
-    registers[0] = BigInt.asUintN(64, BigInt(ret));
+    registers[0] = ret === Hcall.SUCCESS ? 0n : BigInt.asUintN(64, BigInt(ret));
     if (value !== undefined) registers[1] = value;
     return true;
   }

@@ -11,6 +11,7 @@ import { tellPageByPage } from "./_change.ts";
 import { readList } from "./_list.ts";
 import { callCore, checkCore, coreTrapped, isTrapped } from "./_trap.ts";
 import { walk } from "./_walk.ts";
+import { type ExtentCursor, type ExtentCursorOptions, newExtentCursor } from "./extent_cursor.ts";
 import type { HcallResult, OnHostFailure } from "./hcall.ts";
 import { Hcall } from "./hcall.ts";
 
@@ -48,6 +49,8 @@ export interface TceTableInit {
 /** What the other files of this package know of a table. */
 export interface TceTableState {
   raw: RawTceTable | undefined;
+  /** The memory of the module that holds the table. */
+  readonly memory: CoreMemory;
   readonly window: Window;
 }
 
@@ -55,7 +58,7 @@ export interface TceTableState {
 export let tableState: (table: TceTable) => TceTableState;
 
 /** Raw tables that exist already, for the constructor that is about to be called with this init. */
-const adopted = new WeakMap<TceTableInit, { readonly raw: RawTceTable; readonly view: ExtentView }>();
+const adopted = new WeakMap<TceTableInit, { readonly raw: RawTceTable; readonly memory: CoreMemory }>();
 
 /** The cursor over the memory of the module that makes tables here; nothing is kept on it between two calls. */
 const ownView = new ExtentView(memory);
@@ -64,7 +67,7 @@ const ownView = new ExtentView(memory);
 export function adopt(raw: RawTceTable, from: CoreMemory, onHostFailure: OnHostFailure): TceTable {
   const { liobn, entries, busOffset, pageShift, entryLimit } = raw;
   const init: TceTableInit = { liobn, entries, busOffset, pageShift, entryLimit, onHostFailure };
-  adopted.set(init, { raw, view: from === memory ? ownView : new ExtentView(from) });
+  adopted.set(init, { raw, memory: from });
   return new TceTable(init);
 }
 
@@ -78,6 +81,7 @@ export function checkOnHostFailure(asked: OnHostFailure = "refuse"): OnHostFailu
 const LARGE = 1 << 16;
 
 const DONE: HcallResult = Object.freeze({ ret: Hcall.SUCCESS });
+const NO_ENTRIES: readonly IotlbEntry[] = Object.freeze([]);
 
 /**
  * A guest's sPAPR translation table: what one LIOBN's addresses point to, written by hypercalls.
@@ -149,9 +153,10 @@ export class TceTable implements Disposable {
     const entryLimit = init.entryLimit === undefined ? DEFAULT_ENTRY_LIMIT : init.entryLimit;
     this.entryLimit = checkInteger("entryLimit", entryLimit, 0, existing ? undefined : MAX_ENTRY_LIMIT);
     this.onHostFailure = checkOnHostFailure(init.onHostFailure);
-    const view = existing?.view ?? ownView;
+    const from = existing?.memory ?? memory;
+    const view = from === memory ? ownView : new ExtentView(from);
     const window: Window = { busOffset: this.busOffset, pageSize: 1n << BigInt(this.pageShift), view };
-    this.#state = { raw: existing?.raw ?? this.#create(), window };
+    this.#state = { raw: existing?.raw ?? this.#create(), memory: from, window };
     this.region = this.#newRegion();
   }
 
@@ -226,6 +231,37 @@ export class TceTable implements Disposable {
   }
 
   /**
+   * A cursor over the table's extents: runs of neighbouring entries with the same permission and adjoining targets.
+   *
+   * For who reads many: a replay makes an object of each, a cursor none. It tells nobody of anything; to mirror a table
+   * while its guest changes it, replay it to a notifier.
+   *
+   * @param options Which entries, and where extents are cut; all in maximal runs unless given.
+   * @returns The cursor, which stands on nothing yet. The caller disposes of it, or lets the garbage collector.
+   * @throws {TypeError} If an option has the wrong type.
+   * @throws {RangeError} If an option is out of bounds.
+   * @throws {IommuError} `"disposed"`; `"core-trapped"` if the core ran out of memory before.
+   *
+   * @example
+   * ```ts
+   * import { TceTable } from "@giommu/spapr-tce";
+   * import { assertEquals } from "@std/assert";
+   *
+   * using table = new TceTable({ liobn: 0x8000_0000, entries: 0x4_0000 });
+   * table.stuffTce(0x2000n, 0x55_5003n, 3n); // three pages that point to one
+   * const seen: number[] = [];
+   * using extents = table.extentCursor({ first: 3 });
+   * while (extents.next()) seen.push(extents.index, extents.pages);
+   * assertEquals(seen, [3, 1, 4, 1]);
+   * ```
+   */
+  extentCursor(options: ExtentCursorOptions = {}): ExtentCursor {
+    const { memory, window: { pageSize } } = this.#state;
+    const live = (verb: string) => this.#live(verb);
+    return newExtentCursor({ live, state: this.#state, memory, pageSize, entries: this.entries }, options);
+  }
+
+  /**
    * H_PUT_TCE: the guest stores one entry.
    *
    * @param ioba The bus address of the page, rounded down to it.
@@ -239,13 +275,14 @@ export class TceTable implements Disposable {
     checkU64("ioba", ioba);
     checkU64("tce", tce);
     const raw = this.#writable();
-    let ret: Hcall;
+    let ret: number;
     try { // by hand, as this is called for every page
-      ret = raw.putTce(ioba, tce) as Hcall;
+      ret = raw.putTce(ioba, tce);
     } catch (error) {
       throw coreTrapped(`write ${this}`, error);
     }
-    return ret === Hcall.SUCCESS && this.#quiet ? DONE : this.#tell(raw, ret);
+    if (ret === Hcall.SUCCESS) return DONE;
+    return ret > 0 ? this.#tellEntry(raw, ret) : this.#failed(ret as Hcall);
   }
 
   /**
@@ -367,17 +404,37 @@ export class TceTable implements Disposable {
     return raw;
   }
 
-  /** Tells the notifiers what a call changed, and makes it undone if they refuse. `raw` is of use until they are told. */
-  #tell(raw: RawTceTable, ret: Hcall, stored?: number): HcallResult {
-    if (ret === Hcall.NOT_ENOUGH_RESOURCES) {
-      return { ret, ...(stored !== undefined && { stored }), error: this.#full() };
-    }
+  /** What a call answers that stored nothing. */
+  #failed(ret: Hcall, stored?: number): HcallResult {
+    const failed: HcallResult = stored === undefined ? { ret } : { ret, stored };
+    return ret === Hcall.NOT_ENOUGH_RESOURCES ? { ...failed, error: this.#full() } : failed;
+  }
+
+  /** Tells the notifiers of the only entry that a call changed; `told` is the core's answer: 1 an UNMAP, 2 a MAP, 3 both. */
+  #tellEntry(raw: RawTceTable, told: number): HcallResult {
     const { window } = this.#state;
+    const { pointer } = raw;
+    const first = readExtent(pointer, 0, window);
+    if (told === 1) return this.#deliver({ unmaps: [first], maps: NO_ENTRIES }, DONE);
+    if (told === 2) return this.#deliver({ unmaps: NO_ENTRIES, maps: [first] }, DONE);
+    return this.#deliver({ unmaps: [first], maps: [readExtent(pointer, 1, window)] }, DONE);
+  }
+
+  /** Tells the notifiers what a call changed. `raw` is of use until they are told. */
+  #tell(raw: RawTceTable, ret: Hcall, stored: number): HcallResult {
+    if (ret === Hcall.NOT_ENOUGH_RESOURCES) return this.#failed(ret, stored);
+    const { window } = this.#state;
+    const done: HcallResult = { ret, stored };
+    if (this.#quiet) return done;
     const change: IommuChange = this.#core(() => ({ unmaps: readUnmaps(raw, window), maps: readMaps(raw, window) }));
-    const done: HcallResult = stored === undefined ? { ret } : { ret, stored };
     const extents = change.unmaps.length + change.maps.length;
     if (extents === 0) return done;
     if (extents > LARGE) this.#core(() => raw.shrink());
+    return this.#deliver(change, done);
+  }
+
+  /** Tells the notifiers of a change that is not empty, and makes it undone if they refuse. */
+  #deliver(change: IommuChange, done: HcallResult): HcallResult {
     if (this.onHostFailure === "qemu") {
       const error = tellPageByPage(this.region.notifiers, change);
       return error === undefined ? done : { ...done, error };
@@ -388,7 +445,7 @@ export class TceTable implements Disposable {
     const failed = outcome.status === "refused" || change.maps.length > 0 ? Hcall.NOT_ENOUGH_RESOURCES : Hcall.HARDWARE;
     return {
       ret: failed,
-      ...(stored !== undefined && { stored: 0 }),
+      ...(done.stored !== undefined && { stored: 0 }),
       ...(outcome.error !== undefined && { error: outcome.error }),
     };
   }

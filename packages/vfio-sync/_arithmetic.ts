@@ -8,7 +8,7 @@ export function lowestBit(mask: bigint): bigint {
 
 /** The exponent of a power of two. */
 export function log2(power: bigint): number {
-  return power.toString(2).length - 1;
+  return Math.round(Math.log2(Number(power))); // no engine is off by as much as a half
 }
 
 /** A range, grown to whole pages. */

@@ -239,13 +239,9 @@ export class Driver {
 
   #mapping(op: OpView): HostMapping {
     const { start, last, target: gpa, perm } = op;
+    const mapping = { iova: { start, last }, gpa, perm: perm & IommuPerm.READ_WRITE ? perm : IommuPerm.NONE };
     const backing = this.backings.get(op.backing);
-    return {
-      iova: { start, last },
-      gpa,
-      perm: perm & IommuPerm.READ_WRITE ? perm : IommuPerm.NONE,
-      ...(backing !== undefined && { ram: backing.ram, ramOffset: gpa - backing.delta }),
-    };
+    return backing === undefined ? mapping : { ...mapping, ram: backing.ram, ramOffset: gpa - backing.delta };
   }
 }
 

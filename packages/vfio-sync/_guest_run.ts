@@ -28,14 +28,10 @@ export interface Touched {
 
 /** What an event is about, at bus addresses; `delta` is what those lie above region addresses. */
 export function runOf({ iova, target, perm, pageSize, targetSpace }: IotlbEvent, delta: bigint): GuestRun {
-  return {
-    range: { start: iova.start + delta, last: iova.last + delta },
-    target,
-    perm,
-    pageShift: log2(pageSize),
-    phase: BigInt.asUintN(64, delta) % pageSize,
-    ...(targetSpace !== undefined && { targetSpace }),
-  };
+  const range = { start: iova.start + delta, last: iova.last + delta };
+  const phase = BigInt.asUintN(64, delta & (pageSize - 1n));
+  const run = { range, target, perm, pageShift: log2(pageSize), phase };
+  return targetSpace === undefined ? run : { ...run, targetSpace };
 }
 
 /** The whole entries of a change that a part of the bus belongs to. */

@@ -3,7 +3,7 @@ import { intersect, joinRanges, WHOLE_SPACE } from "@giommu/core";
 import type { AddressSpace } from "@giommu/memory-api";
 import type { IotlbEvent } from "@giommu/notifiers";
 import { IommuNotifierFlag, IommuPerm as Perm } from "@giommu/notifiers";
-import { fromPairs, lowestBit } from "./_arithmetic.ts";
+import { covers, fromPairs, lowestBit } from "./_arithmetic.ts";
 import type { Driver } from "./_driver.ts";
 import { FailureKind, failureOf, renamed } from "./_failure.ts";
 import type { GuestRun, Touched } from "./_guest_run.ts";
@@ -167,7 +167,7 @@ export class Mirror {
       return;
     }
     const { raw } = this.driver;
-    const kind = this.#statics.some((window) => window.start <= range.start && range.last <= window.last)
+    const kind = this.#statics.length > 0 && this.#statics.some((window) => covers(window, range))
       ? MapKind.STATIC
       : MapKind.IOMMU;
     for (const piece of this.#pieces(run)) {
@@ -273,7 +273,7 @@ export class Mirror {
   }
 
   /** What a run points to, piece by piece. */
-  #pieces({ range, target, perm, pageShift }: GuestRun): Iterable<TargetPiece> {
+  #pieces({ range, target, perm, pageShift }: GuestRun): readonly TargetPiece[] {
     // Of entries that are finer than the host's pages nothing is rounded: the core refuses them.
     const page = 1n << BigInt(pageShift) < this.page ? 1n : this.page;
     return targetPieces(this.memory, target, range.last - range.start, perm, page, this.info.peerToPeer === true);

@@ -11,17 +11,15 @@ export class PageCounter {
     return this.#total;
   }
 
-  /** Counts the pages of a range; `delta` is what addresses lie above those in which pages are aligned. */
+  /** Counts the pages of a range; `page` is a power of two, `delta` what addresses lie above those in which pages are aligned. */
   add({ start, last }: AddressRange, page: bigint, delta: bigint): void {
     const from = start > this.#covered ? start : this.#covered + 1n;
     if (from > last) return;
-    const end = floor(last - delta, page);
-    this.#total += end - floor(from - delta, page) + 1n;
-    this.#covered = (end + 1n) * page + delta - 1n;
+    // Of a negative address, too, masks make the page that it is in.
+    const first = (from - delta) & -page;
+    const end = (last - delta) | (page - 1n);
+    const bytes = end - first + 1n;
+    this.#total += bytes === page ? 1n : bytes / page;
+    this.#covered = end + delta;
   }
-}
-
-/** Which page an address is in, also below 0. */
-function floor(address: bigint, page: bigint): bigint {
-  return (address - (((address % page) + page) % page)) / page;
 }

@@ -1,4 +1,3 @@
-import type { AddressRange } from "@giommu/core";
 import { ADDRESS_MAX, intersect } from "@giommu/core";
 import type { AddressSpace, MemorySection, RamRegion } from "@giommu/memory-api";
 import { IommuPerm } from "@giommu/notifiers";
@@ -31,27 +30,27 @@ export interface TargetPiece {
  * @param page The host's smallest page; 1 for no host.
  * @param peers Whether memory of devices counts as RAM.
  */
-export function* targetPieces(
+export function targetPieces(
   memory: AddressSpace | undefined,
   target: bigint,
   length1: bigint,
   perm: IommuPerm,
   page: bigint,
   peers: boolean,
-): Generator<TargetPiece> {
-  if (memory === undefined) {
-    yield { offset: 0n, length1, gpa: target, perm, delta: 0n };
-    return;
+): TargetPiece[] {
+  if (memory === undefined) return [{ offset: 0n, length1, gpa: target, perm, delta: 0n }];
+  const last = target + length1;
+  const low = last > ADDRESS_MAX ? ADDRESS_MAX : last;
+  const pieces: TargetPiece[] = [];
+  cutWithin(pieces, memory, target, low, 0n, perm, page, peers);
+  if (last > ADDRESS_MAX) {
+    cutWithin(pieces, memory, 0n, last - ADDRESS_MAX - 1n, ADDRESS_MAX - target + 1n, perm, page, peers);
   }
-  const whole: AddressRange = { start: target, last: target + length1 };
-  const low = whole.last > ADDRESS_MAX ? ADDRESS_MAX : whole.last;
-  yield* within(memory, target, low, 0n, perm, page, peers);
-  if (whole.last > ADDRESS_MAX) {
-    yield* within(memory, 0n, whole.last - ADDRESS_MAX - 1n, ADDRESS_MAX - target + 1n, perm, page, peers);
-  }
+  return pieces;
 }
 
-function* within(
+function cutWithin(
+  pieces: TargetPiece[],
   memory: AddressSpace,
   first: bigint,
   last: bigint,
@@ -59,33 +58,61 @@ function* within(
   perm: IommuPerm,
   page: bigint,
   peers: boolean,
-): Generator<TargetPiece> {
+): void {
   const view = memory.flatView();
-  const piece = (start: bigint, end: bigint) => ({
-    offset: offset + (start - first),
-    length1: end - start,
-    gpa: start,
-  });
+  const noRam = (start: bigint, end: bigint): void => {
+    pieces.push({
+      offset: offset + (start - first),
+      length1: end - start,
+      gpa: start,
+      perm: IommuPerm.NONE,
+      delta: 0n,
+    });
+  };
+  const at = view.indexFrom(first);
+  const only = view.sections[at];
+  if (only?.region.kind === "ram" && isWithin(only, first, last, page) && isMappable(only, page, peers)) {
+    pieces.push(ramPiece(only, only.region, offset, first, last, perm)); // nearly always
+    return;
+  }
   let next = first;
-  for (let index = view.indexFrom(first); next <= last; index++) {
+  for (let index = at; next <= last; index++) {
     const section = view.sections[index];
     const inside = section && isMappable(section, page, peers) ? wholePages(section.range, page) : undefined;
     const part = inside && intersect(inside, { start: next, last });
-    const isLast = section === undefined || section.range.start > last;
     if (section?.region.kind === "ram" && part !== undefined) {
-      if (next < part.start) yield { ...piece(next, part.start - 1n), perm: IommuPerm.NONE, delta: 0n };
-      yield {
-        ...piece(part.start, part.last),
-        perm: (section.region.readonly ? perm & IommuPerm.READ : perm) as IommuPerm,
-        ram: section.region,
-        delta: section.range.start - section.offsetWithinRegion,
-      };
+      if (next < part.start) noRam(next, part.start - 1n);
+      pieces.push(ramPiece(section, section.region, offset + (part.start - first), part.start, part.last, perm));
       next = part.last + 1n;
     }
-    if (!isLast) continue;
-    if (next <= last) yield { ...piece(next, last), perm: IommuPerm.NONE, delta: 0n };
+    if (section !== undefined && section.range.start <= last) continue;
+    if (next <= last) noRam(next, last);
     return;
   }
+}
+
+/** A stretch that lies in a section of RAM. */
+function ramPiece(
+  { range, offsetWithinRegion }: MemorySection,
+  ram: RamRegion,
+  offset: bigint,
+  start: bigint,
+  last: bigint,
+  perm: IommuPerm,
+): TargetPiece {
+  return {
+    offset,
+    length1: last - start,
+    gpa: start,
+    perm: (ram.readonly ? perm & IommuPerm.READ : perm) as IommuPerm,
+    ram,
+    delta: range.start - offsetWithinRegion,
+  };
+}
+
+/** Whether a stretch of whole pages lies in a section. */
+function isWithin({ range }: MemorySection, first: bigint, last: bigint, page: bigint): boolean {
+  return range.start <= first && last <= range.last && ((first | (last + 1n)) & (page - 1n)) === 0n;
 }
 
 /** Whether a section is RAM that the host maps, and pages of the host fall on pages of it. */

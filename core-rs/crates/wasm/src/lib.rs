@@ -8,6 +8,8 @@ mod bench;
 mod buffer;
 #[cfg(feature = "container")]
 mod container;
+#[cfg(any(feature = "table", feature = "spapr", feature = "log"))]
+mod extents;
 #[cfg(any(feature = "spapr", feature = "log"))]
 mod migration;
 #[cfg(any(feature = "table", feature = "spapr", feature = "log"))]

@@ -1,6 +1,9 @@
 //! The fixed records in which batches leave WebAssembly.
 
+use giommu_core::address::Iova;
 use giommu_core::extent::Extent;
+
+use crate::extents::IndexedRecord;
 
 /// One extent as JavaScript reads it from the memory of WebAssembly: 24 bytes, little endian.
 ///
@@ -22,6 +25,18 @@ impl From<&Extent> for ExtentRecord {
             target: extent.target.0,
             pages: extent.pages,
             meta: u32::from(extent.perm.bits()) | u32::from(extent.page_shift) << 8,
+        }
+    }
+}
+
+impl ExtentRecord {
+    /// What a walk found in a table whose entry 0 is at `bus_offset`.
+    pub(crate) fn found(found: &IndexedRecord, bus_offset: Iova, page_shift: u8) -> Self {
+        Self {
+            iova: bus_offset.0.wrapping_add(u64::from(found.index) << page_shift),
+            target: found.target,
+            pages: found.pages,
+            meta: found.perm | u32::from(page_shift) << 8,
         }
     }
 }

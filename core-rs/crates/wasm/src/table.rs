@@ -7,7 +7,6 @@
 )]
 
 use std::cell::RefCell;
-use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use giommu_core::address::Iova;
@@ -16,10 +15,11 @@ use giommu_core::hcall::{self, Written};
 use giommu_core::tce_table::{Change, Geometry, Runs, SharedTable, TceTable};
 use wasm_bindgen::prelude::*;
 
+use crate::extents::{self, IndexedRecord, RawExtents};
 use crate::record::{ExtentRecord, pointer};
 
 /// Extents per batch at most: 96 KiB of records.
-const BATCH: usize = 4096;
+pub(crate) const BATCH: usize = 4096;
 
 /// A TCE table. JavaScript owns it; a machine in the core may share the table inside.
 #[wasm_bindgen]
@@ -31,6 +31,8 @@ pub struct RawTceTable {
     stored: u32,
     /// The newest batch, for JavaScript to read in place.
     records: Vec<ExtentRecord>,
+    /// What the newest batch of a walk was made of.
+    found: Vec<IndexedRecord>,
     cursor: Option<u32>,
 }
 
@@ -44,7 +46,7 @@ impl RawTceTable {
     /// A handle whose newest call was another's, who leaves what it changed to this one.
     #[must_use]
     pub(crate) fn with_change(table: SharedTable, change: Change) -> Self {
-        Self { table, change, stored: 0, records: Vec::new(), cursor: None }
+        Self { table, change, stored: 0, records: Vec::new(), found: Vec::new(), cursor: None }
     }
 
     /// The table inside.
@@ -164,11 +166,20 @@ impl RawTceTable {
         self.change.set_quiet(quiet);
     }
 
-    /// H_PUT_TCE: the return code.
+    /// H_PUT_TCE: the return code. Where it succeeded and mappings changed, what there is to be told instead: 1 an UNMAP,
+    /// 2 a MAP, 3 both. A batch is made of that, the UNMAP first.
     #[wasm_bindgen(js_name = putTce)]
     pub fn put_tce(&mut self, ioba: u64, tce: u64) -> i32 {
         let written = hcall::h_put_tce(&mut self.table.borrow_mut(), ioba, tce, &mut self.change);
-        self.written(written)
+        let ret = self.written(written);
+        let Change { unmaps, maps, .. } = &self.change;
+        if ret != 0 || self.change.is_empty() {
+            return ret;
+        }
+        self.records.clear();
+        // One entry makes no more than one extent of each kind.
+        self.records.extend(unmaps.iter().take(1).chain(maps.iter().take(1)).map(ExtentRecord::from));
+        i32::from(!unmaps.is_empty()) | i32::from(!maps.is_empty()) << 1
     }
 
     /// H_STUFF_TCE: the return code.
@@ -290,20 +301,23 @@ impl RawTceTable {
     /// `runs`: 0 full, 1 per call, 2 per page. [`RawTceTable::cursor`] says where to go on.
     #[wasm_bindgen(js_name = replayBatch)]
     pub fn replay_batch(&mut self, from: u32, last: u32, runs: u8, max: u32) -> u32 {
-        let max = (max as usize).clamp(1, BATCH);
-        let records = &mut self.records;
-        records.clear();
-        self.cursor = self.table.borrow().each_extent(from, last, runs_from(runs), |_, extent| {
-            records.push(ExtentRecord::from(&extent));
-            if records.len() < max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        });
-        records.len() as u32
+        let table = self.table.borrow();
+        self.cursor = extents::fill(&mut self.found, &table, from, last, runs, max);
+        let Geometry { bus_offset, page_shift, .. } = table.geometry();
+        self.records.clear();
+        self.records.extend(self.found.iter().map(|found| ExtentRecord::found(found, bus_offset, page_shift)));
+        self.records.len() as u32
     }
 
     /// The entry from which the next batch of the walk begins; nothing if the newest batch was the last.
     #[wasm_bindgen(getter)]
     pub fn cursor(&self) -> Option<u32> {
         self.cursor
+    }
+
+    /// A walk over the table's extents, with batches of its own.
+    pub fn walk(&self) -> RawExtents {
+        RawExtents::new(self.shared())
     }
 
     /// How many extents the table has; `runs` as for [`RawTceTable::replay_batch`].
@@ -313,7 +327,7 @@ impl RawTceTable {
     }
 }
 
-fn runs_from(runs: u8) -> Runs {
+pub(crate) fn runs_from(runs: u8) -> Runs {
     match runs {
         0 => Runs::Full,
         1 => Runs::Call,

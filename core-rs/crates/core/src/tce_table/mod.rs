@@ -145,6 +145,12 @@ impl TceTable {
         self.version
     }
 
+    /// The same in its place, for who can look there without a call.
+    #[must_use]
+    pub fn version_in_place(&self) -> &u64 {
+        &self.version
+    }
+
     /// How many entries are not zero.
     #[must_use]
     pub fn stored(&self) -> u32 {
