@@ -78,6 +78,41 @@ export class RawBench {
 }
 
 /**
+ * A walk over the extents of a table. JavaScript owns it; the table lives as long as it does.
+ */
+export class RawExtents {
+    /** Made by the core only. */
+    private constructor();
+    /** Frees what this owns in the core; using it afterwards is an error. */
+    free(): void;
+    /** The same as `free`. */
+    [Symbol.dispose](): void;
+    /**
+     * Makes a batch of at most `max` extents of entries `from` to `last`; how many are in it.
+     *
+     * `runs`: 0 full, 1 per call, 2 per page. [`RawExtents::cursor`] says where to go on.
+     */
+    batch(from: number, last: number, runs: number, max: number): number;
+    /**
+     * Makes a batch of the one page that holds an address relative to the window's start. False where nothing is mapped.
+     */
+    find(offset: bigint): boolean;
+    /**
+     * The entry from which the next batch begins; nothing if the newest was the last.
+     */
+    readonly cursor: number | undefined;
+    /**
+     * Where the newest batch lies.
+     */
+    readonly pointer: number;
+    /**
+     * Where the low 32 bits of the table's version lie, for as long as this lives: JavaScript sees there, without a call,
+     * whether a batch is still true.
+     */
+    readonly versionPointer: number;
+}
+
+/**
  * A TCE table. JavaScript owns it; a machine in the core may share the table inside.
  */
 export class RawTceTable {
@@ -130,7 +165,8 @@ export class RawTceTable {
      */
     putTceIndirect(ioba: bigint, list: Uint8Array | number[]): number;
     /**
-     * H_PUT_TCE: the return code.
+     * H_PUT_TCE: the return code. Where it succeeded and mappings changed, what there is to be told instead: 1 an UNMAP,
+     * 2 a MAP, 3 both. A batch is made of that, the UNMAP first.
      */
     putTce(ioba: bigint, tce: bigint): number;
     /**
@@ -163,6 +199,10 @@ export class RawTceTable {
      * Makes a batch of what the newest call unmapped, from extent `from` on; how many are in it.
      */
     unmapsBatch(from: number): number;
+    /**
+     * A walk over the table's extents, with batches of its own.
+     */
+    walk(): RawExtents;
     /**
      * The bus address of entry 0.
      */

@@ -195,6 +195,77 @@ export class RawBench {
 if (Symbol.dispose) RawBench.prototype[Symbol.dispose] = RawBench.prototype.free;
 
 /**
+ * A walk over the extents of a table. JavaScript owns it; the table lives as long as it does.
+ */
+export class RawExtents {
+    static __wrap(ptr) {
+        const obj = Object.create(RawExtents.prototype);
+        obj.__wbg_ptr = ptr;
+        RawExtentsFinalization.register(obj, obj.__wbg_ptr, obj);
+        return obj;
+    }
+    __destroy_into_raw() {
+        const ptr = this.__wbg_ptr;
+        this.__wbg_ptr = 0;
+        RawExtentsFinalization.unregister(this);
+        return ptr;
+    }
+    free() {
+        const ptr = this.__destroy_into_raw();
+        wasm.__wbg_rawextents_free(ptr, 0);
+    }
+    /**
+     * Makes a batch of at most `max` extents of entries `from` to `last`; how many are in it.
+     *
+     * `runs`: 0 full, 1 per call, 2 per page. [`RawExtents::cursor`] says where to go on.
+     * @param {number} from
+     * @param {number} last
+     * @param {number} runs
+     * @param {number} max
+     * @returns {number}
+     */
+    batch(from, last, runs, max) {
+        const ret = wasm.rawextents_batch(this.__wbg_ptr, from, last, runs, max);
+        return ret >>> 0;
+    }
+    /**
+     * The entry from which the next batch begins; nothing if the newest was the last.
+     * @returns {number | undefined}
+     */
+    get cursor() {
+        const ret = wasm.rawextents_cursor(this.__wbg_ptr);
+        return ret === Number.MAX_SAFE_INTEGER ? undefined : ret;
+    }
+    /**
+     * Makes a batch of the one page that holds an address relative to the window's start. False where nothing is mapped.
+     * @param {bigint} offset
+     * @returns {boolean}
+     */
+    find(offset) {
+        const ret = wasm.rawextents_find(this.__wbg_ptr, offset);
+        return ret !== 0;
+    }
+    /**
+     * Where the newest batch lies.
+     * @returns {number}
+     */
+    get pointer() {
+        const ret = wasm.rawextents_pointer(this.__wbg_ptr);
+        return ret >>> 0;
+    }
+    /**
+     * Where the low 32 bits of the table's version lie, for as long as this lives: JavaScript sees there, without a call,
+     * whether a batch is still true.
+     * @returns {number}
+     */
+    get versionPointer() {
+        const ret = wasm.rawextents_versionPointer(this.__wbg_ptr);
+        return ret >>> 0;
+    }
+}
+if (Symbol.dispose) RawExtents.prototype[Symbol.dispose] = RawExtents.prototype.free;
+
+/**
  * A TCE table. JavaScript owns it; a machine in the core may share the table inside.
  */
 export class RawTceTable {
@@ -403,7 +474,8 @@ export class RawTceTable {
         return ret;
     }
     /**
-     * H_PUT_TCE: the return code.
+     * H_PUT_TCE: the return code. Where it succeeded and mappings changed, what there is to be told instead: 1 an UNMAP,
+     * 2 a MAP, 3 both. A batch is made of that, the UNMAP first.
      * @param {bigint} ioba
      * @param {bigint} tce
      * @returns {number}
@@ -506,6 +578,14 @@ export class RawTceTable {
         const ret = wasm.rawtcetable_version(this.__wbg_ptr);
         return ret >>> 0;
     }
+    /**
+     * A walk over the table's extents, with batches of its own.
+     * @returns {RawExtents}
+     */
+    walk() {
+        const ret = wasm.rawtcetable_walk(this.__wbg_ptr);
+        return RawExtents.__wrap(ret);
+    }
 }
 if (Symbol.dispose) RawTceTable.prototype[Symbol.dispose] = RawTceTable.prototype.free;
 function __wbg_Error_208446807d0d1e30(arg0, arg1) {
@@ -526,6 +606,9 @@ function __wbindgen_init_externref_table() {
 const RawBenchFinalization = (typeof FinalizationRegistry === 'undefined')
     ? { register: () => {}, unregister: () => {} }
     : new FinalizationRegistry(ptr => wasm.__wbg_rawbench_free(ptr, 1));
+const RawExtentsFinalization = (typeof FinalizationRegistry === 'undefined')
+    ? { register: () => {}, unregister: () => {} }
+    : new FinalizationRegistry(ptr => wasm.__wbg_rawextents_free(ptr, 1));
 const RawTceTableFinalization = (typeof FinalizationRegistry === 'undefined')
     ? { register: () => {}, unregister: () => {} }
     : new FinalizationRegistry(ptr => wasm.__wbg_rawtcetable_free(ptr, 1));
