@@ -182,10 +182,10 @@ impl Bench {
 
     #[inline]
     fn deliver(&mut self) {
-        for extent in &self.effects.change.unmaps {
+        for extent in self.effects.change.unmaps() {
             self.delivered.unmap(extent);
         }
-        for extent in &self.effects.change.maps {
+        for extent in self.effects.change.maps() {
             self.delivered.map(extent);
         }
     }

@@ -19,7 +19,7 @@
 //! assert_eq!(h_get_tce(&table, 0x7abc), Ok(0x20_0003));
 //! // One that runs off the end stores what fits.
 //! let written = h_stuff_tce(&mut table, 0x6000, 0, 3, &mut change);
-//! assert_eq!((written.ret, written.stored, change.unmaps.len()), (H_PARAMETER, 2, 2));
+//! assert_eq!((written.ret, written.stored, change.unmaps().len()), (H_PARAMETER, 2, 2));
 //! # Ok::<(), giommu_core::tce_table::TableError>(())
 //! ```
 

@@ -53,8 +53,8 @@ impl World {
             list => h_put_tce_indirect(raw, ioba, list, &mut change),
         };
         assert_eq!(stored.stored as usize, values.len(), "the core stores what fits");
-        let unmaps: Vec<MappedRun> = change.unmaps.iter().map(MappedRun::of).collect();
-        let maps: Vec<MappedRun> = change.maps.iter().map(MappedRun::of).collect();
+        let unmaps: Vec<MappedRun> = change.unmaps().iter().map(MappedRun::of).collect();
+        let maps: Vec<MappedRun> = change.maps().iter().map(MappedRun::of).collect();
         let changed: Vec<Pages> = unmaps.iter().chain(&maps).map(|one| one.pages).collect();
         if changed.is_empty() {
             return Written { answer: Answer::Success, outcome: None, changed };
@@ -95,7 +95,7 @@ impl World {
         for page in (Pages { first: 0, last: self.table.pages() - 1 }).each() {
             let part =
                 |runs: &[MappedRun]| runs.iter().filter_map(|one| one.crop(Pages::one(page))).collect::<Vec<_>>();
-            let (old, new) = (part(&change.unmaps), part(&change.maps));
+            let (old, new) = (part(change.unmaps()), part(change.maps()));
             let unmaps = if new.is_empty() { old } else { Vec::new() };
             if !unmaps.is_empty() || !new.is_empty() {
                 self.change(run, &GuestChange { unmaps, maps: new });

@@ -3,6 +3,8 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
+use super::counts::Counts;
+
 /// How many entries that are not zero several tables may store together.
 ///
 /// A table joins it with [`TceTable::share`](super::TceTable::share) and counts in it from then on, whoever writes to
@@ -61,37 +63,37 @@ impl EntryBudget {
     }
 }
 
-/// How many entries of a table are not zero, and the budget in which they count.
+/// What the entries of a table count, and the budget in which they do so.
 #[derive(Debug, Default)]
 pub(super) struct Stored {
-    count: u32,
+    counts: Counts,
     budget: Option<Arc<EntryBudget>>,
 }
 
 impl Stored {
     #[inline]
-    pub(super) fn count(&self) -> u32 {
-        self.count
+    pub(super) fn counts(&self) -> Counts {
+        self.counts
     }
 
     /// Counts `new` entries where `old` ones were counted.
     #[inline]
-    pub(super) fn replace(&mut self, old: u32, new: u32) {
-        self.count = self.count + new - old;
+    pub(super) fn replace(&mut self, old: Counts, new: Counts) {
+        self.counts.replace(old, new);
         if let Some(budget) = &self.budget {
-            budget.replace(old, new);
+            budget.replace(old.stored(), new.stored());
         }
     }
 
     /// Whether no entry fits any more.
     #[inline]
     pub(super) fn is_full(&self, limit: u32) -> bool {
-        self.count >= limit || self.budget.as_ref().is_some_and(|budget| budget.stored() >= u64::from(budget.limit))
+        self.counts.stored() >= limit || self.budget.as_ref().is_some_and(|budget| budget.stored() >= u64::from(budget.limit))
     }
 
     /// How many more entries fit, and the limit that says so.
     pub(super) fn room(&self, limit: u32) -> (u32, u32) {
-        let own = (limit.saturating_sub(self.count), limit);
+        let own = (limit.saturating_sub(self.counts.stored()), limit);
         let shared = self.budget.as_ref().map(|budget| (budget.room(), budget.limit));
         shared.filter(|shared| shared.0 < own.0).unwrap_or(own)
     }
@@ -103,10 +105,10 @@ impl Stored {
     /// Leaves the budget, and joins another one.
     pub(super) fn share(&mut self, budget: Option<Arc<EntryBudget>>) {
         if let Some(left) = &self.budget {
-            left.replace(self.count, 0);
+            left.replace(self.counts.stored(), 0);
         }
         if let Some(joined) = &budget {
-            joined.replace(0, self.count);
+            joined.replace(0, self.counts.stored());
         }
         self.budget = budget;
     }
@@ -115,7 +117,7 @@ impl Stored {
 /// The copy counts for itself alone.
 impl Clone for Stored {
     fn clone(&self) -> Self {
-        Self { count: self.count, budget: None }
+        Self { counts: self.counts, budget: None }
     }
 }
 

@@ -1,8 +1,11 @@
 //! What one write changed, and what it takes to put it back.
 
+use core::iter;
+
 use super::entry::Entries;
 use super::leaf::Leaf;
 use super::replace::Contents;
+use super::told::{Told, Word};
 use crate::extent::Extent;
 
 /// What one write to a [`TceTable`](super::TceTable) changed: events for who mirrors the table, and an undo log.
@@ -13,27 +16,25 @@ use crate::extent::Extent;
 /// of an entry, or clears an empty one, is in neither.
 #[derive(Clone, Debug, Default)]
 pub struct Change {
-    /// Mappings that are gone or were replaced, as they were: old targets, old permissions, in ascending order.
-    pub unmaps: Vec<Extent>,
-    /// Mappings that are new, in ascending order.
-    pub maps: Vec<Extent>,
     quiet: bool,
-    unmap_end: RunEnd,
-    map_end: RunEnd,
+    /// Whether it is in the lists: else it is in `single`, as nearly all writes are of one entry.
+    listed: bool,
+    single: Single,
+    unmaps: Told,
+    maps: Told,
     pub(super) undo: Undo,
 }
 
-/// Where the newest extent of a list ends: the index after its last entry, and that entry's value.
-#[derive(Clone, Copy, Debug, Default)]
-struct RunEnd {
-    next: u64,
-    tce: u64,
+/// A write of one entry inside a leaf, which needs no list.
+#[derive(Clone, Debug, Default)]
+struct Single {
+    unmap: Option<Extent>,
+    map: Option<Extent>,
+    undo: Option<One>,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Undo {
-    /// A write of one entry inside a leaf, which needs nothing else.
-    pub(super) one: Option<One>,
     pub(super) segments: Vec<Segment>,
     /// Old values of the entries of [`Saved::Part`] segments.
     pub(super) values: Vec<u64>,
@@ -91,27 +92,51 @@ impl Change {
         self.quiet = quiet;
     }
 
+    /// Mappings that are gone or were replaced, as they were: old targets, old permissions, in ascending order.
+    #[must_use]
+    #[inline]
+    pub fn unmaps(&self) -> &[Extent] {
+        if self.listed { self.unmaps.extents() } else { self.single.unmap.as_slice() }
+    }
+
+    /// Mappings that are new, in ascending order.
+    #[must_use]
+    #[inline]
+    pub fn maps(&self) -> &[Extent] {
+        if self.listed { self.maps.extents() } else { self.single.map.as_slice() }
+    }
+
     /// Whether nobody needs to be told of anything. The table may have changed all the same.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.unmaps.is_empty() && self.maps.is_empty()
+        self.unmaps().is_empty() && self.maps().is_empty()
     }
 
     /// Forgets everything; the memory is kept for the next write unless it is large.
     #[inline]
     pub fn clear(&mut self) {
+        self.clear_lists();
+        self.single = Single::default();
+    }
+
+    /// Most writes store one entry and leave no lists behind.
+    #[inline]
+    pub(super) fn clear_lists(&mut self) {
+        if self.listed {
+            self.forget_lists();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn forget_lists(&mut self) {
+        self.listed = false;
         self.unmaps.clear();
         self.maps.clear();
-        self.undo.one = None;
+        self.undo.segments.clear();
+        self.undo.values.clear();
+        self.undo.cuts.clear();
         self.undo.after = None;
-        // Most writes store one entry and leave nothing else behind.
-        if !self.undo.segments.is_empty() {
-            self.undo.segments.clear();
-            self.undo.values.clear();
-            self.undo.cuts.clear();
-            self.unmap_end = RunEnd::default();
-            self.map_end = RunEnd::default();
-        }
     }
 
     /// Gives back the memory that a large write left behind.
@@ -130,97 +155,87 @@ impl Change {
         self.quiet
     }
 
-    /// Records the replacement of up to 64 consecutive entries from `first` on.
-    ///
-    /// Of both, `mapped` says which entries map, and `boundary` where runs begin, as they were and as they are; `changed`
-    /// where what an entry means is another thing now. All count from `first`.
-    #[inline]
-    pub(super) fn replaced_word(&mut self, entries: Entries, first: u32, changed: u64, old: Word<'_>, new: Word<'_>) {
-        push_word(&mut self.unmaps, &mut self.unmap_end, entries, first, changed & old.mapped, old);
-        push_word(&mut self.maps, &mut self.map_end, entries, first, changed & new.mapped, new);
+    /// The entry that is to be put back, if the write was of one inside a leaf.
+    pub(super) fn undo_one(&self) -> Option<One> {
+        if self.listed { None } else { self.single.undo }
     }
 
-    /// Records the replacement of consecutive entries.
-    pub(super) fn replaced(&mut self, entries: Entries, first: u32, olds: &[u64], news: &[u64]) {
-        for ((old, new), index) in olds.iter().zip(news).zip(first..) {
-            if entries.key_of(*old) == entries.key_of(*new) {
+    /// Begins to record a write in the lists, of which none is in use.
+    #[inline]
+    pub(super) fn list(&mut self) {
+        self.listed = true;
+    }
+
+    /// Adds a part of a leaf to what is to be put back.
+    pub(super) fn saved(&mut self, segment: Segment) {
+        self.undo.segments.push(segment);
+    }
+
+    /// Records, in place of what it holds, the write of one entry inside a leaf; no lists are in use.
+    #[inline]
+    pub(super) fn only_entry(&mut self, entries: Entries, old: One, new: u64) {
+        let One { index, value, .. } = old;
+        self.single.undo = Some(old);
+        let told = !self.quiet & (entries.key_of(value) != entries.key_of(new));
+        self.single.unmap =
+            if told & Entries::is_mapped(value) { Some(entries.extent(index, 1, value)) } else { None };
+        self.single.map = if told & Entries::is_mapped(new) { Some(entries.extent(index, 1, new)) } else { None };
+    }
+
+    /// Records the replacement of up to 64 consecutive entries from `first` on.
+    ///
+    /// Of both, `told` says which entries map and mean another thing now, counted from `first`.
+    #[inline]
+    pub(super) fn replaced_word(&mut self, entries: Entries, first: u32, old: (u64, Word<'_>), new: (u64, Word<'_>)) {
+        if old.0 != 0 {
+            self.unmaps.word(entries, first, old.0, old.1);
+        }
+        if new.0 != 0 {
+            self.maps.word(entries, first, new.0, new.1);
+        }
+    }
+
+    /// Records the replacement of many entries: of each that may have changed index, old and new value, in ascending order.
+    pub(super) fn replaced(&mut self, entries: Entries, replaced: impl Iterator<Item = (u32, u64, u64)>) {
+        let (mut unmapped, mut mapped) = (0, 0);
+        for (index, old, new) in replaced {
+            if entries.key_of(old) == entries.key_of(new) {
                 continue;
             }
-            if Entries::is_mapped(*old) {
-                push_run(&mut self.unmaps, &mut self.unmap_end, entries, index, 1, *old);
+            if Entries::is_mapped(old) {
+                self.unmaps.run(entries, index, 1, old, !entries.continues(unmapped, old));
+                unmapped = old;
             }
-            if Entries::is_mapped(*new) {
-                push_run(&mut self.maps, &mut self.map_end, entries, index, 1, *new);
+            if Entries::is_mapped(new) {
+                self.maps.run(entries, index, 1, new, !entries.continues(mapped, new));
+                mapped = new;
             }
         }
     }
 
-    /// Records that consecutive entries, which were not mapped, all got one value, which maps.
+    /// Records that consecutive entries, which were not mapped, all got one value, which maps: equal targets do not adjoin.
     pub(super) fn mapped_each(&mut self, entries: Entries, first: u32, count: u32, tce: u64) {
         if self.quiet {
             return;
         }
-        self.maps.reserve(count as usize);
-        for index in (first..).take(count as usize) {
-            push_run(&mut self.maps, &mut self.map_end, entries, index, 1, tce);
+        for (index, tce) in (first..).zip(iter::repeat_n(tce, count as usize)) {
+            self.maps.run(entries, index, 1, tce, true);
         }
     }
 
-    /// Records that the only entry that a write changes was replaced by another.
+    /// Records that a run of entries is gone, the first of which was `tce`; `begins` says whether it cannot go on with
+    /// the run that was recorded before.
     #[inline]
-    pub(super) fn only_entry(&mut self, entries: Entries, index: u32, old: u64, new: u64) {
-        if self.quiet {
-            return;
-        }
-        if Entries::is_mapped(old) {
-            if entries.key_of(old) == entries.key_of(new) {
-                return;
-            }
-            self.unmaps.push(entries.extent(index, 1, old));
-        }
-        if Entries::is_mapped(new) {
-            self.maps.push(entries.extent(index, 1, new));
+    pub(super) fn unmapped(&mut self, entries: Entries, index: u32, pages: u32, tce: u64, begins: bool) {
+        self.unmaps.run(entries, index, pages, tce, begins);
+    }
+
+    /// Records mappings that are gone, in place of what it holds, and not how to put them back.
+    pub(crate) fn tell_unmaps(&mut self, extents: impl Iterator<Item = Extent>) {
+        self.clear();
+        if !self.quiet {
+            self.listed = true;
+            self.unmaps.extend(extents);
         }
     }
-
-    /// Records that a run of entries is gone, the first of which was `tce`.
-    pub(super) fn unmapped(&mut self, entries: Entries, index: u32, pages: u32, tce: u64) {
-        push_run(&mut self.unmaps, &mut self.unmap_end, entries, index, pages, tce);
-    }
-}
-
-/// Up to 64 consecutive entries: their values, and a bit for each.
-#[derive(Clone, Copy)]
-pub(super) struct Word<'a> {
-    pub(super) values: &'a [u64],
-    pub(super) mapped: u64,
-    pub(super) boundary: u64,
-}
-
-/// Adds the runs of those entries of a word that `told` has: a step for each run, not for each entry.
-#[inline]
-fn push_word(list: &mut Vec<Extent>, end: &mut RunEnd, entries: Entries, first: u32, told: u64, word: Word<'_>) {
-    let mut rest = told;
-    // An entry that is told goes on with a run if the one before it is told, too, and is of the same run.
-    let starts = told & (word.boundary | !(told << 1));
-    while rest != 0 {
-        let at = rest.trailing_zeros();
-        // Bits above this one that end its run: another run's beginning, or what is not told.
-        let ends = (starts | !told) & (u64::MAX << at) & !(1 << at);
-        let next = ends.trailing_zeros();
-        rest = if next == 64 { 0 } else { rest & u64::MAX << next };
-        let Some(tce) = word.values.get(at as usize) else { return };
-        push_run(list, end, entries, first + at, next - at, *tce);
-    }
-}
-
-#[inline]
-fn push_run(list: &mut Vec<Extent>, end: &mut RunEnd, entries: Entries, index: u32, pages: u32, tce: u64) {
-    let joins = end.next == u64::from(index) && entries.continues(end.tce, tce);
-    *end = RunEnd { next: u64::from(index) + u64::from(pages), tce: entries.ahead(tce, pages - 1) };
-    if joins && let Some(run) = list.last_mut() {
-        run.pages += pages;
-        return;
-    }
-    list.push(entries.extent(index, pages, tce));
 }

@@ -160,7 +160,7 @@ impl TceTable {
     #[must_use]
     pub fn count_runs(&self, runs: Runs) -> u32 {
         match runs {
-            Runs::Page => self.mapped,
+            Runs::Page => self.mapped(),
             Runs::Full | Runs::Call => self.directory.iter().map(|leaf| leaf.count_runs(runs.marks())).sum(),
         }
     }
