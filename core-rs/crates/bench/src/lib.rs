@@ -182,11 +182,16 @@ impl Bench {
 
     #[inline]
     fn deliver(&mut self) {
-        for extent in self.effects.change.unmaps() {
-            self.delivered.unmap(extent);
+        // Most calls tell of one page.
+        match self.effects.change.unmaps() {
+            [] => {}
+            [extent] => self.delivered.unmap(extent),
+            several => several.iter().for_each(|extent| self.delivered.unmap(extent)),
         }
-        for extent in self.effects.change.maps() {
-            self.delivered.map(extent);
+        match self.effects.change.maps() {
+            [] => {}
+            [extent] => self.delivered.map(extent),
+            several => several.iter().for_each(|extent| self.delivered.map(extent)),
         }
     }
 

@@ -113,7 +113,6 @@ impl Change {
     }
 
     /// Forgets everything; the memory is kept for the next write unless it is large.
-    #[inline]
     pub fn clear(&mut self) {
         self.clear_lists();
         self.single = Single::default();
