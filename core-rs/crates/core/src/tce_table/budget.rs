@@ -1,6 +1,6 @@
 //! How many entries several tables may store together.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI64, Ordering};
 use std::sync::Arc;
 
 use super::counts::Counts;
@@ -29,14 +29,15 @@ use super::counts::Counts;
 #[derive(Debug)]
 pub struct EntryBudget {
     limit: u32,
-    stored: AtomicU64,
+    /// How many more fit; below 0 where tables store more than the limit.
+    left: AtomicI64,
 }
 
 impl EntryBudget {
     /// A budget of which nothing is spent.
     #[must_use]
     pub fn new(limit: u32) -> Arc<Self> {
-        Arc::new(Self { limit, stored: AtomicU64::new(0) })
+        Arc::new(Self { limit, left: AtomicI64::new(i64::from(limit)) })
     }
 
     /// How many entries its tables may store.
@@ -49,17 +50,22 @@ impl EntryBudget {
     /// what no longer fits.
     #[must_use]
     pub fn stored(&self) -> u64 {
-        self.stored.load(Ordering::Relaxed)
+        u64::try_from(i64::from(self.limit) - self.left.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
     #[inline]
     fn replace(&self, old: u32, new: u32) {
         // The number alone is shared: no other memory depends on it. One step, as tables may be on several threads.
-        self.stored.fetch_add(u64::from(new).wrapping_sub(u64::from(old)), Ordering::Relaxed);
+        self.left.fetch_add(i64::from(old) - i64::from(new), Ordering::Relaxed);
     }
 
     fn room(&self) -> u32 {
-        u32::try_from(u64::from(self.limit).saturating_sub(self.stored.load(Ordering::Relaxed))).unwrap_or(0)
+        u32::try_from(self.left.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    #[inline]
+    fn is_full(&self) -> bool {
+        self.left.load(Ordering::Relaxed) <= 0
     }
 }
 
@@ -88,7 +94,7 @@ impl Stored {
     /// Whether no entry fits any more.
     #[inline]
     pub(super) fn is_full(&self, limit: u32) -> bool {
-        self.counts.stored() >= limit || self.budget.as_ref().is_some_and(|budget| budget.stored() >= u64::from(budget.limit))
+        self.counts.stored() >= limit || self.budget.as_ref().is_some_and(|budget| budget.is_full())
     }
 
     /// How many more entries fit, and the limit that says so.

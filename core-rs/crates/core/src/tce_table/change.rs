@@ -1,12 +1,15 @@
 //! What one write changed, and what it takes to put it back.
 
 use core::iter;
+use core::slice;
 
 use super::entry::Entries;
 use super::leaf::Leaf;
 use super::replace::Contents;
 use super::told::{Told, Word};
+use crate::address::{Gpa, Iova};
 use crate::extent::Extent;
+use crate::perm::Perm;
 
 /// What one write to a [`TceTable`](super::TceTable) changed: events for who mirrors the table, and an undo log.
 ///
@@ -16,21 +19,63 @@ use crate::extent::Extent;
 /// of an entry, or clears an empty one, is in neither.
 #[derive(Clone, Debug, Default)]
 pub struct Change {
-    quiet: bool,
-    /// Whether it is in the lists: else it is in `single`, as nearly all writes are of one entry.
-    listed: bool,
+    state: State,
     single: Single,
     unmaps: Told,
     maps: Told,
     pub(super) undo: Undo,
 }
 
-/// A write of one entry inside a leaf, which needs no list.
-#[derive(Clone, Debug, Default)]
+/// What a [`Change`] holds now. One byte of bits, as a write of one entry has little time for more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct State(u8);
+
+impl State {
+    /// No extents are recorded.
+    const QUIET: Self = Self(1);
+    /// The lists are in use. Else `single` is, as nearly all writes are of one entry.
+    const LISTED: Self = Self(2);
+    /// `single` has an entry to put back.
+    const UNDO: Self = Self(4);
+    /// `single` has an extent that is gone.
+    const UNMAP: Self = Self(8);
+    /// `single` has an extent that is new.
+    const MAP: Self = Self(16);
+
+    #[inline]
+    fn has(self, bits: Self) -> bool {
+        self.0 & bits.0 != 0
+    }
+
+    #[inline]
+    fn and(self, bits: Self) -> Self {
+        Self(self.0 | bits.0)
+    }
+
+    #[inline]
+    fn only(self, bits: Self) -> Self {
+        Self(self.0 & bits.0)
+    }
+}
+
+/// A write of one entry inside a leaf, which needs no list. [`State`] says what of it means something.
+#[derive(Clone, Debug)]
 struct Single {
-    unmap: Option<Extent>,
-    map: Option<Extent>,
-    undo: Option<One>,
+    /// Of one page, always.
+    unmap: Extent,
+    /// Of one page, always.
+    map: Extent,
+    /// What the entry was.
+    value: u64,
+    /// Where it is, and above that its cuts as [`One`] has them.
+    place: u64,
+}
+
+impl Default for Single {
+    fn default() -> Self {
+        let page = Extent { iova: Iova(0), target: Gpa(0), pages: 1, page_shift: 0, perm: Perm::NONE };
+        Self { unmap: page, map: page, value: 0, place: 0 }
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -84,26 +129,39 @@ impl Change {
     /// A change that records no extents, only how to undo: for tables that nobody listens to.
     #[must_use]
     pub fn quiet() -> Self {
-        Self { quiet: true, ..Self::default() }
+        Self { state: State::QUIET, ..Self::default() }
     }
 
     /// Whether extents are recorded from the next write on.
     pub fn set_quiet(&mut self, quiet: bool) {
-        self.quiet = quiet;
+        let rest = self.state.only(State(!State::QUIET.0));
+        self.state = if quiet { rest.and(State::QUIET) } else { rest };
     }
 
     /// Mappings that are gone or were replaced, as they were: old targets, old permissions, in ascending order.
     #[must_use]
     #[inline]
     pub fn unmaps(&self) -> &[Extent] {
-        if self.listed { self.unmaps.extents() } else { self.single.unmap.as_slice() }
+        if self.state.has(State::LISTED) {
+            self.unmaps.extents()
+        } else if self.state.has(State::UNMAP) {
+            slice::from_ref(&self.single.unmap)
+        } else {
+            &[]
+        }
     }
 
     /// Mappings that are new, in ascending order.
     #[must_use]
     #[inline]
     pub fn maps(&self) -> &[Extent] {
-        if self.listed { self.maps.extents() } else { self.single.map.as_slice() }
+        if self.state.has(State::LISTED) {
+            self.maps.extents()
+        } else if self.state.has(State::MAP) {
+            slice::from_ref(&self.single.map)
+        } else {
+            &[]
+        }
     }
 
     /// Whether nobody needs to be told of anything. The table may have changed all the same.
@@ -115,13 +173,13 @@ impl Change {
     /// Forgets everything; the memory is kept for the next write unless it is large.
     pub fn clear(&mut self) {
         self.clear_lists();
-        self.single = Single::default();
+        self.state = self.state.only(State::QUIET);
     }
 
     /// Most writes store one entry and leave no lists behind.
     #[inline]
     pub(super) fn clear_lists(&mut self) {
-        if self.listed {
+        if self.state.has(State::LISTED) {
             self.forget_lists();
         }
     }
@@ -129,7 +187,7 @@ impl Change {
     #[cold]
     #[inline(never)]
     fn forget_lists(&mut self) {
-        self.listed = false;
+        self.state = self.state.only(State::QUIET);
         self.unmaps.clear();
         self.maps.clear();
         self.undo.segments.clear();
@@ -151,18 +209,21 @@ impl Change {
     /// Whether it records no extents.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.quiet
+        self.state.has(State::QUIET)
     }
 
     /// The entry that is to be put back, if the write was of one inside a leaf.
     pub(super) fn undo_one(&self) -> Option<One> {
-        if self.listed { None } else { self.single.undo }
+        #[expect(clippy::cast_possible_truncation, reason = "the other half is the cuts")]
+        let index = self.single.place as u32;
+        let one = One { index, value: self.single.value, cuts: self.single.place >> 32 };
+        self.state.has(State::UNDO).then_some(one)
     }
 
     /// Begins to record a write in the lists, of which none is in use.
     #[inline]
     pub(super) fn list(&mut self) {
-        self.listed = true;
+        self.state = self.state.only(State::QUIET).and(State::LISTED);
     }
 
     /// Adds a part of a leaf to what is to be put back.
@@ -173,12 +234,21 @@ impl Change {
     /// Records, in place of what it holds, the write of one entry inside a leaf; no lists are in use.
     #[inline]
     pub(super) fn only_entry(&mut self, entries: Entries, old: One, new: u64) {
-        let One { index, value, .. } = old;
-        self.single.undo = Some(old);
-        let told = !self.quiet & (entries.key_of(value) != entries.key_of(new));
-        self.single.unmap =
-            if told & Entries::is_mapped(value) { Some(entries.extent(index, 1, value)) } else { None };
-        self.single.map = if told & Entries::is_mapped(new) { Some(entries.extent(index, 1, new)) } else { None };
+        let One { index, value, cuts } = old;
+        self.single.value = value;
+        self.single.place = u64::from(index) | cuts << 32;
+        let mut state = self.state.only(State::QUIET).and(State::UNDO);
+        if !state.has(State::QUIET) && entries.key_of(value) != entries.key_of(new) {
+            if Entries::is_mapped(value) {
+                state = state.and(State::UNMAP);
+                entries.set_page(&mut self.single.unmap, index, value);
+            }
+            if Entries::is_mapped(new) {
+                state = state.and(State::MAP);
+                entries.set_page(&mut self.single.map, index, new);
+            }
+        }
+        self.state = state;
     }
 
     /// Records the replacement of up to 64 consecutive entries from `first` on.
@@ -214,7 +284,7 @@ impl Change {
 
     /// Records that consecutive entries, which were not mapped, all got one value, which maps: equal targets do not adjoin.
     pub(super) fn mapped_each(&mut self, entries: Entries, first: u32, count: u32, tce: u64) {
-        if self.quiet {
+        if self.is_quiet() {
             return;
         }
         for (index, tce) in (first..).zip(iter::repeat_n(tce, count as usize)) {
@@ -232,8 +302,8 @@ impl Change {
     /// Records mappings that are gone, in place of what it holds, and not how to put them back.
     pub(crate) fn tell_unmaps(&mut self, extents: impl Iterator<Item = Extent>) {
         self.clear();
-        if !self.quiet {
-            self.listed = true;
+        if !self.is_quiet() {
+            self.list();
             self.unmaps.extend(extents);
         }
     }

@@ -105,7 +105,7 @@ impl Entries {
     pub(super) fn extent(self, index: u32, pages: u32, tce: u64) -> Extent {
         let perm = Perm::from_bits(tce);
         Extent {
-            iova: Iova(self.bus_offset.wrapping_add(u64::from(index) << self.shift)),
+            iova: Iova(self.bus_offset.wrapping_add(u64::from(index) << (self.shift & 63))),
             target: self.target(tce),
             pages,
             page_shift: self.shift,
@@ -113,9 +113,18 @@ impl Entries {
         }
     }
 
+    /// Makes an extent of one page that of another entry.
+    #[inline]
+    pub(super) fn set_page(self, extent: &mut Extent, index: u32, tce: u64) {
+        extent.iova = Iova(self.bus_offset.wrapping_add(u64::from(index) << (self.shift & 63)));
+        extent.target = self.target(tce);
+        extent.perm = Perm::from_bits(tce);
+        extent.page_shift = self.shift;
+    }
+
     /// The value that entry `first + ahead` of a run has, up to the bits that mean nothing, if entry `first` is `tce`.
     #[inline]
     pub(super) fn ahead(self, tce: u64, ahead: u32) -> u64 {
-        tce.wrapping_add(u64::from(ahead) << self.shift)
+        tce.wrapping_add(u64::from(ahead) << (self.shift & 63))
     }
 }

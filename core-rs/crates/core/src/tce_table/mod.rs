@@ -195,7 +195,7 @@ impl TceTable {
         self.check_limit(first, last, values)?;
         self.version += 1;
         match values {
-            Values::Same(value, 1) => self.write_call(first, value, change),
+            Values::Same(value, 1) => self.write_one(first, value, true, change),
             Values::Same(0, _) => self.write_zeros(first, last, change),
             Values::Same(value, _) => self.write_same(first, last, value, change),
             Values::List(list) if list.iter().all(|value| *value == 0) => self.write_zeros(first, last, change),
@@ -210,17 +210,26 @@ impl TceTable {
     #[inline]
     pub fn put(&mut self, index: u32, value: u64, change: &mut Change) -> bool {
         change.clear_lists();
+        if self.store_at::<true>(index, value, true, true, change) {
+            self.version += 1;
+            return true;
+        }
+        self.put_elsewhere(index, value, change)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn put_elsewhere(&mut self, index: u32, value: u64, change: &mut Change) -> bool {
+        change.clear();
         if !self.takes(index, value) {
-            change.clear();
             return false;
         }
         self.version += 1;
-        self.write_call(index, value, change);
+        self.write_edge(index, value, true, change);
         true
     }
 
     /// Whether a value fits: neither beyond the end nor the entry limit.
-    #[inline]
     fn takes(&self, index: u32, value: u64) -> bool {
         index < self.geometry.entries && (value == 0 || !self.stored.is_full(self.limit) || self.get(index) != 0)
     }

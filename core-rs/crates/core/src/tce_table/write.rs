@@ -8,14 +8,6 @@ use super::mark::{Place, mark};
 use super::{TceTable, Values, leaves};
 
 impl TceTable {
-    /// Stores one entry, as a call of its own: what guests do most.
-    #[inline]
-    pub(super) fn write_call(&mut self, index: u32, value: u64, change: &mut Change) {
-        if !self.store_at(index, value, true, true, change) {
-            self.write_edge(index, value, true, change);
-        }
-    }
-
     /// Stores one entry; `starts` says whether a call begins at it. One begins at the entry after it.
     pub(super) fn write_one(&mut self, index: u32, value: u64, starts: bool, change: &mut Change) {
         if !self.store_one(index, value, starts, true, change) {
@@ -26,7 +18,7 @@ impl TceTable {
     /// Stores one entry at the edge of a leaf or of 64 entries, in an absent leaf, or the last of one.
     #[cold]
     #[inline(never)]
-    fn write_edge(&mut self, index: u32, value: u64, starts: bool, change: &mut Change) {
+    pub(super) fn write_edge(&mut self, index: u32, value: u64, starts: bool, change: &mut Change) {
         change.list();
         self.store(index >> LEAF_SHIFT, index & LEAF_MASK, index & LEAF_MASK, starts, Values::Same(value, 1), change);
         self.end_write(index, change);
@@ -85,11 +77,19 @@ impl TceTable {
     ///
     /// `cut` and `next_cut` say whether a call begins at the entry and at the one after it.
     pub(super) fn store_one(&mut self, index: u32, new: u64, cut: bool, next_cut: bool, change: &mut Change) -> bool {
-        self.store_at(index, new, cut, next_cut, change)
+        self.store_at::<false>(index, new, cut, next_cut, change)
     }
 
+    /// The same; does nothing either if it is `LIMITED` and there is no room for one more.
     #[inline(always)]
-    fn store_at(&mut self, index: u32, new: u64, cut: bool, next_cut: bool, change: &mut Change) -> bool {
+    pub(super) fn store_at<const LIMITED: bool>(
+        &mut self, 
+        index: u32,
+        new: u64,
+        cut: bool,
+        next_cut: bool,
+        change: &mut Change,
+    ) -> bool {
         let at = index & LEAF_MASK;
         let read = self.read;
         // Neither the first nor the last of a leaf.
@@ -101,6 +101,9 @@ impl TceTable {
         let (counted, counts) = (Counts::of(old), Counts::of(new));
         if counted != counts {
             if new == 0 && leaf.counts.stored() == 1 {
+                return false;
+            }
+            if LIMITED && old == 0 && self.stored.is_full(self.limit) {
                 return false;
             }
             leaf.counts.replace(counted, counts);
