@@ -238,7 +238,8 @@ impl Change {
         self.single.value = value;
         self.single.place = u64::from(index) | cuts << 32;
         let mut state = self.state.only(State::QUIET).and(State::UNDO);
-        if !state.has(State::QUIET) && entries.key_of(value) != entries.key_of(new) {
+        // If neither maps, nothing is recorded whether or not they differ.
+        if !state.has(State::QUIET) && entries.differ(value, new) {
             if Entries::is_mapped(value) {
                 state = state.and(State::UNMAP);
                 entries.set_page(&mut self.single.unmap, index, value);

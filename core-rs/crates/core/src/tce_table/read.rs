@@ -35,10 +35,8 @@ impl TceTable {
     #[inline]
     fn index_at(&self, offset: u64) -> Option<u32> {
         let index = offset >> (self.geometry.page_shift & 63);
-        if index >= u64::from(self.geometry.entries) {
-            return None;
-        }
-        u32::try_from(index).ok()
+        #[expect(clippy::cast_possible_truncation, reason = "it is below another number of 32 bits")]
+        (index < u64::from(self.geometry.entries)).then_some(index as u32)
     }
 
     /// What the table says about an address, given relative to the window's start; `None` outside the window.
