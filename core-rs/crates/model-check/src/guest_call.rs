@@ -95,7 +95,7 @@ impl World {
         for page in (Pages { first: 0, last: self.table.pages() - 1 }).each() {
             let part =
                 |runs: &[MappedRun]| runs.iter().filter_map(|one| one.crop(Pages::one(page))).collect::<Vec<_>>();
-            let (old, new) = (part(change.unmaps()), part(change.maps()));
+            let (old, new) = (part(&change.unmaps), part(&change.maps));
             let unmaps = if new.is_empty() { old } else { Vec::new() };
             if !unmaps.is_empty() || !new.is_empty() {
                 self.change(run, &GuestChange { unmaps, maps: new });

@@ -120,7 +120,7 @@ pub enum Event {
         /// Its table.
         table: SharedTable,
         /// What of it anybody must be told; possibly nothing.
-        change: Change,
+        change: Box<Change>,
     },
     /// A VIO device began or ceased to reach guest memory directly, past its table.
     Bypass {

@@ -140,13 +140,17 @@ impl TceTable {
                     // Each entry is a run, mapped or not; the last one may go on.
                     let mut runs = (base + word_at..).zip(leaf.part(word_at, word_at + 63));
                     if let Some((_, tce)) = runs.next() {
-                        if key != 0 && let Some(next) = emit(first, base + word_at - first, key) {
+                        if key != 0
+                            && let Some(next) = emit(first, base + word_at - first, key)
+                        {
                             return next;
                         }
                         (first, key) = (base + word_at, self.read.key_of(*tce));
                     }
                     for (start, tce) in runs {
-                        if key != 0 && let Some(next) = emit(first, 1, key) {
+                        if key != 0
+                            && let Some(next) = emit(first, 1, key)
+                        {
                             return next;
                         }
                         (first, key) = (start, self.read.key_of(*tce));

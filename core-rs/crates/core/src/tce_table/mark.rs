@@ -36,8 +36,7 @@ pub(super) fn mark(
     let values = mem::take(&mut change.undo.values);
     let mut olds = values.get(saved..).unwrap_or(&[]);
     // The leaf counts what it had.
-    let (none_was_mapped, all_stored_map) =
-        (leaf.counts.mapped() == 0, leaf.counts.stored() == leaf.counts.mapped());
+    let (none_was_mapped, all_stored_map) = (leaf.counts.mapped() == 0, leaf.counts.stored() == leaf.counts.mapped());
     let (mut old_stored, mut old_mapped, mut new_stored, mut new_mapped) = (0, 0, 0, 0);
     let mut before = place.before;
     let mut at = place.lo;

@@ -83,7 +83,7 @@ impl TceTable {
     /// The same; does nothing either if it is `LIMITED` and there is no room for one more.
     #[inline(always)]
     pub(super) fn store_at<const LIMITED: bool>(
-        &mut self, 
+        &mut self,
         index: u32,
         new: u64,
         cut: bool,
