@@ -25,7 +25,8 @@ Deno.test("a core that ran out of memory is told as core-trapped, by every table
     assertStrictEquals(later.cause, error.cause);
   }
   assertThrows(
-    () => new RawTceTable(4, 0n, 12, 0xffff_ffff, 1),
+    // What is small may still fit.
+    () => new RawTceTable(4, 0n, 12, 1 << 24, 1 << 24).stuffTce(0n, 3n, 1n << 24n),
     WebAssembly.RuntimeError,
     undefined,
     "it is dead indeed",

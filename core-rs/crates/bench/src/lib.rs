@@ -84,6 +84,11 @@ impl Delivered {
         let pages = u64::from(extent.pages);
         let first =
             extent.iova.0.wrapping_add(extent.target.0.wrapping_mul(3)).wrapping_add(u64::from(extent.perm.bits()));
+        if pages == 1 {
+            self.sum = self.sum.wrapping_add(first);
+            self.pages += 1;
+            return;
+        }
         self.sum = self.sum.wrapping_add(first.wrapping_mul(pages)).wrapping_add(Self::triangle(pages).wrapping_mul(4));
         self.pages += pages;
     }
@@ -91,9 +96,24 @@ impl Delivered {
     #[inline]
     fn unmap(&mut self, extent: &Extent) {
         let pages = u64::from(extent.pages);
+        if pages == 1 {
+            self.sum = self.sum.wrapping_add(extent.iova.0.wrapping_add(1));
+            self.pages += 1;
+            return;
+        }
         self.sum = self.sum.wrapping_add(extent.iova.0.wrapping_add(1).wrapping_mul(pages));
         self.sum = self.sum.wrapping_add(Self::triangle(pages));
         self.pages += pages;
+    }
+
+    #[inline(never)]
+    fn map_all(&mut self, extents: &[Extent]) {
+        extents.iter().for_each(|extent| self.map(extent));
+    }
+
+    #[inline(never)]
+    fn unmap_all(&mut self, extents: &[Extent]) {
+        extents.iter().for_each(|extent| self.unmap(extent));
     }
 }
 
@@ -186,13 +206,18 @@ impl Bench {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn deliver(&mut self) {
-        for extent in &self.effects.change.unmaps {
-            self.delivered.unmap(extent);
+        // Most calls tell of one page.
+        match self.effects.change.unmaps() {
+            [] => {}
+            [extent] => self.delivered.unmap(extent),
+            several => self.delivered.unmap_all(several),
         }
-        for extent in &self.effects.change.maps {
-            self.delivered.map(extent);
+        match self.effects.change.maps() {
+            [] => {}
+            [extent] => self.delivered.map(extent),
+            several => self.delivered.map_all(several),
         }
     }
 

@@ -52,11 +52,11 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
 
     println!("The guest changes an entry in place");
     assert_eq!(h_put_tce(&mut table, 0x5000, 0x30_0003, &mut change).ret, 0);
-    for gone in &change.unmaps {
+    for gone in change.unmaps() {
         container.unmap(gone.range())?;
         host.carry_out(&mut container);
     }
-    for new in &change.maps {
+    for new in change.maps() {
         container.map(GuestRun::from(*new), Kind::Iommu)?;
         host.carry_out(&mut container);
     }

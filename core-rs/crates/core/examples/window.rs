@@ -23,7 +23,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     assert!(matches!(effects.events[..], [Event::WindowAdded { .. }]));
 
     let ret = machine.h_put_tce(liobn.into(), start, 0x2_0003, &mut effects);
-    assert_eq!((ret, effects.change.maps.len()), (H_SUCCESS, 1));
+    assert_eq!((ret, effects.change.maps().len()), (H_SUCCESS, 1));
 
     let mut ram = vec![0; 0x4_0000];
     let device = DmaDevice::Pci(0);

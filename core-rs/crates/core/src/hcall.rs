@@ -19,7 +19,7 @@
 //! assert_eq!(h_get_tce(&table, 0x7abc), Ok(0x20_0003));
 //! // One that runs off the end stores what fits.
 //! let written = h_stuff_tce(&mut table, 0x6000, 0, 3, &mut change);
-//! assert_eq!((written.ret, written.stored, change.unmaps.len()), (H_PARAMETER, 2, 2));
+//! assert_eq!((written.ret, written.stored, change.unmaps().len()), (H_PARAMETER, 2, 2));
 //! # Ok::<(), giommu_core::tce_table::TableError>(())
 //! ```
 
@@ -113,8 +113,8 @@ pub fn h_stuff_tce(table: &mut TceTable, ioba: u64, tce: u64, npages: u64, chang
 /// The address rounded down to the table's page, as QEMU does before it looks where the window begins.
 #[inline]
 fn page_of(table: &TceTable, ioba: u64) -> u64 {
-    let page = 1u64 << table.geometry().page_shift.min(63);
-    ioba & !(page - 1)
+    let shift = table.geometry().page_shift & 63;
+    ioba >> shift << shift
 }
 
 fn write(table: &mut TceTable, ioba: u64, values: Values<'_>, count: u64, change: &mut Change) -> Written {

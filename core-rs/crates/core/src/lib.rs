@@ -21,7 +21,7 @@
 //! let geometry = Geometry { liobn: 0x8000_0000, bus_offset: Iova(0), page_shift: 12, entries: 16 };
 //! let (mut table, mut change) = (TceTable::new(geometry, 16)?, Change::new());
 //! assert_eq!(h_put_tce(&mut table, 0x3000, 0x7_0003, &mut change).ret, H_SUCCESS);
-//! assert_eq!((change.unmaps.len(), change.maps.len()), (0, 1));
+//! assert_eq!((change.unmaps().len(), change.maps().len()), (0, 1));
 //! let entry = table.translate(0x3abc).expect("inside the window");
 //! assert_eq!((entry.target, entry.perm), (Gpa(0x7_0000), Perm::READ_WRITE));
 //!

@@ -59,10 +59,10 @@ fn windows_of_2_to_the_31_entries_cost_what_is_stored() {
         assert!(machine.memory_bytes() < 400 << 10, "{} bytes", machine.memory_bytes());
         assert!(saved.len() < empty.len() + 64, "{} bytes", saved.len());
         assert_eq!(machine.h_stuff_tce([SECOND, first, 0, 1 << 31], &mut effects), H_SUCCESS);
-        assert_eq!(effects.change.unmaps.len(), 513);
+        assert_eq!(effects.change.unmaps().len(), 513);
         machine.restore(&saved, &mut effects).expect("its own");
         let [Event::Changed { change, .. }] = &effects.events[..] else { panic!("{:?}", effects.events) };
-        assert_eq!(change.maps.len(), 513);
+        assert_eq!(change.maps().len(), 513);
         assert!(machine.undo(&mut effects));
         assert_eq!(machine.stored(), 0);
         let again = SpaprMachine::from_snapshot(&saved, 513).expect("its own");
@@ -106,16 +106,16 @@ fn a_table_of_2_to_the_64_bytes_is_filled_replaced_and_emptied() {
         assert_eq!(full.next_stored(1), Some(entries - 1));
         assert_eq!(full.next_stored(entries), None);
         table.replace(empty.clone(), &mut change).expect("room");
-        assert_eq!((change.unmaps.len(), change.maps.len(), table == empty), (2, 0, true));
-        assert_eq!(change.unmaps[1].range().last(), Iova(u64::MAX));
+        assert_eq!((change.unmaps().len(), change.maps().len(), table == empty), (2, 0, true));
+        assert_eq!(change.unmaps()[1].range().last(), Iova(u64::MAX));
         table.undo(&change);
         assert!(table == full);
         table.replace(empty, &mut change).expect("room");
         table.replace(full.clone(), &mut change).expect("room");
-        assert_eq!((change.unmaps.len(), change.maps.len(), table == full), (0, 2, true));
+        assert_eq!((change.unmaps().len(), change.maps().len(), table == full), (0, 2, true));
         assert_eq!(table.count_runs(Runs::Full), 2);
         table.write(0, Values::Same(0, entries), &mut change).expect("zeros");
-        assert_eq!((table.stored(), change.unmaps.len()), (0, 2));
+        assert_eq!((table.stored(), change.unmaps().len()), (0, 2));
         assert!(table.memory_bytes() < 300 << 10);
         assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
     }
@@ -138,7 +138,7 @@ fn a_full_window_is_saved_in_runs_and_restored_soon() {
     machine.restore(&saved, &mut effects).expect("its own");
     assert_eq!([Runs::Full, Runs::Call].map(|runs| window.borrow().count_runs(runs)), [1, 2048]);
     let [Event::Changed { change, .. }] = &effects.events[..] else { panic!("{:?}", effects.events) };
-    assert_eq!(change.maps.len(), 1);
+    assert_eq!(change.maps().len(), 1);
     // One call for each entry costs no more.
     for at in 0..1 << 20 {
         assert_eq!(machine.h_put_tce(SECOND, (1 << 59) + (at << 12), at << 12 | 3, &mut effects), H_SUCCESS);

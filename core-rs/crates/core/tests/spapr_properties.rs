@@ -174,10 +174,10 @@ fn each_page(extent: &Extent, mut visit: impl FnMut(u64, u64)) {
 }
 
 fn follow(shadow: &mut Shadow, liobn: u32, change: &Change) {
-    for extent in &change.unmaps {
+    for extent in change.unmaps() {
         each_page(extent, |at, target| assert_eq!(shadow.remove(&(liobn, at)), Some((target, extent.perm))));
     }
-    for extent in &change.maps {
+    for extent in change.maps() {
         each_page(extent, |at, target| assert_eq!(shadow.insert((liobn, at), (target, extent.perm)), None));
     }
 }

@@ -109,8 +109,8 @@ fn a_machine_that_loaded_a_stream_writes_it_again() {
         for event in &effects.events {
             match event {
                 Event::Changed { table, change, .. } => {
-                    assert!(change.unmaps.is_empty());
-                    let pages: u32 = change.maps.iter().map(|extent| extent.pages).sum();
+                    assert!(change.unmaps().is_empty());
+                    let pages: u32 = change.maps().iter().map(|extent| extent.pages).sum();
                     assert_eq!(pages, table.borrow().mapped());
                 }
                 Event::WindowAdded { liobn, table } => {

@@ -53,8 +53,8 @@ impl World {
             list => h_put_tce_indirect(raw, ioba, list, &mut change),
         };
         assert_eq!(stored.stored as usize, values.len(), "the core stores what fits");
-        let unmaps: Vec<MappedRun> = change.unmaps.iter().map(MappedRun::of).collect();
-        let maps: Vec<MappedRun> = change.maps.iter().map(MappedRun::of).collect();
+        let unmaps: Vec<MappedRun> = change.unmaps().iter().map(MappedRun::of).collect();
+        let maps: Vec<MappedRun> = change.maps().iter().map(MappedRun::of).collect();
         let changed: Vec<Pages> = unmaps.iter().chain(&maps).map(|one| one.pages).collect();
         if changed.is_empty() {
             return Written { answer: Answer::Success, outcome: None, changed };

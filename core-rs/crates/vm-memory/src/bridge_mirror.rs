@@ -128,12 +128,12 @@ impl BridgeMirror {
     fn change(&self, liobn: u32, change: &Change) -> Result<(), MirrorError> {
         let Some(table) = self.bus.table(liobn) else { return Ok(()) };
         let mut table = table.write().map_err(|_| MirrorError::Poisoned(liobn))?;
-        for gone in &change.unmaps {
+        for gone in change.unmaps() {
             if let Some(first) = table.index_of(gone.iova.0) {
                 table.clear_range(first, gone.pages);
             }
         }
-        change.maps.iter().for_each(|new| store(&mut table, new));
+        change.maps().iter().for_each(|new| store(&mut table, new));
         Ok(())
     }
 }

@@ -267,7 +267,7 @@ impl RawSpaprMachine {
     pub fn take_table(&mut self, at: u32) -> Result<RawTceTable, JsError> {
         match self.effects.events.get_mut(at as usize) {
             Some(Event::Changed { table, change, .. }) => {
-                Ok(RawTceTable::with_change(table.clone(), core::mem::take(change)))
+                Ok(RawTceTable::with_change(table.clone(), core::mem::take(&mut **change)))
             }
             Some(Event::WindowAdded { table, .. } | Event::WindowRemoved { table, .. }) => {
                 Ok(RawTceTable::from_shared(table.clone()))

@@ -216,25 +216,25 @@ impl RawTceTable {
     /// How many extents the newest call unmapped.
     #[wasm_bindgen(getter, js_name = unmapsLength)]
     pub fn unmaps_length(&self) -> u32 {
-        self.change.unmaps.len() as u32
+        self.change.unmaps().len() as u32
     }
 
     /// How many extents the newest call mapped.
     #[wasm_bindgen(getter, js_name = mapsLength)]
     pub fn maps_length(&self) -> u32 {
-        self.change.maps.len() as u32
+        self.change.maps().len() as u32
     }
 
     /// Makes a batch of what the newest call unmapped, from extent `from` on; how many are in it.
     #[wasm_bindgen(js_name = unmapsBatch)]
     pub fn unmaps_batch(&mut self, from: u32) -> u32 {
-        Self::batch(&mut self.records, &self.change.unmaps, from)
+        Self::batch(&mut self.records, self.change.unmaps(), from)
     }
 
     /// Makes a batch of what the newest call mapped, from extent `from` on; how many are in it.
     #[wasm_bindgen(js_name = mapsBatch)]
     pub fn maps_batch(&mut self, from: u32) -> u32 {
-        Self::batch(&mut self.records, &self.change.maps, from)
+        Self::batch(&mut self.records, self.change.maps(), from)
     }
 
     /// Where the newest batch lies.

@@ -1,5 +1,7 @@
 //! The hypercalls, with the full 64 bits of every argument.
 
+use core::mem;
+
 use super::effects::Effects;
 use super::machine::SpaprMachine;
 use super::memory::GuestMemory;
@@ -12,6 +14,7 @@ const LIST_BYTES: usize = 4096;
 
 impl SpaprMachine {
     /// H_PUT_TCE: stores one entry. Returns the code for r3.
+    #[inline]
     pub fn h_put_tce(&mut self, liobn: u64, ioba: u64, tce: u64, effects: &mut Effects) -> i64 {
         self.write(liobn, effects, |table, change| hcall::h_put_tce(table, ioba, tce, change))
     }
@@ -41,8 +44,12 @@ impl SpaprMachine {
         let (bytes, _) = bytes.split_at_mut(LIST_BYTES.min(count * size_of::<u64>()));
         memory.read(Gpa(list), bytes);
         let (words, _) = bytes.as_chunks();
-        let values: Vec<u64> = words.iter().map(|word| u64::from_be_bytes(*word)).collect();
-        self.h_put_tce_list(liobn, ioba, &values, effects)
+        let mut values = mem::take(&mut effects.list);
+        values.clear();
+        values.extend(words.iter().map(|word| u64::from_be_bytes(*word)));
+        let ret = self.h_put_tce_list(liobn, ioba, &values, effects);
+        effects.list = values;
+        ret
     }
 
     /// H_PUT_TCE_INDIRECT for who has read the list already, after [`check_indirect`](hcall::check_indirect).
@@ -64,7 +71,7 @@ impl SpaprMachine {
         call: impl FnOnce(&mut TceTable, &mut Change) -> Written,
     ) -> i64 {
         effects.clear_others();
-        let Some(found) = self.table(liobn) else {
+        let Some(found) = self.table_to_write(liobn) else {
             effects.clear();
             return H_PARAMETER;
         };

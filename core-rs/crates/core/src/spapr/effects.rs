@@ -19,6 +19,8 @@ pub struct Effects {
     pub change: Change,
     /// Slots that began or ceased to count as the default window's, by LIOBN, and whether they did so before.
     pub(super) defaults: Vec<(u32, bool)>,
+    /// The list that the newest H_PUT_TCE_INDIRECT read, for its memory alone.
+    pub(super) list: Vec<u64>,
     quiet: bool,
 }
 
@@ -55,9 +57,15 @@ impl Effects {
     /// Forgets what became of windows and devices, for a call that will say itself what it wrote.
     #[inline]
     pub(super) fn clear_others(&mut self) {
-        if !self.events.is_empty() {
-            self.events.clear();
+        if !self.events.is_empty() || !self.defaults.is_empty() {
+            self.forget_others();
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn forget_others(&mut self) {
+        self.events.clear();
         self.defaults.clear();
     }
 
@@ -65,8 +73,14 @@ impl Effects {
     #[inline]
     pub(super) fn writes(&mut self, table: &SharedTable) {
         if !self.written.as_ref().is_some_and(|written| Rc::ptr_eq(written, table)) {
-            self.written = Some(Rc::clone(table));
+            self.write_another(table);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn write_another(&mut self, table: &SharedTable) {
+        self.written = Some(Rc::clone(table));
     }
 
     /// Brings events into the order in which they are to be delivered. A table that changed is told of while its window
@@ -106,7 +120,7 @@ pub enum Event {
         /// Its table.
         table: SharedTable,
         /// What of it anybody must be told; possibly nothing.
-        change: Change,
+        change: Box<Change>,
     },
     /// A VIO device began or ceased to reach guest memory directly, past its table.
     Bypass {

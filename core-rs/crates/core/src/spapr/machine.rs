@@ -36,13 +36,16 @@ pub struct SpaprMachine {
     /// By ascending unit.
     vios: Vec<VioDevice>,
     budget: Arc<EntryBudget>,
+    /// The LIOBN that the newest call named, and its table: a guest nearly always names it again. Forgotten whenever
+    /// windows may come or go.
+    newest: Option<(u64, SharedTable)>,
 }
 
 impl SpaprMachine {
     /// A machine without devices, whose tables together store at most `entry_limit` entries that are not zero.
     #[must_use]
     pub fn new(entry_limit: u32) -> Self {
-        Self { phbs: Vec::new(), vios: Vec::new(), budget: EntryBudget::new(entry_limit) }
+        Self { phbs: Vec::new(), vios: Vec::new(), budget: EntryBudget::new(entry_limit), newest: None }
     }
 
     /// Adds a bridge, with its default window.
@@ -51,6 +54,7 @@ impl SpaprMachine {
     /// [`ConfigError`] if its index is taken or its window is unsound.
     #[expect(clippy::indexing_slicing, reason = "it was put there")]
     pub fn add_phb(&mut self, config: PhbConfig) -> Result<&Phb, ConfigError> {
+        self.newest = None;
         let Err(place) = self.phb_place(config.index) else {
             return Err(ConfigError::DuplicateLiobn(config.liobn(0)));
         };
@@ -65,6 +69,7 @@ impl SpaprMachine {
     /// [`ConfigError`] if its unit number is taken or its window is unsound.
     #[expect(clippy::indexing_slicing, reason = "it was put there")]
     pub fn add_vio(&mut self, config: VioConfig) -> Result<&VioDevice, ConfigError> {
+        self.newest = None;
         let Err(place) = self.vio_place(config.unit) else {
             return Err(ConfigError::DuplicateLiobn(config.unit));
         };
@@ -109,6 +114,7 @@ impl SpaprMachine {
     }
 
     pub(super) fn vio_mut(&mut self, unit: u32) -> Option<&mut VioDevice> {
+        self.newest = None;
         let place = self.vio_place(unit).ok()?;
         self.vios.get_mut(place)
     }
@@ -119,6 +125,7 @@ impl SpaprMachine {
     }
 
     pub(super) fn ddw_phb_mut(&mut self, buid: u64) -> Option<&mut Phb> {
+        self.newest = None;
         self.phbs.iter_mut().find(|phb| phb.buid() == buid && phb.config().ddw)
     }
 
@@ -132,6 +139,7 @@ impl SpaprMachine {
 
     /// The same, to change it.
     pub(super) fn owner_mut(&mut self, liobn: u32) -> Option<&mut Phb> {
+        self.newest = None;
         if liobn >> 31 == 0 {
             return None;
         }
@@ -147,6 +155,21 @@ impl SpaprMachine {
             return self.vio(liobn).map(VioDevice::table);
         }
         self.owner(liobn)?.slot(liobn)?.table()
+    }
+
+    /// The same, for a call that writes.
+    #[inline]
+    pub(super) fn table_to_write(&mut self, liobn: u64) -> Option<&SharedTable> {
+        if self.newest.as_ref().is_none_or(|(newest, _)| *newest != liobn) {
+            self.look_up(liobn);
+        }
+        self.newest.as_ref().map(|(_, table)| table)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_up(&mut self, liobn: u64) {
+        self.newest = self.table(liobn).map(|table| (liobn, table.clone()));
     }
 
     /// All tables of windows that are there now, by ascending LIOBN.
@@ -176,6 +199,7 @@ impl SpaprMachine {
     /// Resets the machine, as a reboot does: default windows, empty tables, no bypass.
     pub fn reset(&mut self, effects: &mut Effects) {
         effects.clear();
+        self.newest = None;
         for device in &mut self.vios {
             device.reset(effects);
         }
@@ -188,6 +212,7 @@ impl SpaprMachine {
     /// Resets one bridge; returns whether there is such a one.
     pub fn reset_phb(&mut self, index: u32, effects: &mut Effects) -> bool {
         effects.clear();
+        self.newest = None;
         let Ok(place) = self.phb_place(index) else { return false };
         self.phbs.get_mut(place).map(|phb| phb.reset(effects)).is_some()
     }

@@ -27,7 +27,7 @@
 //! let reply = machine.rtas(token::CREATE, &[0, buid[0], buid[1], 16, 30], 4, &mut effects);
 //! assert_eq!(reply.rets(), [0, 0x8000_0001, 0x0800_0000, 0]);
 //! assert_eq!(machine.h_put_tce(0x8000_0001, 1 << 59, 0x7f_0003, &mut effects), 0);
-//! assert_eq!(effects.change.maps.len(), 1);
+//! assert_eq!(effects.change.maps().len(), 1);
 //! ```
 
 mod calls;

@@ -147,7 +147,7 @@ pub(super) fn clear(liobn: u32, table: &SharedTable, effects: &mut Effects) {
     let entries = cleared.geometry().entries;
     // Zeros in range are never refused.
     let _ = cleared.write(0, Values::Same(0, entries), &mut change);
-    effects.events.push(Event::Changed { liobn, table: Rc::clone(table), change });
+    effects.events.push(Event::Changed { liobn, table: Rc::clone(table), change: Box::new(change) });
 }
 
 /// Makes the entries of a table those of another one, and says what that changed.
@@ -158,5 +158,5 @@ pub(super) fn replace(liobn: u32, table: &SharedTable, with: TceTable, effects: 
     }
     let mut change = effects.new_change();
     replaced.take_over(with, &mut change);
-    effects.events.push(Event::Changed { liobn, table: Rc::clone(table), change });
+    effects.events.push(Event::Changed { liobn, table: Rc::clone(table), change: Box::new(change) });
 }

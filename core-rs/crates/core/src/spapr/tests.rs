@@ -53,7 +53,7 @@ impl Guest {
         let event = |event: &Event| match event {
             Event::WindowAdded { liobn, .. } => format!("+{liobn:x}"),
             Event::WindowRemoved { liobn, .. } => format!("-{liobn:x}"),
-            Event::Changed { liobn, change, .. } => format!("0{liobn:x}:{}", change.unmaps.len()),
+            Event::Changed { liobn, change, .. } => format!("0{liobn:x}:{}", change.unmaps().len()),
             Event::Bypass { unit, on } => format!("{unit:x}:{on}"),
         };
         self.effects.events.iter().map(event).collect()

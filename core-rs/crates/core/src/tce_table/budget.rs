@@ -1,7 +1,9 @@
 //! How many entries several tables may store together.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI64, Ordering};
 use std::sync::Arc;
+
+use super::counts::Counts;
 
 /// How many entries that are not zero several tables may store together.
 ///
@@ -27,14 +29,15 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct EntryBudget {
     limit: u32,
-    stored: AtomicU64,
+    /// How many more fit; below 0 where tables store more than the limit.
+    left: AtomicI64,
 }
 
 impl EntryBudget {
     /// A budget of which nothing is spent.
     #[must_use]
     pub fn new(limit: u32) -> Arc<Self> {
-        Arc::new(Self { limit, stored: AtomicU64::new(0) })
+        Arc::new(Self { limit, left: AtomicI64::new(i64::from(limit)) })
     }
 
     /// How many entries its tables may store.
@@ -47,51 +50,56 @@ impl EntryBudget {
     /// what no longer fits.
     #[must_use]
     pub fn stored(&self) -> u64 {
-        self.stored.load(Ordering::Relaxed)
+        u64::try_from(i64::from(self.limit) - self.left.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
     #[inline]
     fn replace(&self, old: u32, new: u32) {
         // The number alone is shared: no other memory depends on it. One step, as tables may be on several threads.
-        self.stored.fetch_add(u64::from(new).wrapping_sub(u64::from(old)), Ordering::Relaxed);
+        self.left.fetch_add(i64::from(old) - i64::from(new), Ordering::Relaxed);
     }
 
     fn room(&self) -> u32 {
-        u32::try_from(u64::from(self.limit).saturating_sub(self.stored.load(Ordering::Relaxed))).unwrap_or(0)
+        u32::try_from(self.left.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    #[inline]
+    fn is_full(&self) -> bool {
+        self.left.load(Ordering::Relaxed) <= 0
     }
 }
 
-/// How many entries of a table are not zero, and the budget in which they count.
+/// What the entries of a table count, and the budget in which they do so.
 #[derive(Debug, Default)]
 pub(super) struct Stored {
-    count: u32,
+    counts: Counts,
     budget: Option<Arc<EntryBudget>>,
 }
 
 impl Stored {
     #[inline]
-    pub(super) fn count(&self) -> u32 {
-        self.count
+    pub(super) fn counts(&self) -> Counts {
+        self.counts
     }
 
     /// Counts `new` entries where `old` ones were counted.
     #[inline]
-    pub(super) fn replace(&mut self, old: u32, new: u32) {
-        self.count = self.count + new - old;
+    pub(super) fn replace(&mut self, old: Counts, new: Counts) {
+        self.counts.replace(old, new);
         if let Some(budget) = &self.budget {
-            budget.replace(old, new);
+            budget.replace(old.stored(), new.stored());
         }
     }
 
     /// Whether no entry fits any more.
     #[inline]
     pub(super) fn is_full(&self, limit: u32) -> bool {
-        self.count >= limit || self.budget.as_ref().is_some_and(|budget| budget.stored() >= u64::from(budget.limit))
+        self.counts.stored() >= limit || self.budget.as_ref().is_some_and(|budget| budget.is_full())
     }
 
     /// How many more entries fit, and the limit that says so.
     pub(super) fn room(&self, limit: u32) -> (u32, u32) {
-        let own = (limit.saturating_sub(self.count), limit);
+        let own = (limit.saturating_sub(self.counts.stored()), limit);
         let shared = self.budget.as_ref().map(|budget| (budget.room(), budget.limit));
         shared.filter(|shared| shared.0 < own.0).unwrap_or(own)
     }
@@ -103,10 +111,10 @@ impl Stored {
     /// Leaves the budget, and joins another one.
     pub(super) fn share(&mut self, budget: Option<Arc<EntryBudget>>) {
         if let Some(left) = &self.budget {
-            left.replace(self.count, 0);
+            left.replace(self.counts.stored(), 0);
         }
         if let Some(joined) = &budget {
-            joined.replace(0, self.count);
+            joined.replace(0, self.counts.stored());
         }
         self.budget = budget;
     }
@@ -115,7 +123,7 @@ impl Stored {
 /// The copy counts for itself alone.
 impl Clone for Stored {
     fn clone(&self) -> Self {
-        Self { count: self.count, budget: None }
+        Self { counts: self.counts, budget: None }
     }
 }
 

@@ -1,9 +1,15 @@
 //! What one write changed, and what it takes to put it back.
 
+use core::iter;
+use core::slice;
+
 use super::entry::Entries;
 use super::leaf::Leaf;
 use super::replace::Contents;
+use super::told::{Told, Word};
+use crate::address::{Gpa, Iova};
 use crate::extent::Extent;
+use crate::perm::Perm;
 
 /// What one write to a [`TceTable`](super::TceTable) changed: events for who mirrors the table, and an undo log.
 ///
@@ -13,27 +19,67 @@ use crate::extent::Extent;
 /// of an entry, or clears an empty one, is in neither.
 #[derive(Clone, Debug, Default)]
 pub struct Change {
-    /// Mappings that are gone or were replaced, as they were: old targets, old permissions, in ascending order.
-    pub unmaps: Vec<Extent>,
-    /// Mappings that are new, in ascending order.
-    pub maps: Vec<Extent>,
-    quiet: bool,
-    unmap_end: RunEnd,
-    map_end: RunEnd,
+    state: State,
+    single: Single,
+    unmaps: Told,
+    maps: Told,
     pub(super) undo: Undo,
 }
 
-/// Where the newest extent of a list ends: the index after its last entry, and that entry's value.
-#[derive(Clone, Copy, Debug, Default)]
-struct RunEnd {
-    next: u64,
-    tce: u64,
+/// What a [`Change`] holds now. One byte of bits, as a write of one entry has little time for more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct State(u8);
+
+impl State {
+    /// No extents are recorded.
+    const QUIET: Self = Self(1);
+    /// The lists are in use. Else `single` is, as nearly all writes are of one entry.
+    const LISTED: Self = Self(2);
+    /// `single` has an entry to put back.
+    const UNDO: Self = Self(4);
+    /// `single` has an extent that is gone.
+    const UNMAP: Self = Self(8);
+    /// `single` has an extent that is new.
+    const MAP: Self = Self(16);
+
+    #[inline]
+    fn has(self, bits: Self) -> bool {
+        self.0 & bits.0 != 0
+    }
+
+    #[inline]
+    fn and(self, bits: Self) -> Self {
+        Self(self.0 | bits.0)
+    }
+
+    #[inline]
+    fn only(self, bits: Self) -> Self {
+        Self(self.0 & bits.0)
+    }
+}
+
+/// A write of one entry inside a leaf, which needs no list. [`State`] says what of it means something.
+#[derive(Clone, Debug)]
+struct Single {
+    /// Of one page, always.
+    unmap: Extent,
+    /// Of one page, always.
+    map: Extent,
+    /// What the entry was.
+    value: u64,
+    /// Where it is, and above that its cuts as [`One`] has them.
+    place: u64,
+}
+
+impl Default for Single {
+    fn default() -> Self {
+        let page = Extent { iova: Iova(0), target: Gpa(0), pages: 1, page_shift: 0, perm: Perm::NONE };
+        Self { unmap: page, map: page, value: 0, place: 0 }
+    }
 }
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Undo {
-    /// A write of one entry inside a leaf, which needs nothing else.
-    pub(super) one: Option<One>,
     pub(super) segments: Vec<Segment>,
     /// Old values of the entries of [`Saved::Part`] segments.
     pub(super) values: Vec<u64>,
@@ -83,35 +129,71 @@ impl Change {
     /// A change that records no extents, only how to undo: for tables that nobody listens to.
     #[must_use]
     pub fn quiet() -> Self {
-        Self { quiet: true, ..Self::default() }
+        Self { state: State::QUIET, ..Self::default() }
     }
 
     /// Whether extents are recorded from the next write on.
     pub fn set_quiet(&mut self, quiet: bool) {
-        self.quiet = quiet;
+        let rest = self.state.only(State(!State::QUIET.0));
+        self.state = if quiet { rest.and(State::QUIET) } else { rest };
+    }
+
+    /// Mappings that are gone or were replaced, as they were: old targets, old permissions, in ascending order.
+    #[must_use]
+    #[inline]
+    pub fn unmaps(&self) -> &[Extent] {
+        if self.state.has(State::LISTED) {
+            self.unmaps.extents()
+        } else if self.state.has(State::UNMAP) {
+            slice::from_ref(&self.single.unmap)
+        } else {
+            &[]
+        }
+    }
+
+    /// Mappings that are new, in ascending order.
+    #[must_use]
+    #[inline]
+    pub fn maps(&self) -> &[Extent] {
+        if self.state.has(State::LISTED) {
+            self.maps.extents()
+        } else if self.state.has(State::MAP) {
+            slice::from_ref(&self.single.map)
+        } else {
+            &[]
+        }
     }
 
     /// Whether nobody needs to be told of anything. The table may have changed all the same.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.unmaps.is_empty() && self.maps.is_empty()
+        self.unmaps().is_empty() && self.maps().is_empty()
     }
 
     /// Forgets everything; the memory is kept for the next write unless it is large.
-    #[inline]
     pub fn clear(&mut self) {
+        self.clear_lists();
+        self.state = self.state.only(State::QUIET);
+    }
+
+    /// Most writes store one entry and leave no lists behind.
+    #[inline]
+    pub(super) fn clear_lists(&mut self) {
+        if self.state.has(State::LISTED) {
+            self.forget_lists();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn forget_lists(&mut self) {
+        self.state = self.state.only(State::QUIET);
         self.unmaps.clear();
         self.maps.clear();
-        self.undo.one = None;
+        self.undo.segments.clear();
+        self.undo.values.clear();
+        self.undo.cuts.clear();
         self.undo.after = None;
-        // Most writes store one entry and leave nothing else behind.
-        if !self.undo.segments.is_empty() {
-            self.undo.segments.clear();
-            self.undo.values.clear();
-            self.undo.cuts.clear();
-            self.unmap_end = RunEnd::default();
-            self.map_end = RunEnd::default();
-        }
     }
 
     /// Gives back the memory that a large write left behind.
@@ -127,100 +209,103 @@ impl Change {
     /// Whether it records no extents.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.quiet
+        self.state.has(State::QUIET)
+    }
+
+    /// The entry that is to be put back, if the write was of one inside a leaf.
+    pub(super) fn undo_one(&self) -> Option<One> {
+        #[expect(clippy::cast_possible_truncation, reason = "the other half is the cuts")]
+        let index = self.single.place as u32;
+        let one = One { index, value: self.single.value, cuts: self.single.place >> 32 };
+        self.state.has(State::UNDO).then_some(one)
+    }
+
+    /// Begins to record a write in the lists, of which none is in use.
+    #[inline]
+    pub(super) fn list(&mut self) {
+        self.state = self.state.only(State::QUIET).and(State::LISTED);
+    }
+
+    /// Adds a part of a leaf to what is to be put back.
+    pub(super) fn saved(&mut self, segment: Segment) {
+        self.undo.segments.push(segment);
+    }
+
+    /// Records, in place of what it holds, the write of one entry inside a leaf; no lists are in use.
+    #[inline]
+    pub(super) fn only_entry(&mut self, entries: Entries, old: One, new: u64) {
+        let One { index, value, cuts } = old;
+        self.single.value = value;
+        self.single.place = u64::from(index) | cuts << 32;
+        let mut state = self.state.only(State::QUIET).and(State::UNDO);
+        // If neither maps, nothing is recorded whether or not they differ.
+        if !state.has(State::QUIET) && entries.differ(value, new) {
+            if Entries::is_mapped(value) {
+                state = state.and(State::UNMAP);
+                entries.set_page(&mut self.single.unmap, index, value);
+            }
+            if Entries::is_mapped(new) {
+                state = state.and(State::MAP);
+                entries.set_page(&mut self.single.map, index, new);
+            }
+        }
+        self.state = state;
     }
 
     /// Records the replacement of up to 64 consecutive entries from `first` on.
     ///
-    /// Of both, `mapped` says which entries map, and `boundary` where runs begin, as they were and as they are; `changed`
-    /// where what an entry means is another thing now. All count from `first`.
+    /// Of both, `told` says which entries map and mean another thing now, counted from `first`.
     #[inline]
-    pub(super) fn replaced_word(&mut self, entries: Entries, first: u32, changed: u64, old: Word<'_>, new: Word<'_>) {
-        push_word(&mut self.unmaps, &mut self.unmap_end, entries, first, changed & old.mapped, old);
-        push_word(&mut self.maps, &mut self.map_end, entries, first, changed & new.mapped, new);
+    pub(super) fn replaced_word(&mut self, entries: Entries, first: u32, old: (u64, Word<'_>), new: (u64, Word<'_>)) {
+        if old.0 != 0 {
+            self.unmaps.word(entries, first, old.0, old.1);
+        }
+        if new.0 != 0 {
+            self.maps.word(entries, first, new.0, new.1);
+        }
     }
 
-    /// Records the replacement of consecutive entries.
-    pub(super) fn replaced(&mut self, entries: Entries, first: u32, olds: &[u64], news: &[u64]) {
-        for ((old, new), index) in olds.iter().zip(news).zip(first..) {
-            if entries.key_of(*old) == entries.key_of(*new) {
+    /// Records the replacement of many entries: of each that may have changed index, old and new value, in ascending order.
+    pub(super) fn replaced(&mut self, entries: Entries, replaced: impl Iterator<Item = (u32, u64, u64)>) {
+        let (mut unmapped, mut mapped) = (0, 0);
+        for (index, old, new) in replaced {
+            if entries.key_of(old) == entries.key_of(new) {
                 continue;
             }
-            if Entries::is_mapped(*old) {
-                push_run(&mut self.unmaps, &mut self.unmap_end, entries, index, 1, *old);
+            if Entries::is_mapped(old) {
+                self.unmaps.run(entries, index, 1, old, !entries.continues(unmapped, old));
+                unmapped = old;
             }
-            if Entries::is_mapped(*new) {
-                push_run(&mut self.maps, &mut self.map_end, entries, index, 1, *new);
+            if Entries::is_mapped(new) {
+                self.maps.run(entries, index, 1, new, !entries.continues(mapped, new));
+                mapped = new;
             }
         }
     }
 
-    /// Records that consecutive entries, which were not mapped, all got one value, which maps.
+    /// Records that consecutive entries, which were not mapped, all got one value, which maps: equal targets do not adjoin.
     pub(super) fn mapped_each(&mut self, entries: Entries, first: u32, count: u32, tce: u64) {
-        if self.quiet {
+        if self.is_quiet() {
             return;
         }
-        self.maps.reserve(count as usize);
-        for index in (first..).take(count as usize) {
-            push_run(&mut self.maps, &mut self.map_end, entries, index, 1, tce);
+        for (index, tce) in (first..).zip(iter::repeat_n(tce, count as usize)) {
+            self.maps.run(entries, index, 1, tce, true);
         }
     }
 
-    /// Records that the only entry that a write changes was replaced by another.
+    /// Records that a run of entries is gone, the first of which was `tce`; `begins` says whether it cannot go on with
+    /// the run that was recorded before.
     #[inline]
-    pub(super) fn only_entry(&mut self, entries: Entries, index: u32, old: u64, new: u64) {
-        if self.quiet {
-            return;
-        }
-        if Entries::is_mapped(old) {
-            if entries.key_of(old) == entries.key_of(new) {
-                return;
-            }
-            self.unmaps.push(entries.extent(index, 1, old));
-        }
-        if Entries::is_mapped(new) {
-            self.maps.push(entries.extent(index, 1, new));
+    pub(super) fn unmapped(&mut self, entries: Entries, index: u32, pages: u32, tce: u64, begins: bool) {
+        self.unmaps.run(entries, index, pages, tce, begins);
+    }
+
+    /// Records mappings that are gone, in place of what it holds, and not how to put them back.
+    pub(crate) fn tell_unmaps(&mut self, extents: impl Iterator<Item = Extent>) {
+        self.clear();
+        if !self.is_quiet() {
+            self.list();
+            self.unmaps.extend(extents);
         }
     }
-
-    /// Records that a run of entries is gone, the first of which was `tce`.
-    pub(super) fn unmapped(&mut self, entries: Entries, index: u32, pages: u32, tce: u64) {
-        push_run(&mut self.unmaps, &mut self.unmap_end, entries, index, pages, tce);
-    }
-}
-
-/// Up to 64 consecutive entries: their values, and a bit for each.
-#[derive(Clone, Copy)]
-pub(super) struct Word<'a> {
-    pub(super) values: &'a [u64],
-    pub(super) mapped: u64,
-    pub(super) boundary: u64,
-}
-
-/// Adds the runs of those entries of a word that `told` has: a step for each run, not for each entry.
-#[inline]
-fn push_word(list: &mut Vec<Extent>, end: &mut RunEnd, entries: Entries, first: u32, told: u64, word: Word<'_>) {
-    let mut rest = told;
-    // An entry that is told goes on with a run if the one before it is told, too, and is of the same run.
-    let starts = told & (word.boundary | !(told << 1));
-    while rest != 0 {
-        let at = rest.trailing_zeros();
-        // Bits above this one that end its run: another run's beginning, or what is not told.
-        let ends = (starts | !told) & (u64::MAX << at) & !(1 << at);
-        let next = ends.trailing_zeros();
-        rest = if next == 64 { 0 } else { rest & u64::MAX << next };
-        let Some(tce) = word.values.get(at as usize) else { return };
-        push_run(list, end, entries, first + at, next - at, *tce);
-    }
-}
-
-#[inline]
-fn push_run(list: &mut Vec<Extent>, end: &mut RunEnd, entries: Entries, index: u32, pages: u32, tce: u64) {
-    let joins = end.next == u64::from(index) && entries.continues(end.tce, tce);
-    *end = RunEnd { next: u64::from(index) + u64::from(pages), tce: entries.ahead(tce, pages - 1) };
-    if joins && let Some(run) = list.last_mut() {
-        run.pages += pages;
-        return;
-    }
-    list.push(entries.extent(index, pages, tce));
 }

@@ -42,6 +42,7 @@ impl Block {
         })
     }
 
+    #[inline]
     fn leaf(&self, leaf: u32) -> Option<&Leaf> {
         self.leaves[(leaf & BLOCK_MASK) as usize].as_deref()
     }
@@ -129,6 +130,7 @@ impl Directory {
         Some(block)
     }
 
+    #[inline]
     fn block(&self, leaf: u32) -> Option<&Block> {
         self.blocks.get((leaf >> BLOCK_SHIFT) as usize)?.as_deref()
     }
@@ -144,6 +146,7 @@ impl Directory {
     }
 
     /// The raw value of one entry.
+    #[inline]
     pub(super) fn get(&self, index: u32) -> u64 {
         self.leaf(index >> LEAF_SHIFT).map_or(0, |leaf| leaf.get(index & LEAF_MASK))
     }
@@ -185,7 +188,7 @@ impl Directory {
 
     /// Keeps an empty leaf for the next allocation.
     pub(super) fn keep(&mut self, mut leaf: Box<Leaf>) {
-        if self.spares.len() < SPARES && leaf.stored == 0 {
+        if self.spares.len() < SPARES && leaf.counts.stored() == 0 {
             leaf.recycle();
             self.spares.push(leaf);
         }
@@ -210,8 +213,8 @@ impl Directory {
             Block::new()
         });
         block.mark(leaf, boundary, cut);
-        let any_boundary = block.boundary.iter().any(|word| *word != 0);
-        let any_cut = block.cut.iter().any(|word| *word != 0);
+        let any_boundary = boundary || block.boundary.iter().any(|word| *word != 0);
+        let any_cut = cut || block.cut.iter().any(|word| *word != 0);
         if block.present == 0 && !any_boundary && !any_cut {
             *slot = None;
             self.blocks_present -= 1;

@@ -74,6 +74,26 @@ impl Entries {
         ((before.wrapping_add(self.page) ^ tce) & self.key == 0) & (tce & self.key >= self.page)
     }
 
+    /// Whether an entry does not belong to the run of the entry before it, where at least one of the two maps, and no target
+    /// is the last page of its space ([`Entries::may_end`]).
+    #[inline]
+    pub(super) fn leaves_off(self, before: u64, tce: u64) -> bool {
+        (before.wrapping_add(self.page) ^ tce) & self.key != 0
+    }
+
+    /// Whether one of several entries, all bits of which `union` has, may be the last page of the target's space, or its
+    /// address shares bits with the permission.
+    #[inline]
+    pub(super) fn may_end(self, union: u64) -> bool {
+        union | (self.page - 1) == u64::MAX || self.shares_bits()
+    }
+
+    /// Whether two entries, at least one of which maps, do not mean the same.
+    #[inline]
+    pub(super) fn differ(self, one: u64, other: u64) -> bool {
+        (one ^ other) & self.key != 0
+    }
+
     /// Whether an entry belongs to the run of the entry before it. A run never passes the top of the target's space.
     #[inline]
     pub(super) fn continues(self, before: u64, tce: u64) -> bool {
@@ -85,7 +105,7 @@ impl Entries {
     pub(super) fn extent(self, index: u32, pages: u32, tce: u64) -> Extent {
         let perm = Perm::from_bits(tce);
         Extent {
-            iova: Iova(self.bus_offset.wrapping_add(u64::from(index) << self.shift)),
+            iova: Iova(self.bus_offset.wrapping_add(u64::from(index) << (self.shift & 63))),
             target: self.target(tce),
             pages,
             page_shift: self.shift,
@@ -93,9 +113,18 @@ impl Entries {
         }
     }
 
+    /// Makes an extent of one page that of another entry.
+    #[inline]
+    pub(super) fn set_page(self, extent: &mut Extent, index: u32, tce: u64) {
+        extent.iova = Iova(self.bus_offset.wrapping_add(u64::from(index) << (self.shift & 63)));
+        extent.target = self.target(tce);
+        extent.perm = Perm::from_bits(tce);
+        extent.page_shift = self.shift;
+    }
+
     /// The value that entry `first + ahead` of a run has, up to the bits that mean nothing, if entry `first` is `tce`.
     #[inline]
     pub(super) fn ahead(self, tce: u64, ahead: u32) -> u64 {
-        tce.wrapping_add(u64::from(ahead) << self.shift)
+        tce.wrapping_add(u64::from(ahead) << (self.shift & 63))
     }
 }

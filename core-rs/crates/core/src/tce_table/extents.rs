@@ -163,13 +163,22 @@ impl TceTable {
                 let mut word = *word;
                 if word == u64::MAX {
                     // Each entry is a run, mapped or not; the last one may go on.
-                    for (tce, at) in leaf.part(word_at, word_at + 63).iter().zip(base + word_at..) {
+                    let mut runs = (base + word_at..).zip(leaf.part(word_at, word_at + 63));
+                    if let Some((_, tce)) = runs.next() {
                         if key != 0
-                            && let Some(next) = emit(first, at - first, key)
+                            && let Some(next) = emit(first, base + word_at - first, key)
                         {
                             return next;
                         }
-                        (first, key) = (at, self.read.key_of(*tce));
+                        (first, key) = (base + word_at, self.read.key_of(*tce));
+                    }
+                    for (start, tce) in runs {
+                        if key != 0
+                            && let Some(next) = emit(first, 1, key)
+                        {
+                            return next;
+                        }
+                        (first, key) = (start, self.read.key_of(*tce));
                     }
                     continue;
                 }
@@ -197,7 +206,7 @@ impl TceTable {
     #[must_use]
     pub fn count_runs(&self, runs: Runs) -> u32 {
         match runs {
-            Runs::Page => self.mapped,
+            Runs::Page => self.mapped(),
             Runs::Full | Runs::Call => self.directory.iter().map(|leaf| leaf.count_runs(runs.marks())).sum(),
         }
     }

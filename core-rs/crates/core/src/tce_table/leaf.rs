@@ -1,13 +1,12 @@
 //! One leaf of a table: 512 entries, and where their runs begin.
 
+use super::counts::Counts;
 use super::directory::Marks;
 
 /// Entries in a leaf, as a power of two: 512 entries of 8 bytes are 4 KiB.
 pub(super) const LEAF_SHIFT: u32 = 9;
 /// Entries in a leaf.
 pub(super) const LEAF_ENTRIES: u32 = 1 << LEAF_SHIFT;
-/// The same, as counts in a leaf are kept.
-pub(super) const LEAF_FULL: u16 = 1 << LEAF_SHIFT;
 /// The position of an entry in its leaf.
 pub(super) const LEAF_MASK: u32 = LEAF_ENTRIES - 1;
 
@@ -43,16 +42,17 @@ impl MarkWord {
 pub(super) struct Leaf {
     entries: [u64; LEAF_ENTRIES as usize],
     marks: [MarkWord; WORDS],
-    /// Entries that are not zero.
-    pub(super) stored: u16,
-    /// Entries with a permission.
-    pub(super) mapped: u16,
+    pub(super) counts: Counts,
 }
 
 #[expect(clippy::indexing_slicing, reason = "every index is masked to the length of the array")]
 impl Leaf {
     pub(super) fn new() -> Box<Self> {
-        Box::new(Self { entries: [0; LEAF_ENTRIES as usize], marks: [MarkWord::NONE; WORDS], stored: 0, mapped: 0 })
+        Box::new(Self {
+            entries: [0; LEAF_ENTRIES as usize],
+            marks: [MarkWord::NONE; WORDS],
+            counts: Counts::default(),
+        })
     }
 
     #[inline]
@@ -97,7 +97,7 @@ impl Leaf {
     /// Forgets the marks of a leaf whose entries are all zero, so that it is as new.
     pub(super) fn recycle(&mut self) {
         self.marks.fill(MarkWord::NONE);
-        (self.stored, self.mapped) = (0, 0);
+        self.counts = Counts::default();
     }
 
     /// Says whether entry `at` begins a run, and a run or a call; returns whether it began either.
@@ -182,12 +182,32 @@ impl Leaf {
         None
     }
 
+    /// Calls `visit` for every run, mapped or not: first entry, number of entries, value of the first, and whether it does
+    /// not go on with the run that the leaf before ends with.
+    #[inline]
+    pub(super) fn each_run(&self, mut visit: impl FnMut(u32, u32, u64, bool)) {
+        let mut begins = self.marks(0).boundary & 1 != 0;
+        let (mut first, mut tce) = (0, self.get(0));
+        let mut mask = !1;
+        for (word, base) in self.marks.iter().zip((0u32..).step_by(64)) {
+            let mut bits = word.boundary & mask;
+            mask = u64::MAX;
+            while bits != 0 {
+                let next = base + bits.trailing_zeros();
+                bits &= bits - 1;
+                visit(first, next - first, tce, begins);
+                (first, tce, begins) = (next, self.get(next), true);
+            }
+        }
+        visit(first, LEAF_ENTRIES - first, tce, begins);
+    }
+
     /// Mapped entries that begin a run, and those that begin a run or a call.
     pub(super) fn count_runs(&self, marks: Marks) -> u32 {
-        if self.mapped == 0 {
+        if self.counts.mapped() == 0 {
             return 0;
         }
-        let all = u32::from(self.mapped) == LEAF_ENTRIES;
+        let all = self.counts.mapped() == LEAF_ENTRIES;
         let mut runs = 0;
         for (word, entries) in self.marks.iter().zip(self.entries.chunks(64)) {
             let mut word = word.of(marks);
@@ -208,7 +228,7 @@ impl Leaf {
 impl PartialEq for Leaf {
     fn eq(&self, other: &Self) -> bool {
         let entries = self.entries.iter().zip(&other.entries).fold(0, |differ, (a, b)| differ | (a ^ b));
-        entries == 0 && self.stored == other.stored && self.marks == other.marks
+        entries == 0 && self.counts == other.counts && self.marks == other.marks
     }
 }
 

@@ -6,16 +6,19 @@
 
 mod budget;
 mod change;
+mod counts;
 mod directory;
 mod entry;
 mod extents;
 mod geometry;
 mod leaf;
 mod mappings;
+mod mark;
 mod read;
 mod replace;
 #[cfg(test)]
 mod tests;
+mod told;
 mod undo;
 mod write;
 
@@ -25,6 +28,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use budget::Stored;
+use counts::Counts;
 use directory::Directory;
 use entry::Entries;
 use leaf::{LEAF_MASK, LEAF_SHIFT};
@@ -71,7 +75,7 @@ impl Values<'_> {
 /// let mut table = TceTable::new(geometry, 1 << 20).expect("a sound geometry");
 /// let mut change = Change::new();
 /// table.write(7, Values::List(&[0x10_0003, 0x10_1003]), &mut change).expect("room");
-/// assert_eq!(change.maps.len(), 1);
+/// assert_eq!(change.maps().len(), 1);
 /// let (first, extent) = table.next_extent(0, u32::MAX, Runs::Full).expect("one run");
 /// assert_eq!((first, extent.pages), (7, 2));
 /// ```
@@ -80,9 +84,10 @@ pub struct TceTable {
     geometry: Geometry,
     read: Entries,
     directory: Directory,
+    /// Entries from here on are none that [`TceTable::put`] stores in few steps: they have no next one.
+    simple_end: u32,
     limit: u32,
     stored: Stored,
-    mapped: u32,
     version: u64,
 }
 
@@ -90,8 +95,8 @@ impl fmt::Debug for TceTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TceTable")
             .field("geometry", &self.geometry)
-            .field("stored", &self.stored.count())
-            .field("mapped", &self.mapped)
+            .field("stored", &self.stored())
+            .field("mapped", &self.mapped())
             .finish_non_exhaustive()
     }
 }
@@ -103,13 +108,14 @@ impl TceTable {
     /// [`TableError`] if the geometry is unsound.
     pub fn new(geometry: Geometry, entry_limit: u32) -> Result<Self, TableError> {
         geometry.size_minus_1()?;
+        let read = Entries::new(&geometry);
         Ok(Self {
             geometry,
-            read: Entries::new(&geometry),
+            read,
+            simple_end: if read.shares_bits() { 0 } else { geometry.entries - 1 },
             directory: Directory::new(geometry.entries),
             limit: entry_limit,
             stored: Stored::default(),
-            mapped: 0,
             version: 0,
         })
     }
@@ -154,13 +160,13 @@ impl TceTable {
     /// How many entries are not zero.
     #[must_use]
     pub fn stored(&self) -> u32 {
-        self.stored.count()
+        self.stored.counts().stored()
     }
 
     /// How many entries have a permission.
     #[must_use]
     pub fn mapped(&self) -> u32 {
-        self.mapped
+        self.stored.counts().mapped()
     }
 
     /// Says that a guest call begins at an entry that continues the run before it, for a table that is read from
@@ -195,9 +201,10 @@ impl TceTable {
         self.check_limit(first, last, values)?;
         self.version += 1;
         match values {
-            Values::Same(value, 1) => self.write_call(first, value, change),
+            Values::Same(value, 1) => self.write_one(first, value, true, change),
             Values::Same(0, _) => self.write_zeros(first, last, change),
             Values::Same(value, _) => self.write_same(first, last, value, change),
+            Values::List(list) if list.iter().all(|value| *value == 0) => self.write_zeros(first, last, change),
             Values::List(list) => self.write_list(first, last, list, change),
         }
         Ok(())
@@ -208,17 +215,27 @@ impl TceTable {
     /// Returns whether it was stored: not beyond the end or the entry limit. `change` is empty then.
     #[inline]
     pub fn put(&mut self, index: u32, value: u64, change: &mut Change) -> bool {
+        change.clear_lists();
+        if self.store_at::<true>(index, value, true, true, change) {
+            self.version += 1;
+            return true;
+        }
+        self.put_elsewhere(index, value, change)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn put_elsewhere(&mut self, index: u32, value: u64, change: &mut Change) -> bool {
         change.clear();
         if !self.takes(index, value) {
             return false;
         }
         self.version += 1;
-        self.write_call(index, value, change);
+        self.write_edge(index, value, true, change);
         true
     }
 
     /// Whether a value fits: neither beyond the end nor the entry limit.
-    #[inline]
     fn takes(&self, index: u32, value: u64) -> bool {
         index < self.geometry.entries && (value == 0 || !self.stored.is_full(self.limit) || self.get(index) != 0)
     }
@@ -248,7 +265,7 @@ impl TceTable {
     /// Makes every entry 0 that `change` told of, and tells nobody: for a write whose old mappings the host failed to
     /// remove, so that nothing may be mapped there.
     pub fn clear_changed(&mut self, change: &Change) {
-        for extent in change.unmaps.iter().chain(&change.maps) {
+        for extent in change.unmaps().iter().chain(change.maps()) {
             if let Some(first) = self.index_of(extent.iova.0) {
                 self.clear_range(first, extent.pages);
             }
@@ -259,8 +276,7 @@ impl TceTable {
     pub fn clear_all(&mut self) {
         self.version += 1;
         self.directory.clear();
-        self.stored.replace(self.stored.count(), 0);
-        self.mapped = 0;
+        self.stored.replace(self.stored.counts(), Counts::default());
     }
 
     /// Bytes of memory that the table holds.
@@ -292,7 +308,7 @@ impl TceTable {
         for (leaf, lo, hi) in leaves(first, last) {
             let Some(found) = self.directory.leaf(leaf) else { continue };
             sum += if hi - lo == LEAF_MASK {
-                u32::from(found.stored)
+                found.counts.stored()
             } else {
                 (lo..=hi).map(|at| u32::from(found.get(at) != 0)).sum()
             };

@@ -28,14 +28,15 @@ impl TceTable {
     #[must_use]
     #[inline]
     pub fn index_of(&self, ioba: u64) -> Option<u32> {
-        let offset = ioba.checked_sub(self.geometry.bus_offset.0)?;
-        self.index_at(offset)
+        // Below the window it wraps, to more than any window has: none passes the top of the space.
+        self.index_at(ioba.wrapping_sub(self.geometry.bus_offset.0))
     }
 
     #[inline]
     fn index_at(&self, offset: u64) -> Option<u32> {
-        let index = u32::try_from(offset >> self.geometry.page_shift).ok()?;
-        (index < self.geometry.entries).then_some(index)
+        let index = offset >> (self.geometry.page_shift & 63);
+        #[expect(clippy::cast_possible_truncation, reason = "it is below another number of 32 bits")]
+        (index < u64::from(self.geometry.entries)).then_some(index as u32)
     }
 
     /// What the table says about an address, given relative to the window's start; `None` outside the window.

@@ -4,6 +4,7 @@ use core::iter;
 use core::mem;
 
 use super::change::{Change, Saved, Segment};
+use super::counts::Counts;
 use super::directory::Directory;
 use super::leaf::{LEAF_ENTRIES, LEAF_MASK, LEAF_SHIFT};
 use super::{TableError, TceTable};
@@ -12,8 +13,7 @@ use super::{TableError, TceTable};
 #[derive(Clone, Debug)]
 pub(super) struct Contents {
     directory: Directory,
-    stored: u32,
-    mapped: u32,
+    counts: Counts,
 }
 
 impl TceTable {
@@ -42,25 +42,25 @@ impl TceTable {
     /// of one budget, which may pass it only in between.
     pub(crate) fn take_over(&mut self, with: Self, change: &mut Change) {
         change.clear();
+        change.list();
         self.version += 1;
         if !change.is_quiet() {
-            self.differing_leaves(&with).for_each(|(first, olds, news)| change.replaced(self.read, first, olds, news));
+            let entries = self.differing_leaves(&with).flat_map(|(first, olds, news)| {
+                (first..).zip(olds.iter().zip(news)).map(|(index, (old, new))| (index, *old, *new))
+            });
+            change.replaced(self.read, entries);
         }
-        let new = Contents { stored: with.stored(), mapped: with.mapped, directory: with.directory };
+        let new = Contents { counts: with.stored.counts(), directory: with.directory };
         let old = self.exchange(new);
         // All leaves at once: nothing else of the segment is looked at.
-        change.undo.segments.push(Segment { leaf: 0, lo: 0, hi: 0, saved: Saved::All(Box::new(old)) });
+        change.saved(Segment { leaf: 0, lo: 0, hi: 0, saved: Saved::All(Box::new(old)) });
     }
 
     /// Puts other contents in; returns what was there.
     pub(super) fn exchange(&mut self, new: Contents) -> Contents {
-        let stored = self.stored();
-        self.stored.replace(stored, new.stored);
-        Contents {
-            directory: mem::replace(&mut self.directory, new.directory),
-            stored,
-            mapped: mem::replace(&mut self.mapped, new.mapped),
-        }
+        let counts = self.stored.counts();
+        self.stored.replace(counts, new.counts);
+        Contents { directory: mem::replace(&mut self.directory, new.directory), counts }
     }
 
     /// The leaves whose values differ: first entry, values here, values there.

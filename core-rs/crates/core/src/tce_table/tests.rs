@@ -76,7 +76,7 @@ fn learned_entries_without_history_are_calls_of_their_own() {
     let mut change = Change::new();
     for index in 510..514 {
         assert!(table.learn(index, u64::from(index) << 12 | 1, true, &mut change));
-        assert_eq!(change.maps.len(), 1);
+        assert_eq!(change.maps().len(), 1);
     }
     for index in 514..517 {
         table.learn(index, u64::from(index) << 12 | 1, index == 514, &mut change);
@@ -90,8 +90,8 @@ fn an_in_place_change_is_told_as_unmap_and_map() {
     let mut table = table(16);
     put(&mut table, 3, 0x5003);
     let change = put(&mut table, 3, 0x6001);
-    assert_eq!((change.unmaps[0].target, change.unmaps[0].perm), (Gpa(0x5000), Perm::READ_WRITE));
-    assert_eq!((change.maps[0].target, change.maps[0].perm), (Gpa(0x6000), Perm::READ));
+    assert_eq!((change.unmaps()[0].target, change.unmaps()[0].perm), (Gpa(0x5000), Perm::READ_WRITE));
+    assert_eq!((change.maps()[0].target, change.maps()[0].perm), (Gpa(0x6000), Perm::READ));
 }
 
 #[test]
@@ -113,10 +113,10 @@ fn equal_targets_do_not_adjoin() {
     let mut table = table(2048);
     let mut change = Change::new();
     table.write(0, Values::Same(0x7003, 2048), &mut change).expect("in range");
-    assert_eq!(change.maps.len(), 2048);
+    assert_eq!(change.maps().len(), 2048);
     assert_eq!(table.count_runs(Runs::Full), 2048);
     table.write(0, Values::Same(0, 2048), &mut change).expect("in range");
-    assert_eq!(change.unmaps.len(), 2048);
+    assert_eq!(change.unmaps().len(), 2048);
     assert_eq!((table.stored(), table.directory.iter().count()), (0, 0));
     table.undo(&change);
     assert_eq!(extents(&table, Runs::Full).len(), 2048);
@@ -165,8 +165,8 @@ fn every_page_shift_works() {
         let mut table = TceTable::new(geometry, u32::MAX).expect("sound");
         let change = put(&mut table, 1, u64::MAX);
         let start = 1u64 << page_shift;
-        assert_eq!(change.maps[0].iova, Iova(start));
-        assert_eq!(change.maps[0].range().last(), Iova(start + (start - 1)));
+        assert_eq!(change.maps()[0].iova, Iova(start));
+        assert_eq!(change.maps()[0].range().last(), Iova(start + (start - 1)));
         assert_eq!(table.index_of(start), Some(1));
         assert_eq!(table.translate(start - 1).map(|found| found.perm), Some(Perm::NONE));
         let found = table.translate(start).expect("inside");
@@ -225,7 +225,7 @@ fn clearing_a_sparse_table_costs_what_is_there() {
     let start = std::time::Instant::now();
     table.write(0, Values::Same(0, 1 << 31), &mut change).expect("in range");
     assert!(start.elapsed().as_millis() < 100);
-    assert_eq!(change.unmaps.len(), 5);
+    assert_eq!(change.unmaps().len(), 5);
     assert_eq!((table.stored(), extents(&table, Runs::Full)), (0, vec![]));
     table.undo(&change);
     assert_eq!(extents(&table, Runs::Full), before);

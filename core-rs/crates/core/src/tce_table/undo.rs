@@ -2,6 +2,7 @@
 
 use super::TceTable;
 use super::change::{Change, One, Saved, Segment};
+use super::counts::Counts;
 use super::entry::Entries;
 use super::leaf::{LEAF_MASK, LEAF_SHIFT};
 
@@ -11,7 +12,7 @@ impl TceTable {
     /// Only for the newest write to this table, and once.
     pub fn undo(&mut self, change: &Change) {
         self.version += 1;
-        if let Some(one) = change.undo.one {
+        if let Some(one) = change.undo_one() {
             self.restore_one(one);
         }
         for segment in &change.undo.segments {
@@ -70,11 +71,8 @@ impl TceTable {
             if at <= hi {
                 let old = values.next().copied().unwrap_or(0);
                 let now = core::mem::replace(leaf.entry_mut(at), old);
-                let change = |count: u16, is: bool, was: bool| count + u16::from(is) - u16::from(was);
-                leaf.stored = change(leaf.stored, old != 0, now != 0);
-                leaf.mapped = change(leaf.mapped, Entries::is_mapped(old), Entries::is_mapped(now));
-                self.stored.replace(u32::from(now != 0), u32::from(old != 0));
-                self.mapped = self.mapped + u32::from(Entries::is_mapped(old)) - u32::from(Entries::is_mapped(now));
+                leaf.counts.replace(Counts::of(now), Counts::of(old));
+                self.stored.replace(Counts::of(now), Counts::of(old));
             }
             let value = leaf.get(at);
             let begins = !read.continues(before, value);
@@ -83,7 +81,7 @@ impl TceTable {
             before = value;
         }
         let marks = leaf.any_marks();
-        if leaf.stored == 0 {
+        if leaf.counts.stored() == 0 {
             self.remove(number);
         }
         self.directory.mark(number, marks);

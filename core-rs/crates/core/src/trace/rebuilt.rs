@@ -304,12 +304,7 @@ impl RebuiltTable {
             let _ = table.write(first, Values::Same(0, last - first + 1), change);
             return;
         }
-        let mut from = Some(first);
-        change.unmaps.extend(core::iter::from_fn(|| {
-            let (first, extent) = table.next_extent(from?, last, Runs::Full)?;
-            from = first.checked_add(extent.pages);
-            Some(extent)
-        }));
+        change.tell_unmaps(table.extents(Runs::Full));
         table.clear_all();
     }
 

@@ -1,6 +1,5 @@
 //! A machine that is rebuilt from a log.
 
-use giommu_core::tce_table::Change;
 use giommu_core::trace::findings::Answer;
 use giommu_core::trace::machine::{LogMachine, Stop};
 use giommu_core::trace::parser::Limits;
@@ -77,11 +76,11 @@ impl RawLogMachine {
         let (bytes, at, last) = self.buffer.parts();
         let stop = self.machine.run(bytes, at, last);
         if stop == Stop::Change {
-            let Change { unmaps, maps, .. } = self.machine.change();
+            let change = self.machine.change();
             self.unmaps.clear();
-            self.unmaps.extend(unmaps.iter().map(ExtentRecord::from));
+            self.unmaps.extend(change.unmaps().iter().map(ExtentRecord::from));
             self.maps.clear();
-            self.maps.extend(maps.iter().map(ExtentRecord::from));
+            self.maps.extend(change.maps().iter().map(ExtentRecord::from));
         }
         code(stop)
     }

@@ -47,7 +47,7 @@ impl Guest {
             Event::WindowAdded { liobn, table } => format!("+{liobn:x}:{}", table.borrow().stored()),
             Event::WindowRemoved { liobn, .. } => format!("-{liobn:x}"),
             Event::Changed { liobn, change, .. } => {
-                format!("!{liobn:x}:{}:{}", change.unmaps.len(), change.maps.len())
+                format!("!{liobn:x}:{}:{}", change.unmaps().len(), change.maps().len())
             }
             Event::Bypass { unit, on } => format!("{unit:x}:{on}"),
         };

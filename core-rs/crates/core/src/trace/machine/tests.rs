@@ -494,16 +494,16 @@ fn a_watched_table_tells_what_changes() {
     let mut at = 0;
     assert_eq!(machine.run(log.as_bytes(), &mut at, true), Stop::Change);
     assert_eq!(machine.changed(), PCI);
-    assert_eq!((machine.change().unmaps[0].target.0, machine.change().maps[0].target.0), (0x1000, 0x2000));
+    assert_eq!((machine.change().unmaps()[0].target.0, machine.change().maps()[0].target.0), (0x1000, 0x2000));
     // Neither the same mapping again, nor the clearing of an empty entry, nor a call that can have stored nothing.
     assert_eq!(machine.run(log.as_bytes(), &mut at, true), Stop::End);
     // What becomes unknown is no longer there, what becomes known is.
     let mut at = 0;
     let log = indirect(0x1000, 1, 0x9003, 0) + &xlate(0x1000, 0x7000, 3);
     assert_eq!(machine.run(log.as_bytes(), &mut at, true), Stop::Change);
-    assert_eq!((machine.change().unmaps.len(), machine.change().maps[0].iova.0), (1, 0x2000));
+    assert_eq!((machine.change().unmaps().len(), machine.change().maps()[0].iova.0), (1, 0x2000));
     assert_eq!(machine.run(log.as_bytes(), &mut at, true), Stop::Change);
-    assert_eq!((machine.change().unmaps.len(), machine.change().maps[0].iova.0), (0, 0x1000));
+    assert_eq!((machine.change().unmaps().len(), machine.change().maps()[0].iova.0), (0, 0x1000));
     machine.unwatch(PCI);
     assert!(run_on(&mut machine, &put(0x1000, 0)).is_empty());
 }
@@ -682,7 +682,7 @@ proptest! {
                 match machine.run(text.as_bytes(), &mut at, true) {
                     Stop::End => break,
                     Stop::Change => {
-                        for extent in &machine.change().unmaps {
+                        for extent in machine.change().unmaps() {
                             let first = (extent.iova.0 >> 12) as usize;
                             for (page, entry) in mirror[first..first + extent.pages as usize].iter_mut().enumerate() {
                                 let target = extent.target.0 + ((page as u64) << 12);
@@ -690,7 +690,7 @@ proptest! {
                                 *entry = 0;
                             }
                         }
-                        for extent in &machine.change().maps {
+                        for extent in machine.change().maps() {
                             let first = (extent.iova.0 >> 12) as usize;
                             for (page, entry) in mirror[first..first + extent.pages as usize].iter_mut().enumerate() {
                                 prop_assert_eq!(*entry, 0);
