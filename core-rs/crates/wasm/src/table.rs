@@ -172,7 +172,7 @@ impl RawTceTable {
     pub fn put_tce(&mut self, ioba: u64, tce: u64) -> i32 {
         let written = hcall::h_put_tce(&mut self.table.borrow_mut(), ioba, tce, &mut self.change);
         let ret = self.written(written);
-        let Change { unmaps, maps, .. } = &self.change;
+        let (unmaps, maps) = (self.change.unmaps(), self.change.maps());
         if ret != 0 || self.change.is_empty() {
             return ret;
         }
