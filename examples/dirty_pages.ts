@@ -7,7 +7,7 @@ import { SpaprPhb } from "@giommu/spapr-tce";
 import { SimulatedHost, VfioContainer } from "@giommu/vfio-sync";
 
 const memory = new ArrayGuestMemory(0x10_0000);
-using system = new AddressSpace("memory", new RamRegion({ name: "ram", size: 0x10_0000n, memory }));
+using system = new AddressSpace({ name: "memory", root: new RamRegion({ name: "ram", size: 0x10_0000n, memory }) });
 using phb = new SpaprPhb({ index: 0, memory: system });
 const [table] = phb.windows;
 if (table === undefined) throw new Error("a bridge has its default window");

@@ -28,7 +28,7 @@ async function checked(
   const { most = 4, isWidened = false } = options;
   const memory = new SparseGuestMemory(RAM);
   const ram = new RamRegion({ name: "ram", size: RAM, memory });
-  using system = new AddressSpace("memory", ram);
+  using system = new AddressSpace({ name: "memory", root: ram });
   using phb = new SpaprPhb({ index: 0, memory: system });
   const [table] = phb.windows;
   for (const [ioba, tce] of [[0x1000n, 0x1_0003n], [0x2000n, 0x1_1003n], [0x3000n, 0x1_2003n]] as const) {

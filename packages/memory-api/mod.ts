@@ -10,7 +10,7 @@
  */
 
 export { AddressSpace } from "./address_space.ts";
-export type { AddressSpaceOptions } from "./address_space.ts";
+export type { AddressSpaceInit } from "./address_space.ts";
 export * from "./alias_region.ts";
 export * from "./dma.ts";
 export * from "./flat_view.ts";

@@ -1,3 +1,4 @@
+import { registerNotifier } from "./register_notifier.ts";
 import type { IommuError } from "@giommu/core";
 import type { IotlbEntry } from "@giommu/notifiers";
 import { IommuNotifier, IommuNotifierFlag, IommuPerm } from "@giommu/notifiers";
@@ -189,7 +190,7 @@ Deno.test("an aborted replay leaves nothing registered that it registered itself
   assertEquals(copy.notifier.registered, false);
   const error = assertThrows(() => stepper.step(1), Error, "region guest") as IommuError;
   assertEquals(error.code, "replay-aborted");
-  guest.region.notifiers.register(copy.notifier);
+  registerNotifier(guest.region, copy.notifier);
   {
     using _second = startReplay(guest.region, copy.notifier);
   }
@@ -226,7 +227,7 @@ Deno.test("a notifier that heard of changes before a replay is told all, and los
       }
     },
   });
-  guest.region.notifiers.register(notifier);
+  registerNotifier(guest.region, notifier);
   guest.write(new Map([[20, 5], [21, 9]]));
   using stepper = startReplay(guest.region, notifier);
   stepper.step(4);

@@ -311,7 +311,7 @@ Deno.test("an IOMMU's own replay is asked for the range that matters, and croppe
   const asked: unknown[] = [];
   const { region } = iommu(0x1_0000n, [], {
     minPageSize: () => 0x1000n,
-    replay(_notifier, { range, runs, access, granularity }) {
+    replay({ range, runs, access, granularity }) {
       asked.push([range.start, range.last, runs, access, granularity]);
       return [
         entry(0n, 0n, 0x4000n),
@@ -368,7 +368,7 @@ for (const kind of ["translate", "own"]) {
       translate: (iova) => table.has(iova >> 12n) ? make(iova >> 12n) : undefined,
       // Reads ahead, as one that fills batches does.
       ...(kind === "own" && {
-        replay: (_notifier, { range }) =>
+        replay: ({ range }) =>
           [...table.keys()].filter((n) => n << 12n >= range.start).sort((a, b) => a < b ? -1 : 1).map(make),
       }),
     });
@@ -408,7 +408,7 @@ Deno.test("a replay from inside the delivery of a change is refused, also where 
       codes.push(error.code);
     },
   });
-  region.notifiers.register(older.notifier);
+  registerNotifier(region, older.notifier);
   mapped = false;
   assertEquals(region.change({ unmaps: [page], maps: [] }).status, "done");
   assertEquals([codes, newcomer.registered], [["change-in-progress"], false]);

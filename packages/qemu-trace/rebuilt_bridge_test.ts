@@ -111,7 +111,7 @@ Deno.test("a window that the host cannot hold stops the reading, and the bridge 
 Deno.test("a bridge shows only the tables that it is asked for, and follows only while it is there", () => {
   using machine = new RebuiltMachine();
   machine.feed(bytes(NEW + CREATE + put(0x8000_0001, 0x10_0000_0000, 0x2_0003)));
-  using memory = new AddressSpace("memory", new RamRegion({ name: "ram", size: 0x100_0000n }));
+  using memory = new AddressSpace({ name: "memory", root: new RamRegion({ name: "ram", size: 0x100_0000n }) });
   using only = machine.bridge(0, { liobns: [0x8000_0001], memory });
   assertEquals(only.windows.map(({ liobn }) => liobn), [0x8000_0001]);
   assertEquals([only.index, only.space.memory], [0, memory]);

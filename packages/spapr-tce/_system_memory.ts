@@ -20,7 +20,7 @@ export function systemMemory({ ram, memory }: MemoryInit): AddressSpace {
     return memory;
   }
   const bytes = typeof ram === "bigint" ? newRam(ram) : ram as GuestMemory;
-  return new AddressSpace("memory", new RamRegion({ name: "ram", size: bytes.size, memory: bytes }));
+  return new AddressSpace({ name: "memory", root: new RamRegion({ name: "ram", size: bytes.size, memory: bytes }) });
 }
 
 function newRam(size: bigint): GuestMemory {

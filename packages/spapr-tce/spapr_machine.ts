@@ -8,7 +8,7 @@ import { MachineDevices } from "./_machine_devices.ts";
 import { stateRefused } from "./_machine_state.ts";
 import { readBlock, writeAnswers } from "./_rtas_block.ts";
 import { systemMemory } from "./_system_memory.ts";
-import { callCore, checkCore, isTrapped } from "./_trap.ts";
+import { callCore } from "./_trap.ts";
 import { inTransaction, PHB_INDEX_MAX } from "./_window_bus.ts";
 import type { HcallResult, OnHostFailure } from "./hcall.ts";
 import { Hcall, HcallOpcode } from "./hcall.ts";
@@ -121,8 +121,7 @@ export class SpaprMachine implements Disposable {
     this.memory = systemMemory(init);
     this.ram = new SpaceMemory(this.memory);
     this.#devices = new MachineDevices(this.memory, this.onHostFailure);
-    checkCore(`make ${this}`);
-    this.#raw = existing ?? new RawSpaprMachine(this.entryLimit);
+    this.#raw = existing ?? callCore(() => new RawSpaprMachine(this.entryLimit), () => `make ${this}`);
     try {
       if (existing !== undefined) this.#devices.showAll(existing);
       for (const phb of init.phbs ?? []) this.addPhb(phb);
@@ -403,7 +402,6 @@ export class SpaprMachine implements Disposable {
    */
   static fromSnapshot(state: Uint8Array, options: SpaprMachineOptions): SpaprMachine {
     checkState(state);
-    checkCore("restore an sPAPR machine");
     const limit = checkInteger("entryLimit", options.entryLimit ?? DEFAULT_ENTRY_LIMIT, 0, MAX_ENTRY_LIMIT);
     const raw = callCore(() => {
       try {
@@ -431,7 +429,7 @@ export class SpaprMachine implements Disposable {
     try {
       this.#devices[Symbol.dispose]();
     } finally {
-      if (!isTrapped()) raw.free();
+      raw.free();
       if (this.#ownsMemory) this.memory.dispose();
     }
   }
@@ -509,7 +507,7 @@ export class SpaprMachine implements Disposable {
       try {
         call();
       } catch (error) {
-        if (error instanceof WebAssembly.RuntimeError) throw error;
+        if (error instanceof IommuError) throw error;
         const message = error instanceof Error ? error.message : String(error);
         throw new RangeError(`Cannot ${what} ${this}: ${message}`, { cause: error });
       }
@@ -518,7 +516,6 @@ export class SpaprMachine implements Disposable {
 
   #live(verb: string): RawSpaprMachine {
     if (this.#raw === undefined) throw new IommuError("disposed", `Cannot ${verb} ${this}: it was disposed`);
-    if (isTrapped()) checkCore(`${verb} ${this}`);
     return this.#raw;
   }
 }

@@ -306,7 +306,7 @@ Deno.test("RTAS calls are not made inside transactions, listeners or notifiers",
 Deno.test("a machine works in system memory that is not its own", () => {
   const root = new MemoryRegion({ name: "system", size: 1n << 64n });
   root.addSubregion(1n << 40n, new RamRegion({ name: "high", size: 0x4000n, memory: new ArrayGuestMemory(0x4000) }));
-  using memory = new AddressSpace("system", root);
+  using memory = new AddressSpace({ name: "system", root });
   {
     using machine = new SpaprMachine({ memory, phbs: [{ index: 0 }] });
     machine.putTce(LOW, 0n, (1n << 40n) | 3n);

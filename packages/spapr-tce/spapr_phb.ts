@@ -51,7 +51,7 @@ export interface AddWindowInit extends DmaWindowInit {
  * import { SpaprPhb } from "@giommu/spapr-tce";
  * import { assert, assertEquals } from "@std/assert";
  *
- * using memory = new AddressSpace("memory", new RamRegion({ name: "ram", size: 0x1000_0000n }));
+ * using memory = new AddressSpace({ name: "memory", root: new RamRegion({ name: "ram", size: 0x1000_0000n }) });
  * using phb = new SpaprPhb({ index: 0, memory });
  * phb.table(0x8000_0000)?.putTce(0x5000n, 0x80_0003n);
  * const found = phb.space.translate(0x5678n, IommuPerm.WRITE);

@@ -85,7 +85,7 @@ Deno.test("SpaprPhb rounds a window's size down to pages and refuses what has no
 });
 
 Deno.test("a device's access through SpaprPhb needs the entry's permission", () => {
-  using memory = new AddressSpace("memory", new RamRegion({ name: "ram", size: 0x100_0000n }));
+  using memory = new AddressSpace({ name: "memory", root: new RamRegion({ name: "ram", size: 0x100_0000n }) });
   using phb = new SpaprPhb({ index: 0, memory });
   phb.table(0x8000_0000)!.putTce(0x1000n, 0x8_0001n);
   assertEquals(phb.space.translate(0x1004n, IommuPerm.READ).kind, "memory");

@@ -94,7 +94,7 @@ export class SpaprVioDevice {
     this.#direct.enabled = false;
     root.addSubregion(0n, this.#direct, { priority: 1 });
     root.addSubregion(0n, table.region, { priority: 2 });
-    this.space = new AddressSpace(name, root, { memory });
+    this.space = new AddressSpace({ name, root, memory });
   }
 
   /** The LIOBN of its table, which is the unit number. */

@@ -1,6 +1,6 @@
 import type { Gpa, Iova } from "@giommu/core";
 import { checkInteger, checkU64, hex, IommuError } from "@giommu/core";
-import { type CoreMemory, ExtentView } from "@giommu/core/wasm";
+import { type CoreMemory, ExtentView, trappedIn } from "@giommu/core/wasm";
 import { memory, RawTceTable } from "@giommu/core/wasm/table";
 import type { GuestMemory } from "@giommu/memory-api";
 import { IommuMemoryRegion } from "@giommu/memory-api";
@@ -9,7 +9,7 @@ import { IommuNotifierFlag } from "@giommu/notifiers";
 import { readExtent, readMaps, readUnmaps, type Window } from "./_batch.ts";
 import { tellPageByPage } from "./_change.ts";
 import { readList } from "./_list.ts";
-import { callCore, checkCore, coreTrapped, isTrapped } from "./_trap.ts";
+import { callCore } from "./_trap.ts";
 import { walk } from "./_walk.ts";
 import type { HcallResult, OnHostFailure } from "./hcall.ts";
 import { Hcall } from "./hcall.ts";
@@ -156,11 +156,10 @@ export class TceTable implements Disposable {
   }
 
   #create(): RawTceTable {
-    checkCore(`make ${this}`);
     try {
       return new RawTceTable(this.liobn, this.busOffset, this.pageShift, this.entries, this.entryLimit);
     } catch (error) {
-      if (error instanceof WebAssembly.RuntimeError) throw coreTrapped(`make ${this}`, error);
+      if (error instanceof IommuError) throw trappedIn(`make ${this}`, error);
       throw new RangeError(`Cannot make ${this}: ${error instanceof Error ? error.message : error}`, { cause: error });
     }
   }
@@ -180,7 +179,7 @@ export class TceTable implements Disposable {
           throw new Error("an sPAPR TCE table does not tell devices to forget translations");
         }
       },
-      replay: (_notifier, { range, runs }) => walk(() => this.#live("replay"), window, range, runs),
+      replay: ({ range, runs }) => walk(() => this.#live("replay"), window, range, runs),
     });
   }
 
@@ -243,7 +242,7 @@ export class TceTable implements Disposable {
     try { // by hand, as this is called for every page
       ret = raw.putTce(ioba, tce) as Hcall;
     } catch (error) {
-      throw coreTrapped(`write ${this}`, error);
+      throw trappedIn(`write ${this}`, error);
     }
     return ret === Hcall.SUCCESS && this.#quiet ? DONE : this.#tell(raw, ret);
   }
@@ -323,7 +322,7 @@ export class TceTable implements Disposable {
   [Symbol.dispose](): void {
     const { raw } = this.#state;
     this.#state.raw = undefined;
-    if (!isTrapped()) raw?.free();
+    raw?.free();
   }
 
   /** How messages name the table. */
@@ -334,7 +333,6 @@ export class TceTable implements Disposable {
   #live(verb: string): RawTceTable {
     const { raw } = this.#state;
     if (raw === undefined) throw new IommuError("disposed", `Cannot ${verb} ${this}: the table was disposed`);
-    if (isTrapped()) checkCore(`${verb} ${this}`);
     return raw;
   }
 
@@ -379,7 +377,7 @@ export class TceTable implements Disposable {
     if (extents === 0) return done;
     if (extents > LARGE) this.#core(() => raw.shrink());
     if (this.onHostFailure === "qemu") {
-      const error = tellPageByPage(this.region.notifiers, change);
+      const error = tellPageByPage(this.region, change);
       return error === undefined ? done : { ...done, error };
     }
     const outcome = this.region.change(change);

@@ -1,7 +1,7 @@
 import type { AddressRange } from "@giommu/core";
 import { formatRange, hex, intersect, IommuError } from "@giommu/core";
 import type { IommuMemoryRegion, MemorySection } from "@giommu/memory-api";
-import { ReplayStepper } from "@giommu/memory-api";
+import { registerNotifier, ReplayStepper, unregisterNotifier } from "@giommu/memory-api";
 import type { IotlbEvent } from "@giommu/notifiers";
 import { cropEvent, IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
 import type { Mirror } from "./_mirror.ts";
@@ -93,7 +93,7 @@ export class IommuPiece {
   stop(): void {
     this.#stepper?.abort();
     this.#stepper = undefined;
-    this.region.notifiers.unregister(this.#notifier);
+    unregisterNotifier(this.region, this.#notifier);
   }
 
   /**
@@ -113,7 +113,7 @@ export class IommuPiece {
       const toWalk = ahead && intersect(rest, ahead);
       // The new one joins before the old one leaves: the union of flags, which an IOMMU may watch, stays as it is.
       if (toWalk !== undefined) piece.start(toWalk);
-      else this.region.notifiers.register(piece.#notifier);
+      else registerNotifier(this.region, piece.#notifier);
       pieces.push(piece);
     }
     this.stop();
@@ -156,7 +156,7 @@ export class IommuPiece {
     if (first === undefined || last === undefined || first === last) return first;
     const range = { start: first.range.start, last: last.range.last };
     const joined = new IommuPiece(first.#mirror, first.region, range, first.delta, first.#runs);
-    first.region.notifiers.register(joined.#notifier);
+    registerNotifier(first.region, joined.#notifier);
     for (const piece of pieces) piece.stop();
     return joined;
   }

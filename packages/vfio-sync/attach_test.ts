@@ -1,5 +1,5 @@
 import { IommuError } from "@giommu/core";
-import { AddressSpace, IommuMemoryRegion, MemoryRegion, RamRegion } from "@giommu/memory-api";
+import { AddressSpace, IommuMemoryRegion, MemoryRegion, RamRegion, registerNotifier } from "@giommu/memory-api";
 import { IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { GuestTable } from "./_guest_table_test.ts";
@@ -11,7 +11,7 @@ import { VfioContainer } from "./vfio_container.ts";
 function bus(table: GuestTable, at = 0n): AddressSpace {
   const root = new MemoryRegion({ name: "bus", size: 2n ** 64n });
   root.addSubregion(at, table.region);
-  return new AddressSpace("pci0", root);
+  return new AddressSpace({ name: "pci0", root });
 }
 
 Deno.test("attach() maps one host page per guest page where the host does not split, and whole runs where it does", () => {
@@ -42,7 +42,7 @@ Deno.test("attach() maps RAM whole, ROM without write, and reports what is in no
   root.addSubregion(0xf_0000n, new RamRegion({ name: "bios", size: 0x1_0000n, readonly: true }), { priority: 1 });
   root.addSubregion(0x100_0800n, new RamRegion({ name: "odd", size: 0x3000n }));
   root.addSubregion(0x200_0000n, new RamRegion({ name: "tiny", size: 0x1234n }));
-  using space = new AddressSpace("system", root);
+  using space = new AddressSpace({ name: "system", root });
   const host = new SimulatedHost({ rules: "type1" });
   using container = new VfioContainer({ host });
   const report = container.attach(space);
@@ -92,7 +92,7 @@ Deno.test("attach() refuses sPAPR's 64-bit window on a host of 48 bits before th
   const root = new MemoryRegion({ name: "bus", size: 2n ** 64n });
   root.addSubregion(0n, low.region);
   root.addSubregion(1n << 59n, table.region);
-  using space = new AddressSpace("pci0", root);
+  using space = new AddressSpace({ name: "pci0", root });
   const host = new SimulatedHost({ rules: "type1" });
   using container = new VfioContainer({ host });
   const error = assertThrows(
@@ -134,7 +134,7 @@ Deno.test("attach() is refused and undone whichever host call fails", () => {
   const root = new MemoryRegion({ name: "bus", size: 2n ** 64n });
   root.addSubregion(0n, table.region);
   root.addSubregion(0x100000n, new RamRegion({ name: "ram", size: 0x10000n }));
-  using space = new AddressSpace("pci0", root);
+  using space = new AddressSpace({ name: "pci0", root });
   for (let k = 1; k <= 7; k++) {
     const host = new SimulatedHost({ rules: "type1", failAt: [{ call: k, errno: "ENOMEM" }] });
     using container = new VfioContainer({ host });
@@ -172,7 +172,7 @@ Deno.test("attach() a second time shares the mappings; the last detach() takes t
   const table = new GuestTable({ pages: 16 });
   table.map(0, 6, 0n);
   using space = bus(table);
-  using other = new AddressSpace("other", new MemoryRegion({ name: "empty", size: 0x1000n }));
+  using other = new AddressSpace({ name: "other", root: new MemoryRegion({ name: "empty", size: 0x1000n }) });
   const host = new SimulatedHost();
   using container = new VfioContainer({ host });
   container.attach(space);
@@ -195,7 +195,7 @@ Deno.test("plan() tells what an attach would take and asks the host nothing", ()
   const root = new MemoryRegion({ name: "bus", size: 2n ** 64n });
   root.addSubregion(0n, table.region);
   root.addSubregion(0x100000n, new RamRegion({ name: "ram", size: 0x10000n }));
-  using space = new AddressSpace("pci0", root);
+  using space = new AddressSpace({ name: "pci0", root });
   const host = new SimulatedHost({ rules: "type1" });
   using container = new VfioContainer({ host });
   const { pages, extents, ramSections, hostMaps, bytes, refusal, problems } = container.plan(space);
@@ -220,7 +220,7 @@ Deno.test("attach() passes on why an IOMMU refuses a notifier for MAP", () => {
       if (next & IommuNotifierFlag.MAP) throw new Error("caching mode is off");
     },
   });
-  using space = new AddressSpace("pci0", iommu);
+  using space = new AddressSpace({ name: "pci0", root: iommu });
   using container = new VfioContainer({ host: new SimulatedHost() });
   const error = assertThrows(() => container.attach(space), IommuError, "caching mode is off");
   assertEquals([error.code, space.listeners.length, container.space], ["notifier-refused", 0, undefined]);
@@ -233,7 +233,7 @@ Deno.test("attach() to 2^64 bytes that one entry maps takes one host call, and d
     size: 2n ** 64n,
     translate: () => ({ iova: whole, target: 0n, perm: 3, pageSize: 2n ** 64n }),
   });
-  using space = new AddressSpace("pci0", iommu);
+  using space = new AddressSpace({ name: "pci0", root: iommu });
   const host = new SimulatedHost();
   using container = new VfioContainer({ host });
   container.attach(space);
@@ -294,7 +294,8 @@ Deno.test("VfioContainer that was disposed says so, and disposing twice is silen
 Deno.test("VfioContainer leaves other listeners of the same IOMMU alone", () => {
   const table = new GuestTable({ pages: 4 });
   const heard: number[] = [];
-  table.region.notifiers.register(
+  registerNotifier(
+    table.region,
     new IommuNotifier({ flags: IommuNotifierFlag.IOTLB_EVENTS, notify: ({ type }) => heard.push(type) }),
   );
   using space = bus(table);
@@ -321,7 +322,7 @@ Deno.test("attach() to something that is no AddressSpace is refused and leaves t
   }
   assertThrows(() => container.attach(space, null as unknown as object), TypeError, "options");
   assertThrows(() => container.attachSteps(space, { plan: 1 as unknown as boolean }), TypeError, "plan");
-  const gone = new AddressSpace("gone", table.region);
+  const gone = new AddressSpace({ name: "gone", root: table.region });
   gone.dispose();
   for (const attach of [() => container.attach(gone), () => container.attachSteps(gone), () => container.plan(gone)]) {
     assertEquals(assertThrows(attach, IommuError).code, "disposed");
@@ -341,7 +342,7 @@ Deno.test("attach() that fails to count maps is undone", () => {
       yield { iova: { start: 0n, last: 0xfffn }, target: 0n, perm: 3, pageSize: 0x1000n };
     },
   });
-  using space = new AddressSpace("bus", region);
+  using space = new AddressSpace({ name: "bus", root: region });
   const host = new SimulatedHost();
   using container = new VfioContainer({ host });
   assertThrows(() => container.attach(space, { countMaps: true }), Error, "third walk");
@@ -363,7 +364,7 @@ Deno.test("an attach in steps that fails is undone although an IOMMU does not wa
   const root = new MemoryRegion({ name: "bus", size: 2n ** 64n });
   root.addSubregion(0n, region);
   root.addSubregion(0x10_0000n, table.region);
-  using space = new AddressSpace("pci0", root);
+  using space = new AddressSpace({ name: "pci0", root });
   const host = new SimulatedHost({ rules: "type1", failAt: [{ call: 4 }] });
   const container = new VfioContainer({ host });
   const steps = container.attachSteps(space);

@@ -53,13 +53,13 @@ class World {
     root.addSubregion(0n, new RamRegion({ name: "ram", size: 0x20000n }));
     root.addSubregion(DIMM.start, this.#dimm);
     root.addSubregion(ROM.start, new RamRegion({ name: "rom", size: 0x10000n, readonly: true }));
-    this.memory = new AddressSpace("memory", root);
+    this.memory = new AddressSpace({ name: "memory", root });
     this.#busRoot.addSubregion(SMALL_AT, this.small.region);
     this.#busRoot.addSubregion(LARGE_AT, this.large.region);
     this.#busRoot.addSubregion(LOCAL_AT, new RamRegion({ name: "local", size: LOCAL_PAGES * 0x1000n }));
     // Hides what lies below it: a section in the middle of another one.
     this.#overlay.addSubregion(0n, new RamRegion({ name: "over", size: 0x3000n, readonly: true }));
-    this.bus = new AddressSpace("bus", this.#busRoot, { memory: this.memory });
+    this.bus = new AddressSpace({ name: "bus", root: this.#busRoot, memory: this.memory });
     this.host = new SimulatedHost({
       ...host,
       failAt: failAt.map((call) => ({ call, errno: "EIO" })),

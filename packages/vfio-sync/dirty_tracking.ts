@@ -33,7 +33,7 @@ export let dirtyTrackingOf: (driver: Driver, check: () => void) => DirtyTracking
  * import { SimulatedHost, VfioContainer } from "@giommu/vfio-sync";
  * import { assertEquals } from "@std/assert";
  *
- * using bus = new AddressSpace("bus", new RamRegion({ name: "ram", size: 0x10_0000n }));
+ * using bus = new AddressSpace({ name: "bus", root: new RamRegion({ name: "ram", size: 0x10_0000n }) });
  * const host = new SimulatedHost({ rules: "type1" });
  * using container = new VfioContainer({ host });
  * container.attach(bus);

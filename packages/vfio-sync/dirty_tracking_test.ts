@@ -22,7 +22,7 @@ function setUp(hostOptions: SimulatedHostOptions = {}, options: Omit<VfioContain
   const root = new MemoryRegion({ name: "bus", size: 2n ** 64n });
   root.addSubregion(0n, new RamRegion({ name: "ram", size: 4n * PAGE }));
   root.addSubregion(AT, table.region);
-  const space = new AddressSpace("pci0", root);
+  const space = new AddressSpace({ name: "pci0", root });
   const host = new SimulatedHost(hostOptions);
   const container = new VfioContainer({ host, ...options });
   container.attach(space);
@@ -132,7 +132,7 @@ function withDirty(host: SimulatedHost, dirty: Partial<HostDirtyTracking>): Host
 }
 
 function attached(host: HostIommu) {
-  const bus = new AddressSpace("bus", new RamRegion({ name: "ram", size: 4n * PAGE }));
+  const bus = new AddressSpace({ name: "bus", root: new RamRegion({ name: "ram", size: 4n * PAGE }) });
   const container = new VfioContainer({ host });
   container.attach(bus);
   return container;
@@ -179,7 +179,7 @@ Deno.test("a bitmap is never about more pages than Linux makes one of, however f
   root.addSubregion(1n << 60n, far);
   const huge = new RamRegion({ name: "huge", size: 1n << 55n });
   root.addSubregion(1n << 56n, huge);
-  using bus = new AddressSpace("bus", root);
+  using bus = new AddressSpace({ name: "bus", root });
   const host = new SimulatedHost();
   const container = new VfioContainer({ host });
   container.attach(bus);
@@ -303,7 +303,7 @@ for (const [name, hostOptions, options] of HOSTS) {
 
 Deno.test("a device's bytes arrive where the mapping says", () => {
   const memory = new ArrayGuestMemory(0x4000);
-  using bus = new AddressSpace("bus", new RamRegion({ name: "ram", size: 0x4000n, memory }));
+  using bus = new AddressSpace({ name: "bus", root: new RamRegion({ name: "ram", size: 0x4000n, memory }) });
   const host = new SimulatedHost();
   using container = new VfioContainer({ host });
   container.attach(bus);

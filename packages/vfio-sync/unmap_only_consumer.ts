@@ -1,3 +1,4 @@
+import { registerNotifier, unregisterNotifier } from "@giommu/memory-api";
 import type { AddressRange, Gpa } from "@giommu/core";
 import { checkInteger, checkU64, intersect } from "@giommu/core";
 import type { AddressSpace, IommuMemoryRegion, MemoryListener, MemorySection } from "@giommu/memory-api";
@@ -49,13 +50,13 @@ interface Piece {
  * let target: bigint | undefined = 0x8000n;
  * const page = (at: bigint) =>
  *   ({ iova: { start: 0n, last: 0xfffn }, target: at, perm: 3, pageSize: 0x1000n, targetSpace: memory }) as const;
- * using memory = new AddressSpace("memory", new RamRegion({ name: "ram", size: 0x10000n }));
+ * using memory = new AddressSpace({ name: "memory", root: new RamRegion({ name: "ram", size: 0x10000n }) });
  * const iommu = new IommuMemoryRegion({
  *   name: "iommu",
  *   size: 0x1000n,
  *   translate: () => target === undefined ? undefined : page(target),
  * });
- * using bus = new AddressSpace("bus", iommu);
+ * using bus = new AddressSpace({ name: "bus", root: iommu });
  * using device = new UnmapOnlyConsumer(bus);
  * assertEquals(device.translate(0x10n, 1)?.gpa, 0x8010n);
  * assertEquals(device.translate(0x20n, 1)?.gpa, 0x8020n);
@@ -156,7 +157,7 @@ export class UnmapOnlyConsumer implements Disposable {
   /** Listens to nothing more, and forgets everything. Twice is fine. */
   dispose(): void {
     this.space.removeListener(this.#listener);
-    for (const { region, notifier } of this.#pieces.splice(0)) region.notifiers.unregister(notifier);
+    for (const { region, notifier } of this.#pieces.splice(0)) unregisterNotifier(region, notifier);
     this.#cache.clear();
     this.#order.clear();
   }
@@ -176,7 +177,7 @@ export class UnmapOnlyConsumer implements Disposable {
       range: { start: range.start - delta, last: range.last - delta },
       notify: ({ iova }) => this.#invalidate({ start: iova.start + delta, last: iova.last + delta }),
     });
-    region.notifiers.register(notifier);
+    registerNotifier(region, notifier);
     this.#pieces.push({ region, range, delta, notifier });
   }
 
@@ -189,7 +190,7 @@ export class UnmapOnlyConsumer implements Disposable {
       if (start < range.start) this.#listen(piece.region, { start, last: range.start - 1n }, delta);
       if (range.last < last) this.#listen(piece.region, { start: range.last + 1n, last }, delta);
       this.#pieces.splice(this.#pieces.indexOf(piece), 1);
-      piece.region.notifiers.unregister(piece.notifier);
+      unregisterNotifier(piece.region, piece.notifier);
     }
   }
 

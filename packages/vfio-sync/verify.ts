@@ -63,7 +63,7 @@ export interface Verification {
  * import { SimulatedHost, verify, VfioContainer } from "@giommu/vfio-sync";
  * import { assertEquals } from "@std/assert";
  *
- * using bus = new AddressSpace("bus", new RamRegion({ name: "ram", size: 0x4000n }));
+ * using bus = new AddressSpace({ name: "bus", root: new RamRegion({ name: "ram", size: 0x4000n }) });
  * const host = new SimulatedHost();
  * using container = new VfioContainer({ host });
  * container.attach(bus);

@@ -54,7 +54,7 @@ import type { HostIommu, HostMapping } from "./host_iommu.ts";
  *   size: 0x10000n,
  *   translate: (iova) => mapped.has(iova >> 12n) ? page(iova) : undefined,
  * });
- * using bus = new AddressSpace("bus", iommu);
+ * using bus = new AddressSpace({ name: "bus", root: iommu });
  *
  * const host = new SimulatedHost({ rules: "type1" });
  * using container = new VfioContainer({ host });
@@ -195,7 +195,7 @@ export class VfioContainer implements Disposable {
    *
    * const root = new MemoryRegion({ name: "bus", size: 2n ** 64n });
    * root.addSubregion(2n ** 59n, new RamRegion({ name: "ram", size: 0x10000n }));
-   * using bus = new AddressSpace("bus", root);
+   * using bus = new AddressSpace({ name: "bus", root });
    * using container = new VfioContainer({ host: new SimulatedHost({ rules: "type1" }) });
    * assertEquals(container.plan(bus).refusal?.code, "iova-out-of-range");
    * ```
@@ -262,7 +262,7 @@ export class VfioContainer implements Disposable {
    *     iova: { start: iova & ~0xfffn, last: iova | 0xfffn }, target: iova & ~0xfffn, perm: 3, pageSize: 0x1000n,
    *   }),
    * });
-   * using bus = new AddressSpace("bus", iommu);
+   * using bus = new AddressSpace({ name: "bus", root: iommu });
    * using container = new VfioContainer({ host: new SimulatedHost({ rules: "iommufd" }) });
    * using steps = container.attachSteps(bus);
    * while (!steps.step(100).done); // let the guest run here

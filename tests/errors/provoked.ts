@@ -74,7 +74,7 @@ export const PROVOKED: Readonly<Partial<Record<IommuErrorCode, () => unknown>>> 
     container.attach(phb.space);
   },
   "not-ram"() {
-    using memory = new AddressSpace("memory", new RamRegion({ name: "ram", size: 0x10_0000n }));
+    using memory = new AddressSpace({ name: "memory", root: new RamRegion({ name: "ram", size: 0x10_0000n }) });
     using phb = new SpaprPhb({ index: 0, memory });
     tableOf(phb).putTce(0x5000n, 0x4000_0003n);
     using container = new VfioContainer({ host: new SimulatedHost() });
@@ -155,7 +155,7 @@ export const PROVOKED: Readonly<Partial<Record<IommuErrorCode, () => unknown>>> 
   },
   "already-attached"() {
     using phb = busWith(1);
-    using other = new AddressSpace("another bus", new RamRegion({ name: "ram", size: 0x1000n }));
+    using other = new AddressSpace({ name: "another bus", root: new RamRegion({ name: "ram", size: 0x1000n }) });
     using container = attached(phb, {}).container;
     container.attach(other);
   },

@@ -50,9 +50,9 @@ export class Machine implements Disposable {
     this.container = new VfioContainer({ host: this.host, ...init.options });
     this.high = new TceTable({ liobn: 0x8000_0001, entries: ENTRIES, busOffset: init.highAt });
     this.memoryRoot.addSubregion(0n, new RamRegion({ name: "main", size: DIMM_AT }));
-    this.memory = new AddressSpace("memory", this.memoryRoot);
+    this.memory = new AddressSpace({ name: "memory", root: this.memoryRoot });
     this.busRoot.addSubregion(0n, this.low.region);
-    this.bus = new AddressSpace("bus", this.busRoot, { memory: this.memory });
+    this.bus = new AddressSpace({ name: "bus", root: this.busRoot, memory: this.memory });
   }
 
   /** Both containers see the same; the second one first, so that it is told last of what goes and first of what comes. */

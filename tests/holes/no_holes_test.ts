@@ -30,10 +30,10 @@ function newHost(kind: Kind, observe: () => void): Readable {
 
 class Machine implements Disposable {
   readonly bytes = new ArrayGuestMemory(FRAMES * 0x1000);
-  readonly memory = new AddressSpace(
-    "memory",
-    new RamRegion({ name: "ram", size: BigInt(FRAMES) * PAGE, memory: this.bytes }),
-  );
+  readonly memory = new AddressSpace({
+    name: "memory",
+    root: new RamRegion({ name: "ram", size: BigInt(FRAMES) * PAGE, memory: this.bytes }),
+  });
   readonly phb = new SpaprPhb({ index: 0, memory: this.memory, dmaWindow: { size: 32n * PAGE } });
   readonly host: Readable;
   readonly container: VfioContainer;

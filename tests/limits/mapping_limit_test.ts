@@ -13,7 +13,7 @@ const RAM = 1n << 40n;
 /** A bus with a window of 1 GiB, and memory for the lists of H_PUT_TCE_INDIRECT. */
 class Guest implements Disposable {
   readonly root = new MemoryRegion({ name: "memory", size: 2n ** 64n });
-  readonly memory = new AddressSpace("memory", this.root);
+  readonly memory = new AddressSpace({ name: "memory", root: this.root });
   readonly lists = new ArrayGuestMemory(0x2000);
   readonly phb = new SpaprPhb({ index: 0, memory: this.memory });
 

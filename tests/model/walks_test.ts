@@ -100,7 +100,7 @@ class Machine {
     this.#pages = pages;
     this.#table = new TceTable({ liobn: 0x8000_0000, entries: pages });
     this.#root.addSubregion(0n, this.#table.region);
-    this.#bus = new AddressSpace("bus", this.#root);
+    this.#bus = new AddressSpace({ name: "bus", root: this.#root });
     const answer = () => this.#answers[this.#asked++] !== "n";
     this.#seats = hosts.map((kind) => new Seat(kind, unplugs, answer));
   }

@@ -1,6 +1,6 @@
 // The largest windows and tables there can be: what they cost is what is stored in them.
 import { memory } from "@giommu/core/wasm/spapr";
-import { registerNotifier } from "@giommu/memory-api";
+import { registerNotifier, unregisterNotifier } from "@giommu/memory-api";
 import { IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
 import { SpaprMachine, TceTable } from "@giommu/spapr-tce";
 import { assert, assertEquals, assertLess } from "@std/assert";
@@ -16,7 +16,7 @@ function replayed(table: TceTable): [bigint, bigint][] {
     notify: ({ iova }) => ranges.push([iova.start, iova.last]),
   });
   registerNotifier(table.region, notifier, { replay: true });
-  table.region.notifiers.unregister(notifier);
+  unregisterNotifier(table.region, notifier);
   return ranges;
 }
 

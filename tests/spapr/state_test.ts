@@ -234,7 +234,7 @@ for (const [name, init] of Object.entries(STREAMS)) {
     const stream = await inflatedBytes(path);
     using read = await readMigrationStream(stream);
     const vios = read.tables.filter(({ liobn }) => liobn >>> 31 === 0).map(({ liobn }) => ({ unit: liobn }));
-    using memory = new AddressSpace("memory", new RamRegion({ name: "ram", size: 1n << 29n }));
+    using memory = new AddressSpace({ name: "memory", root: new RamRegion({ name: "ram", size: 1n << 29n }) });
     using machine = new SpaprMachine({ memory, ...init, vios });
     const host = new SimulatedHost();
     using container = new VfioContainer({ host });

@@ -23,7 +23,7 @@ class Machine implements Disposable {
 
   constructor(options: SimulatedSpaprHostOptions = {}) {
     this.memoryRoot.addSubregion(0n, new RamRegion({ name: "ram", size: RAM }));
-    this.memory = new AddressSpace("memory", this.memoryRoot);
+    this.memory = new AddressSpace({ name: "memory", root: this.memoryRoot });
     this.phb = new SpaprPhb({ index: 0, memory: this.memory });
     this.host = new SimulatedSpaprHost({
       ...options,
@@ -316,9 +316,9 @@ Deno.test("a window that is hidden in part keeps its host window until nothing o
   using phb = new SpaprPhb({ index: 0, dmaWindow: { size: 16n << 12n } });
   const table = phb.windows[0]!;
   table.stuffTce(0n, 0x20_0003n, 16n);
-  using memory = new AddressSpace("memory", new RamRegion({ name: "ram", size: RAM }));
+  using memory = new AddressSpace({ name: "memory", root: new RamRegion({ name: "ram", size: RAM }) });
   root.addSubregion(0n, new AliasRegion({ name: "window", target: table.region, size: 16n << 12n }));
-  using bus = new AddressSpace("bus", root, { memory });
+  using bus = new AddressSpace({ name: "bus", root, memory });
   const host = new SimulatedSpaprHost();
   using container = new VfioContainer({ host });
   container.attach(bus);
