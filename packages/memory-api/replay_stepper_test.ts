@@ -17,7 +17,7 @@ class Guest {
   constructor(pages: number, kind: "translate" | "hook" | "own") {
     const more: Partial<IommuMemoryRegionInit> = {};
     if (kind === "hook") more.nextMapped = (iova) => this.#next(iova);
-    if (kind === "own") more.replay = (_notifier, { range }) => this.#runs(range.start, range.last);
+    if (kind === "own") more.replay = ({ range }) => this.#runs(range.start, range.last);
     this.region = new IommuMemoryRegion({
       name: "guest",
       size: BigInt(pages) << 12n,

@@ -1,6 +1,5 @@
 import { IommuError } from "@giommu/core";
 import type { MappingBudget } from "./attach_report.ts";
-import type { MapCounts } from "./count_maps.ts";
 import type { HostIommuInfo } from "./host_iommu.ts";
 
 /** The most entries that one H_PUT_TCE_INDIRECT stores (PAPR+): the largest change that a Linux guest makes at once. */
@@ -33,17 +32,16 @@ export function overBudget(space: string, host: string, budget: MappingBudget, c
   const counts = `one per page makes ${none}, one per guest call ${call}, one per run ${full}`;
   return new IommuError(
     "mapping-limit",
-    `Cannot map ${space}: ${host} has room for ${limit} mappings${kept}, and ${counts}`,
+    `Cannot attach ${host} to ${space}: it has room for ${limit} mappings${kept}, and ${counts}`,
     { ranges: cause.ranges, remedy: remedyOf(budget), cause },
   );
 }
 
 function remedyOf({ limit, headroom, needs }: MappingBudget): string {
-  const helps = (name: keyof MapCounts) =>
-    `"${name}" (${needs[name] + headroom > limit ? `${needs[name]}: too many as well` : `${needs[name]}: they fit`})`;
-  return `use iommufd, which has no limit, raise vfio_iommu_type1.dma_entry_limit to ${
-    needs.none + headroom
-  } or more, ` +
-    `let the guest use larger IOMMU pages, or coalesce neighbouring pages with ${helps("call")} or ${helps("full")} ` +
-    "(--coalesce call, --coalesce full)";
+  const room = `raise vfio_iommu_type1.dma_entry_limit to ${needs.none + headroom} or more`;
+  const fitting = (["call", "full"] as const).filter((name) => needs[name] + headroom <= limit);
+  const always = `use iommufd, which has no limit, ${room}`;
+  if (fitting.length === 0) return `${always}, or let the guest use larger IOMMU pages`;
+  const policies = fitting.map((name) => `"${name}" (${needs[name]} mappings)`).join(" or ");
+  return `${always}, let the guest use larger IOMMU pages, or coalesce neighbouring pages: ${policies}`;
 }

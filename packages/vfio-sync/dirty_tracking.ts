@@ -78,7 +78,7 @@ export class DirtyTracking {
    * Tells which guest memory was written since the start, or since this was asked the last time, and forgets it.
    *
    * @returns Guest-physical pages.
-   * @throws {IommuError} `"disposed"` if the container was; `"bad-input"` if nothing is tracked; `"change-in-progress"` from inside
+   * @throws {IommuError} `"disposed"` if the container was; `"not-started"` if nothing is tracked; `"change-in-progress"` from inside
    * a call of the host.
    */
   collect(): DirtyPages {

@@ -1,7 +1,7 @@
 import { registerNotifier, unregisterNotifier } from "@giommu/memory-api";
 import type { AddressRange, Gpa } from "@giommu/core";
-import { checkInteger, checkU64, intersect } from "@giommu/core";
-import type { AddressSpace, IommuMemoryRegion, MemoryListener, MemorySection } from "@giommu/memory-api";
+import { checkInstance, checkInteger, checkU64, intersect } from "@giommu/core";
+import type { IommuMemoryRegion, MemoryListener, MemorySection } from "@giommu/memory-api";
 import { IommuNotifier, IommuNotifierFlag, IommuPerm } from "@giommu/notifiers";
 import { RangeMap } from "./_range_map.ts";
 
@@ -11,7 +11,7 @@ export interface UnmapOnlyConsumerOptions {
   readonly capacity?: number;
   /** Whether it listens to `DEVIOTLB_UNMAP` (a device with a translation cache of its own) in place of `UNMAP`. */
   readonly deviceIotlb?: boolean;
-  /** Told of every range of bus addresses that was invalidated. It may be larger than what changed. */
+  /** Told of every range of bus addresses that an UNMAP or a change of the map invalidates. It may be larger than what changed. */
   invalidated?(range: AddressRange): void;
 }
 
@@ -78,6 +78,7 @@ export class UnmapOnlyConsumer implements Disposable {
   readonly #invalidated: UnmapOnlyConsumerOptions["invalidated"];
   readonly #listener: MemoryListener;
   #pieces: Piece[] = [];
+  #isDisposed = false;
   #hits = 0;
   #misses = 0;
   #invalidations = 0;
@@ -87,11 +88,12 @@ export class UnmapOnlyConsumer implements Disposable {
    *
    * @param space What the device sees. Borrowed until this is disposed.
    * @param options The size of the cache, and which events empty it.
+   * @throws {TypeError} If `space` is no `AddressSpace`.
    * @throws {RangeError} If the capacity is not a whole number from 1 on.
    * @throws {IommuError} `"notifier-refused"` if an IOMMU refuses it; nothing is registered then.
    */
   constructor(space: AddressSpace, options: UnmapOnlyConsumerOptions = {}) {
-    this.space = space;
+    this.space = checkInstance("space", space, AddressSpace);
     this.#capacity = checkInteger("capacity", options.capacity ?? 4096, 1);
     this.#flag = options.deviceIotlb === true ? IommuNotifierFlag.DEVIOTLB_UNMAP : IommuNotifierFlag.UNMAP;
     this.#invalidated = options.invalidated;
@@ -154,8 +156,9 @@ export class UnmapOnlyConsumer implements Disposable {
     return { gpa, perm };
   }
 
-  /** Listens to nothing more, and forgets everything. Twice is fine. */
+  /** Listens to nothing more, and forgets everything, of which `invalidated` is not told. Twice is fine. */
   dispose(): void {
+    this.#isDisposed = true;
     this.space.removeListener(this.#listener);
     for (const { region, notifier } of this.#pieces.splice(0)) unregisterNotifier(region, notifier);
     this.#cache.clear();
@@ -182,6 +185,7 @@ export class UnmapOnlyConsumer implements Disposable {
   }
 
   #remove({ region, range, offsetWithinRegion }: MemorySection): void {
+    if (region.kind === "io" || this.#isDisposed) return; // nothing is reached there, so nothing was cached
     this.#invalidate(range);
     const delta = range.start - offsetWithinRegion;
     for (const piece of [...this.#pieces]) {
