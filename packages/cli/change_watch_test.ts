@@ -20,8 +20,7 @@ class Watched implements Disposable {
   }
 
   get table(): TceTable {
-    const [table] = this.phb.windows;
-    if (table === undefined) throw new TypeError("Cannot use the window: there is none");
+    const table = this.phb.defaultWindow;
     return table;
   }
 

@@ -27,7 +27,7 @@ export type LoggedSpace = Disposable;
  * let log = "";
  * const writer = new QemuLogWriter({ write: (line) => log += line });
  * using phb = new SpaprPhb({ index: 0 });
- * const [table] = phb.windows;
+ * const table = phb.defaultWindow;
  * assert(table);
  * const logged = logTable(table, writer);
  * logged.putTce(0x1000n, 0x440_e003n);

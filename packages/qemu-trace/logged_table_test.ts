@@ -115,7 +115,7 @@ Deno.test("the log of a hotplug in TypeScript shows the same replay as QEMU's", 
   let log = "";
   const writer = new QemuLogWriter({ write: (line) => log += line, now: () => 1_000_000n });
   using phb = new SpaprPhb({ index: 0 });
-  const [table] = phb.windows;
+  const table = phb.defaultWindow;
   assert(table);
   const logged = logTable(table, writer);
   logged.stuffTce(0x1000n, 0x7003n, 4n);

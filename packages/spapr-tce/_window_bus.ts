@@ -50,6 +50,15 @@ export class WindowBus implements Disposable {
     return this.#windows;
   }
 
+  /** The table of window 0; throws if that is not there. */
+  get defaultWindow(): TceTable {
+    const table = this.table(BigInt(this.liobn(0)));
+    if (table !== undefined) return table;
+    throw new IommuError("no-window", `Cannot use the default window of ${this}: it has none now`, {
+      remedy: "look at windows, which has those that are there",
+    });
+  }
+
   /** The table of the window with this LIOBN. */
   table(liobn: bigint): TceTable | undefined {
     return this.windows.find((table) => BigInt(table.liobn) === liobn);

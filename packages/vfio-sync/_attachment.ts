@@ -1,4 +1,5 @@
 import { IommuError, joinRanges } from "@giommu/core";
+import { trappedIn } from "@giommu/core/wasm";
 import type { AddressSpace } from "@giommu/memory-api";
 import { fromPairs } from "./_arithmetic.ts";
 import { MemoryFollower } from "./_memory_follower.ts";
@@ -215,6 +216,7 @@ export class Attachment {
       : why.startsWith("Cannot ")
       ? `${what}, as it ${lower(why)}`
       : `${what}: ${why}`;
+    if (refusal instanceof IommuError && refusal.code === "core-trapped") return trappedIn(what.slice(7), refusal);
     const { failure } = this.#mirror;
     // What failed at first, and was done when it was tried again, is nobody's concern: only what is left is.
     if (this.#mirror.driver.raw.size > 0 && failure !== undefined) failures.push(failure);

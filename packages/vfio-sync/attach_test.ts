@@ -3,7 +3,7 @@ import { AddressSpace, IommuMemoryRegion, MemoryRegion, RamRegion, registerNotif
 import { IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { GuestTable } from "./_guest_table_test.ts";
-import type { VfioContainerOptions } from "./container_options.ts";
+import type { VfioContainerInit } from "./container_options.ts";
 import { SimulatedHost } from "./simulated_host.ts";
 import { VfioContainer } from "./vfio_container.ts";
 
@@ -244,7 +244,7 @@ Deno.test("attach() to 2^64 bytes that one entry maps takes one host call, and d
 
 Deno.test("VfioContainer refuses options that make no container", () => {
   const host = new SimulatedHost({ rules: "type1" });
-  const make = (options: Partial<VfioContainerOptions>) => () => new VfioContainer({ host, ...options });
+  const make = (options: Partial<VfioContainerInit>) => () => new VfioContainer({ host, ...options });
   assertThrows(make({ coalesce: "most" as "full" }), RangeError, "most");
   assertThrows(make({ staticWindows: [{ start: 1n, last: 0n }] }), RangeError, "staticWindows");
   for (const coalesce of ["call", "full"] as const) {
@@ -385,7 +385,7 @@ Deno.test("an attach in steps that fails is undone although an IOMMU does not wa
 
 Deno.test("a container refuses options of the wrong kind", () => {
   const make = (options: object) => () =>
-    new VfioContainer({ host: new SimulatedHost({ rules: "type1" }), ...options } as VfioContainerOptions);
+    new VfioContainer({ host: new SimulatedHost({ rules: "type1" }), ...options } as VfioContainerInit);
   const { info } = new SimulatedHost();
   const host = (wrong: object) => ({ host: { map() {}, unmap: () => 0n, info: { ...info, ...wrong } } });
   const wrongs: [object, string][] = [

@@ -3,7 +3,7 @@ import { AddressSpace, ArrayGuestMemory, MemoryRegion, RamRegion } from "@giommu
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { GuestTable } from "./_guest_table_test.ts";
-import type { VfioContainerOptions } from "./container_options.ts";
+import type { VfioContainerInit } from "./container_options.ts";
 import type { DirtyPages } from "./dirty_tracking.ts";
 import type { HostDirtyTracking } from "./host_dirty.ts";
 import { HostError } from "./host_error.ts";
@@ -17,7 +17,7 @@ const AT = 0x10_0000n;
 const PAGES = 16;
 
 /** A bus with four pages of RAM at 0 and a table of sixteen pages at 1 MiB, attached. */
-function setUp(hostOptions: SimulatedHostOptions = {}, options: Omit<VfioContainerOptions, "host"> = {}) {
+function setUp(hostOptions: SimulatedHostOptions = {}, options: Omit<VfioContainerInit, "host"> = {}) {
   const table = new GuestTable({ pages: PAGES });
   const root = new MemoryRegion({ name: "bus", size: 2n ** 64n });
   root.addSubregion(0n, new RamRegion({ name: "ram", size: 4n * PAGE }));
@@ -236,7 +236,7 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.record({ do: fc.constant("replug" as const) }) },
 );
 
-const HOSTS: [string, SimulatedHostOptions, Omit<VfioContainerOptions, "host">][] = [
+const HOSTS: [string, SimulatedHostOptions, Omit<VfioContainerInit, "host">][] = [
   ["without rules", {}, {}],
   ["without rules or wide unmaps", { unmapWide: false }, {}],
   ["type1", { rules: "type1" }, {}],

@@ -3,7 +3,7 @@ import { AddressSpace, MemoryRegion, RamRegion } from "@giommu/memory-api";
 import { mapEvent, unmapEvent } from "@giommu/notifiers";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { flatten, GuestTable } from "./_guest_table_test.ts";
-import type { VfioContainerOptions } from "./container_options.ts";
+import type { VfioContainerInit } from "./container_options.ts";
 import type { SimulatedHostOptions } from "./simulated_host.ts";
 import { SimulatedHost } from "./simulated_host.ts";
 import { verify } from "./verify.ts";
@@ -12,7 +12,7 @@ import { VfioContainer } from "./vfio_container.ts";
 const AT = 0x10_0000n;
 
 /** A table with six pages mapped, attached. */
-function setUp(hostOptions: SimulatedHostOptions = {}, options: Omit<VfioContainerOptions, "host"> = {}) {
+function setUp(hostOptions: SimulatedHostOptions = {}, options: Omit<VfioContainerInit, "host"> = {}) {
   const table = new GuestTable({ pages: 32 });
   table.map(0, 6, 0x40000n);
   const root = new MemoryRegion({ name: "bus", size: 2n ** 64n });

@@ -2,14 +2,14 @@ import { IommuError } from "@giommu/core";
 import { AddressSpace, MemoryRegion, RamRegion, transaction } from "@giommu/memory-api";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { GuestTable } from "./_guest_table_test.ts";
-import type { VfioContainerOptions } from "./container_options.ts";
+import type { VfioContainerInit } from "./container_options.ts";
 import type { SimulatedHostOptions } from "./simulated_host.ts";
 import { SimulatedHost } from "./simulated_host.ts";
 import { verify } from "./verify.ts";
 import { VfioContainer } from "./vfio_container.ts";
 
 /** A bus with sixteen pages of RAM at 0 and a table at 1 MiB, attached; and every call on the host. */
-function setUp(hostOptions: SimulatedHostOptions = {}, options: Omit<VfioContainerOptions, "host"> = {}) {
+function setUp(hostOptions: SimulatedHostOptions = {}, options: Omit<VfioContainerInit, "host"> = {}) {
   const table = new GuestTable({ pages: 16 });
   table.map(0, 16, 0x40000n);
   const root = new MemoryRegion({ name: "bus", size: 2n ** 64n });

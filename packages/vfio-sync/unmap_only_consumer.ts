@@ -1,7 +1,7 @@
-import { registerNotifier, unregisterNotifier } from "@giommu/memory-api";
 import type { AddressRange, Gpa } from "@giommu/core";
 import { checkInstance, checkInteger, checkU64, intersect } from "@giommu/core";
 import type { IommuMemoryRegion, MemoryListener, MemorySection } from "@giommu/memory-api";
+import { AddressSpace, registerNotifier, unregisterNotifier } from "@giommu/memory-api";
 import { IommuNotifier, IommuNotifierFlag, IommuPerm } from "@giommu/notifiers";
 import { RangeMap } from "./_range_map.ts";
 

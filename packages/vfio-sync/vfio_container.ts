@@ -14,12 +14,7 @@ import { stepperOf } from "./attach_stepper.ts";
 import type { DirtyTracking } from "./dirty_tracking.ts";
 import { dirtyTrackingOf } from "./dirty_tracking.ts";
 import { checkAttachOptions, checkContainerOptions, checkSpace } from "./_checks.ts";
-import type {
-  AttachOptions,
-  AttachStepsOptions,
-  ContainerCounters,
-  VfioContainerOptions,
-} from "./container_options.ts";
+import type { AttachOptions, AttachStepsOptions, ContainerCounters, VfioContainerInit } from "./container_options.ts";
 import type { HostIommu, HostMapping } from "./host_iommu.ts";
 
 /**
@@ -76,7 +71,7 @@ export class VfioContainer implements Disposable {
   readonly policy: ContainerPolicy;
   /** Which guest memory the devices write; nothing is tracked until it is started. */
   readonly dirty: DirtyTracking;
-  readonly #options: VfioContainerOptions;
+  readonly #options: VfioContainerInit;
   readonly #mirror: Mirror;
   #raw: RawContainer | undefined;
   #attachment: Attachment | undefined;
@@ -90,7 +85,7 @@ export class VfioContainer implements Disposable {
    * @throws {IommuError} `"dma-holes-not-allowed"` if mappings are to be coalesced on a host that does not split, without
    * `quiesce` or `allowDmaHoles`.
    */
-  constructor(options: VfioContainerOptions) {
+  constructor(options: VfioContainerInit) {
     checkContainerOptions(options);
     const { host, staticWindows = [] } = options;
     this.host = host;

@@ -16,7 +16,7 @@ import { HOST_RULES, SimulatedHost, type SimulatedHostOptions, verify, VfioConta
 /** A bus whose guest has mapped some pages that do not adjoin. */
 function busWith(pages: number): SpaprPhb {
   const phb = new SpaprPhb({ index: 0 });
-  for (let page = 0n; page < BigInt(pages); page++) phb.windows[0]?.putTce(page << 12n, 0x10_0003n + (page << 13n));
+  for (let page = 0n; page < BigInt(pages); page++) phb.defaultWindow.putTce(page << 12n, 0x10_0003n + (page << 13n));
   return phb;
 }
 
@@ -29,8 +29,7 @@ function attached(phb: SpaprPhb, options: SimulatedHostOptions): { host: Simulat
 }
 
 function tableOf(phb: SpaprPhb): TceTable {
-  const [table] = phb.windows;
-  if (table === undefined) throw new Error("a bridge has its default window");
+  const table = phb.defaultWindow;
   return table;
 }
 

@@ -2,7 +2,7 @@
 import type { IommuError } from "@giommu/core";
 import { AddressSpace, ArrayGuestMemory, MemoryRegion, RamRegion } from "@giommu/memory-api";
 import { TceTable } from "@giommu/spapr-tce";
-import type { HostIommu, VfioContainerOptions } from "@giommu/vfio-sync";
+import type { HostIommu, VfioContainerInit } from "@giommu/vfio-sync";
 import { SimulatedHost, verify, VfioContainer } from "@giommu/vfio-sync";
 import { FaultyHost, pagesOf } from "./faulty_host.ts";
 
@@ -24,7 +24,7 @@ export interface MachineInit {
   /** Whether calls that it refuses are made all the same; for tests of the tests. */
   readonly lies?: boolean;
   /** Of the first container. */
-  readonly options: Omit<VfioContainerOptions, "host">;
+  readonly options: Omit<VfioContainerInit, "host">;
 }
 
 export class Machine implements Disposable {

@@ -22,7 +22,7 @@ class Guest implements Disposable {
   }
 
   get table(): TceTable {
-    const [table] = this.phb.windows;
+    const table = this.phb.defaultWindow;
     assert(table !== undefined);
     return table;
   }

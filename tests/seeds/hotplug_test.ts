@@ -6,7 +6,7 @@ import { HOST_RULES, SimulatedHost, UnmapOnlyConsumer, verify, VfioContainer } f
 import { assert, assertEquals, assertThrows } from "@std/assert";
 
 function defaultTable(phb: SpaprPhb): TceTable {
-  const [table] = phb.windows;
+  const table = phb.defaultWindow;
   assert(table !== undefined);
   return table;
 }

@@ -30,8 +30,7 @@ export class Guest implements Disposable {
 
   /** The table of the default window. */
   get table(): TceTable {
-    const [table] = this.phb.windows;
-    if (table === undefined) throw new Error("Cannot use the default window: there is none");
+    const table = this.phb.defaultWindow;
     return table;
   }
 
