@@ -71,5 +71,5 @@ export function nameOf(value: unknown): string {
 }
 
 function article(noun: string): string {
-  return `${/^[aeiou]/i.test(noun) ? "an" : "a"} ${noun}`;
+  return `${/^(?:[aeio]|un)/i.test(noun) ? "an" : "a"} ${noun}`;
 }

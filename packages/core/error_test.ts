@@ -21,7 +21,7 @@ Deno.test("The first error codes never change their order: programs depend on th
   assertEquals(IOMMU_ERROR_CODES.slice(0, 14), [
     "disposed",
     "duplicate-liobn",
-    "window-overlap",
+    "overlap",
     "mapping-limit",
     "iova-out-of-range",
     "page-too-fine",

@@ -15,6 +15,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { Hcall, HcallOpcode } from "./hcall.ts";
 import { RTAS_TOKENS, RtasStatus } from "./rtas.ts";
 import { SpaprMachine, type SpaprMachineInit } from "./spapr_machine.ts";
+import { SpaprPhb } from "./spapr_phb.ts";
 
 const UNIT = 0x7100_0001;
 const [LOW, HIGH] = [0x8000_0000, 0x8000_0001];
@@ -333,4 +334,33 @@ Deno.test("a disposed machine says so, and its tables too", () => {
       () => table.putTce(0n, 3n),
     ]
   ) assertEquals(assertThrows(use, IommuError).code, "disposed");
+});
+
+Deno.test("a machine, a bridge and a device refuse options that are misspelt or of the wrong type", () => {
+  // deno-lint-ignore no-explicit-any
+  const untyped = (value: unknown): any => value;
+  const cases: [() => unknown, string][] = [
+    [() => new SpaprMachine(untyped({ ram: 1 << 20 })), "its ram is a number, expected a number of bytes as a bigint"],
+    [() => new SpaprMachine(untyped({ ram: 0x1000n, phb: [] })), "there is no phb"],
+    [() => new SpaprMachine(untyped({ ram: 0x1000n, phbs: [{ index: 0, dma64WinAdr: 0n }] })), "no dma64WinAdr"],
+    [() => new SpaprMachine(untyped({ ram: 0x1000n, vios: [{ unit: 0, size: 0n }] })), "there is no size"],
+    [() => new SpaprPhb(untyped({ index: 0, dmaWindow: { size: 0x1000n, pageshift: 16 } })), "there is no pageshift"],
+    [() => new SpaprPhb(untyped({ index: 0, memory: {} })), "expected an AddressSpace, got an object"],
+  ];
+  for (const [misuse, words] of cases) assertThrows(misuse, TypeError, words);
+});
+
+Deno.test("the default window, a bridge and a device are there, or what is missing is named", () => {
+  using machine = new SpaprMachine({ ram: 0x1_0000n, phbs: [{ index: 0 }, { index: 3 }] });
+  const phb = machine.phb(3);
+  assertEquals(phb.defaultWindow.liobn, 0x8000_0300);
+  assertEquals(machine.rtas("ibm,remove-pe-dma-window", [0x8000_0300], 1).status, 0);
+  const error = assertThrows(() => phb.defaultWindow, IommuError, "Cannot use the default window of PCI host bridge 3");
+  assertEquals(error.code, "no-window");
+  assertThrows(() => machine.phb(1), RangeError, "has PCI host bridge 0, PCI host bridge 3");
+  assertThrows(
+    () => machine.vio(0x7100_0000),
+    RangeError,
+    "Cannot find VIO device 0x71000000: the sPAPR machine has none",
+  );
 });

@@ -224,7 +224,7 @@ export class Attachment {
       const all = [...new Set([...before, ...failures])];
       const kept = failures.flatMap((one) => one instanceof IommuError ? [...one.ranges] : []);
       const ranges = joinRanges([...fromPairs(this.#mirror.driver.raw.failureRanges()), ...kept]);
-      return new IommuError("rollback-failed", `${whole}; nor can it undo that: it ${lower(textOf(all[0]))}`, {
+      return new IommuError("rollback-failed", `${whole}; and it cannot undo that, as it ${lower(textOf(all[0]))}`, {
         ranges,
         remedy: "close the host",
         cause: new AggregateError([refusal, ...all], why),

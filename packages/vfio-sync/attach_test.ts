@@ -5,6 +5,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { GuestTable } from "./_guest_table_test.ts";
 import type { VfioContainerInit } from "./container_options.ts";
 import { SimulatedHost } from "./simulated_host.ts";
+import { SimulatedSpaprHost } from "./simulated_spapr_host.ts";
 import { VfioContainer } from "./vfio_container.ts";
 
 /** A bus with a table at an address. */
@@ -98,7 +99,7 @@ Deno.test("attach() refuses sPAPR's 64-bit window on a host of 48 bits before th
   const error = assertThrows(
     () => container.attach(space),
     IommuError,
-    "Cannot attach type1 to pci0: Cannot hold window",
+    "Cannot attach type1 to pci0, as it cannot hold window",
   );
   assertEquals([error.code, error.range?.start], ["iova-out-of-range", 1n << 59n]);
   assert(error.message.includes("0xfef00000..0xffffffffffff"));
@@ -118,9 +119,10 @@ Deno.test("attach() refuses too many mappings before the first host call, with t
     "room for 20 mappings, and one per page makes 30",
   );
   assertEquals(error.code, "mapping-limit");
-  for (const word of ["iommufd", "dma_entry_limit", "larger IOMMU pages", "--coalesce full"]) {
-    assert(error.remedy?.includes(word));
+  for (const word of ["iommufd", "dma_entry_limit to 30", "larger IOMMU pages", '"full" (10 mappings)']) {
+    assert(error.remedy?.includes(word), word);
   }
+  assertEquals([error.message.match(/Cannot/g)?.length, error.remedy?.includes("--")], [1, false]);
   assertEquals(host.calls, 0);
   // With coalescing there is room; the report names it.
   using coalesced = new VfioContainer({ host, coalesce: "full", allowDmaHoles: true });
@@ -166,6 +168,55 @@ Deno.test("attach() that cannot be undone fails the container and says what the 
   container.detach();
   assertEquals(host.size, 0);
   container.dispose();
+});
+
+Deno.test("attach() that cannot be undone tells what began it, and what failed then", () => {
+  const table = new GuestTable({ pages: 16 });
+  table.map(0, 3, 0n);
+  using space = bus(table);
+  const host = new SimulatedHost({ rules: "type1", failAt: [{ call: 3, errno: "ENOMEM" }] });
+  host.failWhen({ call: ({ call }) => call === "UNMAP", errno: "EIO" });
+  using container = new VfioContainer({ host });
+  const error = assertThrows(() => container.attach(space), IommuError, "refused MAP of 0x2000..0x2fff with ENOMEM");
+  assertEquals([error.code, error.message.includes("with EIO")], ["rollback-failed", true]);
+  assert(error.cause instanceof AggregateError);
+  const [refusal, ...failures] = error.cause.errors;
+  assertEquals([refusal.code, refusal.cause.errno], ["host-refused", "ENOMEM"]);
+  assertEquals(failures.map(({ code }) => code), ["unmap-failed"]);
+  host.failNoMore();
+});
+
+Deno.test("attach() whose undo fails once and then succeeds tells the refusal that began it: nothing is left over", () => {
+  const table = new GuestTable({ pages: 16 });
+  table.map(0, 3, 0n);
+  using space = bus(table);
+  const failAt = [{ call: 3, errno: "ENOMEM" }, { call: 4, errno: "EIO" }] as const;
+  const host = new SimulatedHost({ rules: "type1", failAt });
+  using container = new VfioContainer({ host });
+  const error = assertThrows(() => container.attach(space), IommuError, "ENOMEM");
+  assertEquals([error.code, error.ranges.length, host.size], ["host-refused", 1, 0]);
+  assertEquals(container.failed?.code, "unmap-failed"); // its device was cut off all the same
+});
+
+Deno.test("a mapping limit for which no policy helps suggests none", () => {
+  const table = new GuestTable({ pages: 64 });
+  for (let i = 0; i < 60; i += 2) table.map(i, 1, BigInt(i) << 20n);
+  using space = bus(table);
+  using container = new VfioContainer({ host: new SimulatedHost({ rules: "type1", maxMappings: 20 }) });
+  const { remedy } = assertThrows(() => container.attach(space), IommuError, "makes 30");
+  assertEquals(remedy?.includes("coalesce"), false);
+});
+
+Deno.test("a misspelt option of a container, an attach or a simulated host is refused", () => {
+  const untyped = (options: object) => options as VfioContainerInit;
+  const host = new SimulatedHost();
+  assertThrows(() => new VfioContainer(untyped({ host, cutoff: () => {} })), TypeError, "there is no cutoff");
+  assertThrows(() => new SimulatedHost(untyped({ maxMapings: 3 })), TypeError, "there is no maxMapings");
+  assertThrows(() => new SimulatedSpaprHost(untyped({ window: 3 })), TypeError, "there is no window");
+  using container = new VfioContainer({ host });
+  using space = bus(new GuestTable({ pages: 16 }));
+  assertThrows(() => container.attach(space, untyped({ countmaps: true })), TypeError, "there is no countmaps");
+  assertEquals(container.space, undefined);
 });
 
 Deno.test("attach() a second time shares the mappings; the last detach() takes them along", () => {

@@ -200,7 +200,7 @@ Deno.test("a bitmap is never about more pages than Linux makes one of, however f
 
 Deno.test("tracking is started, collected and stopped in order, and goes with the container", () => {
   const { host, container } = setUp({ rules: "type1" });
-  assertEquals(assertThrows(() => container.dirty.collect(), IommuError).code, "bad-input");
+  assertEquals(assertThrows(() => container.dirty.collect(), IommuError).code, "not-started");
   container.dirty.stop();
   container.dirty.start();
   const { calls } = host;

@@ -1,4 +1,4 @@
-import { AddressSpace, IommuMemoryRegion, MemoryRegion, RamRegion } from "@giommu/memory-api";
+import { AddressSpace, IommuMemoryRegion, IoRegion, MemoryRegion, RamRegion } from "@giommu/memory-api";
 import { IommuNotifierFlag } from "@giommu/notifiers";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { GuestTable } from "./_guest_table_test.ts";
@@ -104,4 +104,22 @@ Deno.test("UnmapOnlyConsumer refuses an access that is none", () => {
   assertEquals([device.hits, device.misses], [0, 0]);
   device.translate(0n, 1);
   assertThrows(() => device.translate(0n, 8 as 3), RangeError, "access");
+});
+
+Deno.test("UnmapOnlyConsumer tells of no invalidation where nothing could be cached, nor when it is disposed", () => {
+  const { root, bus } = setUp();
+  const msi = new IoRegion({ name: "msi", size: 0x1000n });
+  root.addSubregion(0x10_0000n, msi);
+  const gone: bigint[] = [];
+  const device = new UnmapOnlyConsumer(bus, { invalidated: ({ start }) => gone.push(start) });
+  root.removeSubregion(msi);
+  assertEquals(gone, []);
+  device[Symbol.dispose]();
+  assertEquals(gone, []);
+});
+
+Deno.test("UnmapOnlyConsumer says what it expected instead of a region", () => {
+  const { table } = setUp();
+  const misuse = () => new UnmapOnlyConsumer(table.region as unknown as AddressSpace);
+  assertThrows(misuse, TypeError, "Cannot use space: expected an AddressSpace, got an IommuMemoryRegion");
 });

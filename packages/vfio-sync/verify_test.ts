@@ -85,7 +85,7 @@ Deno.test("verify() asks the guest's IOMMU and the host, not the container", () 
 
 Deno.test("verify() needs an attached container and a host that tells", () => {
   const mute = new VfioContainer({ host: { info: new SimulatedHost().info, map() {}, unmap: () => 0n } });
-  assertEquals(assertThrows(() => verify(mute), IommuError, "attached to nothing").code, "container-failed");
+  assertEquals(assertThrows(() => verify(mute), IommuError, "attached to nothing").code, "not-attached");
   using space = new AddressSpace({ name: "empty", root: new MemoryRegion({ name: "empty", size: 1n }) });
   mute.attach(space);
   assertEquals(assertThrows(() => verify(mute), IommuError).code, "backend-unavailable");

@@ -28,11 +28,6 @@ function attached(phb: SpaprPhb, options: SimulatedHostOptions): { host: Simulat
   return { host, container };
 }
 
-function tableOf(phb: SpaprPhb): TceTable {
-  const table = phb.defaultWindow;
-  return table;
-}
-
 const NOBODY = new IommuNotifier({ flags: IommuNotifierFlag.MAP, notify: () => {} });
 
 /**
@@ -75,7 +70,7 @@ export const PROVOKED: Readonly<Partial<Record<IommuErrorCode, () => unknown>>> 
   "not-ram"() {
     using memory = new AddressSpace({ name: "memory", root: new RamRegion({ name: "ram", size: 0x10_0000n }) });
     using phb = new SpaprPhb({ index: 0, memory });
-    tableOf(phb).putTce(0x5000n, 0x4000_0003n);
+    phb.defaultWindow.putTce(0x5000n, 0x4000_0003n);
     using container = new VfioContainer({ host: new SimulatedHost() });
     container.attach(phb.space);
     return container.problems[0];
@@ -85,14 +80,14 @@ export const PROVOKED: Readonly<Partial<Record<IommuErrorCode, () => unknown>>> 
     const { host, container } = attached(phb, {});
     using _container = container;
     host.failWhen({ call: ({ call }) => call === "MAP", errno: "ENOMEM" }); // the new page, and the old one again
-    return tableOf(phb).putTce(0n, 0x70_0003n).error;
+    return phb.defaultWindow.putTce(0n, 0x70_0003n).error;
   },
   "unmap-failed"() {
     using phb = busWith(1);
     const { host, container } = attached(phb, {});
     using _container = container;
     host.failWhen({ call: ({ call }) => call === "UNMAP", errno: "EIO" });
-    const { error } = tableOf(phb).putTce(0n, 0n);
+    const { error } = phb.defaultWindow.putTce(0n, 0n);
     host.failNoMore();
     return error;
   },
@@ -144,7 +139,7 @@ export const PROVOKED: Readonly<Partial<Record<IommuErrorCode, () => unknown>>> 
     const { host, container } = attached(phb, {});
     using _container = container;
     host.failWhen({ call: ({ call }) => call === "UNMAP", errno: "EIO" });
-    tableOf(phb).putTce(0n, 0n); // unmap-failed: from here on the container is failed
+    phb.defaultWindow.putTce(0n, 0n); // unmap-failed: from here on the container is failed
     host.failNoMore();
     container.attach(phb.space);
   },
@@ -182,6 +177,21 @@ export const PROVOKED: Readonly<Partial<Record<IommuErrorCode, () => unknown>>> 
     const iommu = new IommuMemoryRegion({ name: "iommu", size: 0x1_0000n, translate: () => undefined });
     using _first = startReplay(iommu, NOBODY);
     startReplay(iommu, NOBODY);
+  },
+  "not-attached"() {
+    using container = new VfioContainer({ host: new SimulatedHost() });
+    verify(container);
+  },
+  "not-started"() {
+    using phb = busWith(1);
+    using container = attached(phb, {}).container;
+    container.dirty.collect();
+  },
+  "no-window"() {
+    using machine = new SpaprMachine({ ram: 0x1_0000n, phbs: [{ index: 0 }] });
+    const phb = machine.phb(0);
+    machine.rtas("ibm,remove-pe-dma-window", [phb.defaultWindow.liobn], 1);
+    return phb.defaultWindow;
   },
   "snapshot-mismatch"() {
     using machine = new SpaprMachine({ ram: 0x1_0000n, phbs: [{ index: 0 }] });

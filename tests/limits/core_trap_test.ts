@@ -2,9 +2,8 @@ import { IommuError } from "@giommu/core";
 import { memory } from "@giommu/core/wasm/container";
 import { AddressSpace, RamRegion } from "@giommu/memory-api";
 import { MAX_ENTRY_LIMIT, SpaprPhb } from "@giommu/spapr-tce";
+import { SimulatedHost, VfioContainer } from "@giommu/vfio-sync";
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
-import { SimulatedHost } from "./simulated_host.ts";
-import { VfioContainer } from "./vfio_container.ts";
 
 // A file of its own, as all containers of this realm are dead afterwards.
 Deno.test("containers for which no memory is left are told as core-trapped, and leave tables alone", () => {
@@ -12,7 +11,7 @@ Deno.test("containers for which no memory is left are told as core-trapped, and 
   using phb = new SpaprPhb({ index: 0, dmaWindow: { size }, entryLimit: MAX_ENTRY_LIMIT });
   using other = new AddressSpace({ name: "other", root: new RamRegion({ name: "ram", size: 0x1000n }) });
   const table = phb.defaultWindow;
-  table.stuffTce(0n, 3n, 1n << 18n); // every entry points to the same page: a mapping each
+  table.stuffTce(0n, 3n, 1n << 15n); // every entry points to the same page: a mapping each
   let cutOff: IommuError | undefined;
   const container = new VfioContainer({
     host: new SimulatedHost({ rules: "type1", maxMappings: 1 << 30 }),
@@ -20,7 +19,7 @@ Deno.test("containers for which no memory is left are told as core-trapped, and 
   });
   container.attach(phb.space);
   memory().grow(0x1_0000 - memory().buffer.byteLength / 0x1_0000); // nothing is left for the core
-  const { error } = table.stuffTce(1n << 34n, 3n, 1n << 18n);
+  const { error } = table.stuffTce(1n << 34n, 3n, 1n << 15n);
   assert(error instanceof IommuError);
   assertEquals(error.code, "core-trapped");
   assert(error.cause instanceof WebAssembly.RuntimeError);
