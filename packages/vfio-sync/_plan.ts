@@ -90,7 +90,7 @@ export function planAttach(
     needs: countMaps(space, memory === undefined ? {} : { memory }),
   };
   if (isOver && refusal !== undefined && budget !== undefined) {
-    refusal = overBudget(space.name, info.name, budget, refusal);
+    refusal = overBudget(space.name, info, budget, refusal);
   }
   return {
     pages,
