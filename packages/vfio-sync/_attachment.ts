@@ -221,7 +221,8 @@ export class Attachment {
     // What failed at first, and was done when it was tried again, is nobody's concern: only what is left is.
     if (this.#mirror.driver.raw.size > 0 && failure !== undefined) failures.push(failure);
     if (failures.length > 0) {
-      const all = [...new Set([...before, ...failures])];
+      const every = [...before, ...failures];
+      const all = every.filter((one, at) => every.findIndex((other) => textOf(other) === textOf(one)) === at);
       const kept = failures.flatMap((one) => one instanceof IommuError ? [...one.ranges] : []);
       const ranges = joinRanges([...fromPairs(this.#mirror.driver.raw.failureRanges()), ...kept]);
       return new IommuError("rollback-failed", `${whole}; and it cannot undo that, as it ${lower(textOf(all[0]))}`, {
