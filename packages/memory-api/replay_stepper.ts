@@ -20,7 +20,7 @@ import type { ReplayProgress, StepwiseReplayOptions } from "./replay_options.ts"
  *
  * @example
  * ```ts
- * import { IommuMemoryRegion, ReplayStepper, unregisterNotifier } from "@giommu/memory-api";
+ * import { IommuMemoryRegion, replaySteps, unregisterNotifier } from "@giommu/memory-api";
  * import { IommuNotifier, IommuNotifierFlag, IommuPerm } from "@giommu/notifiers";
  * import { assertEquals } from "@std/assert";
  *
@@ -34,7 +34,7 @@ import type { ReplayProgress, StepwiseReplayOptions } from "./replay_options.ts"
  * });
  * let told = 0;
  * const notifier = new IommuNotifier({ flags: IommuNotifierFlag.MAP, notify: () => told++ });
- * using stepper = new ReplayStepper(iommu, notifier, { register: true });
+ * using stepper = replaySteps(iommu, notifier, { register: true });
  * assertEquals(stepper.step(100).done, false);
  * while (!stepper.step(100).done);
  * assertEquals([told, stepper.progress.pages], [1, 256n]);
@@ -239,18 +239,18 @@ export class ReplayStepper implements Disposable {
  *
  * @example
  * ```ts
- * import { IommuMemoryRegion, startReplay } from "@giommu/memory-api";
+ * import { IommuMemoryRegion, replaySteps } from "@giommu/memory-api";
  * import { IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
  * import { assertEquals } from "@std/assert";
  *
  * const iommu = new IommuMemoryRegion({ name: "empty", size: 0x4000n, translate: () => undefined });
  * const notifier = new IommuNotifier({ flags: IommuNotifierFlag.MAP, notify: () => {} });
- * using stepper = startReplay(iommu, notifier);
+ * using stepper = replaySteps(iommu, notifier);
  * assertEquals(stepper.step(3).position, 0x3000n); // pages 0 to 2 are not mapped
  * assertEquals(stepper.step(3).done, true);
  * ```
  */
-export function startReplay(
+export function replaySteps(
   region: IommuMemoryRegion,
   notifier: IommuNotifier,
   options: StepwiseReplayOptions = {},

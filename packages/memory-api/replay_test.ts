@@ -3,7 +3,7 @@ import type { IotlbEntry, IotlbEvent } from "@giommu/notifiers";
 import { IommuNotifier, IommuNotifierFlag, IommuPerm } from "@giommu/notifiers";
 import type { IommuNotifierInit } from "@giommu/notifiers";
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { IommuMemoryRegion, registerNotifier, replay, startReplay, unregisterNotifier } from "./mod.ts";
+import { IommuMemoryRegion, registerNotifier, replay, replaySteps, unregisterNotifier } from "./mod.ts";
 import type { IommuMemoryRegionInit } from "./mod.ts";
 
 const ALL = 2n ** 64n;
@@ -353,7 +353,7 @@ Deno.test("an IOMMU's own replay is closed when it is not read to its end", () =
 Deno.test("a walk in progress keeps a second one to the same notifier away", () => {
   const { region } = iommu(0x8000n, [entry(0n)]);
   const { notifier } = listening();
-  using _stepper = startReplay(region, notifier);
+  using _stepper = replaySteps(region, notifier);
   const error = assertThrows(() => replay(region, notifier), IommuError);
   assertEquals((error as IommuError).code, "replay-in-progress");
   assertThrows(() => registerNotifier(region, notifier, { replay: true }), IommuError);

@@ -37,7 +37,7 @@ export type LoggedSpace = Disposable;
  * }
  *
  * using machine = new RebuiltMachine();
- * assertEquals(machine.feed(new TextEncoder().encode(log), true), "hotplug");
+ * assertEquals(machine.feed(new TextEncoder().encode(log), { last: true }), "hotplug");
  * assertEquals(machine.hotplugs[0]?.comparison, { replayed: 1, agreed: 1, missing: 0, extra: 0, unknown: 0 });
  * assertEquals([machine.resume(), machine.resume()], ["unplug", "end"]);
  * ```

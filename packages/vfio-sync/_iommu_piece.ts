@@ -1,7 +1,8 @@
 import type { AddressRange } from "@giommu/core";
 import { formatRange, hex, intersect, IommuError } from "@giommu/core";
 import type { IommuMemoryRegion, MemorySection } from "@giommu/memory-api";
-import { registerNotifier, ReplayStepper, unregisterNotifier } from "@giommu/memory-api";
+import type { ReplayStepper } from "@giommu/memory-api";
+import { registerNotifier, replaySteps, unregisterNotifier } from "@giommu/memory-api";
 import type { IotlbEvent } from "@giommu/notifiers";
 import { cropEvent, IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
 import type { Mirror } from "./_mirror.ts";
@@ -65,7 +66,7 @@ export class IommuPiece {
 
   /** Registers the notifier and begins the replay of what is mapped already; nothing is told yet. */
   start(ahead?: AddressRange): void {
-    this.#stepper = new ReplayStepper(this.region, this.#notifier, {
+    this.#stepper = replaySteps(this.region, this.#notifier, {
       register: true,
       ...(ahead !== undefined && { range: this.#within(ahead) }),
     });

@@ -1,6 +1,6 @@
 import { IommuError } from "@giommu/core";
 import type { AddressSpace, IommuMemoryRegion, ReplayProgress, TerminalRegion } from "@giommu/memory-api";
-import { ReplayStepper } from "@giommu/memory-api";
+import { replaySteps } from "@giommu/memory-api";
 import { IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
 import { overBudget } from "./_budget.ts";
 import { Driver } from "./_driver.ts";
@@ -106,7 +106,7 @@ export function planAttach(
 
 /** Replays a region to its end, or no further than `bound` steps. */
 function replayed(region: IommuMemoryRegion, notifier: IommuNotifier, bound: number | undefined): ReplayProgress {
-  const stepper = new ReplayStepper(region, notifier);
+  const stepper = replaySteps(region, notifier);
   // Not `using`, which JSR hands on as it is and Node.js before 24 cannot read.
   try {
     if (bound !== undefined) return stepper.step(bound);

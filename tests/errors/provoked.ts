@@ -6,7 +6,7 @@ import {
   RamRegion,
   registerNotifier,
   replayAsync,
-  startReplay,
+  replaySteps,
 } from "@giommu/memory-api";
 import { IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
 import { SpaprMachine, SpaprPhb, TceTable } from "@giommu/spapr-tce";
@@ -175,8 +175,8 @@ export const PROVOKED: Readonly<Partial<Record<IommuErrorCode, () => unknown>>> 
   },
   "replay-in-progress"() {
     const iommu = new IommuMemoryRegion({ name: "iommu", size: 0x1_0000n, translate: () => undefined });
-    using _first = startReplay(iommu, NOBODY);
-    startReplay(iommu, NOBODY);
+    using _first = replaySteps(iommu, NOBODY);
+    replaySteps(iommu, NOBODY);
   },
   "not-attached"() {
     using container = new VfioContainer({ host: new SimulatedHost() });
