@@ -15,7 +15,7 @@
  * assertThrows(() => checkInstance("since", "noon", Date), TypeError, "Cannot use since: expected a Date, got a string");
  * ```
  */
-export function checkInstance<T>(name: string, value: T, type: abstract new (...args: never[]) => T): T {
+export function checkInstance<T>(name: string, value: unknown, type: abstract new (...args: never[]) => T): T {
   if (value instanceof type) return value;
   throw new TypeError(`Cannot use ${name}: expected ${article(type.name)}, got ${nameOf(value)}`);
 }
@@ -38,7 +38,7 @@ export function checkInstance<T>(name: string, value: T, type: abstract new (...
  * assertThrows(() => checkOptions("options", { headrom: 0 }, known), TypeError, "there is no headrom, only coalesce, headroom");
  * ```
  */
-export function checkOptions(name: string, options: object, known: Readonly<Record<string, true>>): void {
+export function checkOptions(name: string, options: object, known: Readonly<Record<string, unknown>>): void {
   if (typeof options !== "object" || options === null) {
     throw new TypeError(`Cannot use ${name}: expected an object, got ${nameOf(options)}`);
   }

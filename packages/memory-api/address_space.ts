@@ -34,7 +34,7 @@ export let spaceState: (space: AddressSpace) => SpaceState;
 
 let made = 0;
 
-const FIELDS = { name: true, root: true, memory: true } as const;
+const FIELDS: Readonly<Record<keyof AddressSpaceInit, true>> = { name: true, root: true, memory: true };
 
 /**
  * A memory map as somebody sees it: the CPU, or the devices on one bus.

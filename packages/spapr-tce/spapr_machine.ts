@@ -52,16 +52,23 @@ export interface MachineState {
 export let machineState: (machine: SpaprMachine) => MachineState;
 
 /** What can be said of a machine and its devices: a misspelt name would be ignored. */
-const FIELDS = { ram: true, memory: true, entryLimit: true, onHostFailure: true, phbs: true, vios: true } as const;
-const PHB_FIELDS = {
+const FIELDS: Readonly<Record<keyof SpaprMachineInit, true>> = {
+  ram: true,
+  memory: true,
+  entryLimit: true,
+  onHostFailure: true,
+  phbs: true,
+  vios: true,
+};
+const PHB_FIELDS: Readonly<Record<keyof MachinePhbInit, true>> = {
   index: true,
   ddw: true,
   pgsz: true,
   dmaWinAddr: true,
   dmaWinSize: true,
   dma64WinAddr: true,
-} as const;
-const VIO_FIELDS = { unit: true, windowSize: true } as const;
+};
+const VIO_FIELDS: Readonly<Record<keyof SpaprVioInit, true>> = { unit: true, windowSize: true };
 
 /** Machines that exist in the core already, for the constructor that is about to be called with this init. */
 const adopted = new WeakMap<SpaprMachineInit, RawSpaprMachine>();

@@ -8,8 +8,19 @@ import { TceTable } from "./tce_table.ts";
 /** How many windows the 8 bits of a LIOBN tell apart. */
 const WINDOWS = 0x100;
 
-const FIELDS = { index: true, dmaWindow: true, memory: true, entryLimit: true, onHostFailure: true } as const;
-const WINDOW_FIELDS = { window: true, busOffset: true, size: true, pageShift: true } as const;
+const FIELDS: Readonly<Record<keyof SpaprPhbInit, true>> = {
+  index: true,
+  dmaWindow: true,
+  memory: true,
+  entryLimit: true,
+  onHostFailure: true,
+};
+const WINDOW_FIELDS: Readonly<Record<keyof AddWindowInit, true>> = {
+  window: true,
+  busOffset: true,
+  size: true,
+  pageShift: true,
+};
 
 /** Where a DMA window lies and how large it is. */
 export interface DmaWindowInit {

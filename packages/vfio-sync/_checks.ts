@@ -27,7 +27,7 @@ const ERRNOS: Readonly<Record<HostErrno, true>> = {
 };
 
 /** What can be said of a container: a misspelt name would be ignored, and a device not cut off. */
-const CONTAINER_FIELDS = {
+const CONTAINER_FIELDS: Readonly<Record<keyof VfioContainerInit, true>> = {
   host: true,
   coalesce: true,
   staticWindows: true,
@@ -36,9 +36,9 @@ const CONTAINER_FIELDS = {
   allowDmaHoles: true,
   quiesce: true,
   cutOff: true,
-} as const;
+};
 
-const ATTACH_FIELDS = { countMaps: true, plan: true } as const;
+const ATTACH_FIELDS: Readonly<Record<keyof AttachStepsOptions, true>> = { countMaps: true, plan: true };
 
 /** Throws unless a container can be made of its options; the policy and the numbers of the host are left to others. */
 export function checkContainerOptions(options: VfioContainerInit): void {

@@ -2,7 +2,7 @@ import type { AddressRange, Gpa, Iova } from "@giommu/core";
 import { checkInteger, checkOptions, checkU64, joinRanges } from "@giommu/core";
 import { IommuPerm } from "@giommu/notifiers";
 import { advance, lowestBit } from "./_arithmetic.ts";
-import { checkObject, checkType } from "./_checks.ts";
+import { checkType } from "./_checks.ts";
 import { accessDevice } from "./_device_access.ts";
 import { HostMaps } from "./_host_maps.ts";
 import { KernelRules } from "./_kernel_rules.ts";
@@ -44,7 +44,7 @@ export interface SimulatedHostOptions {
   observe?(result: HostCallResult, host: SimulatedHost): void;
 }
 
-const FIELDS = {
+const FIELDS: Readonly<Record<keyof SimulatedHostOptions, true>> = {
   rules: true,
   name: true,
   pageSize: true,
@@ -56,7 +56,7 @@ const FIELDS = {
   dirtyTracking: true,
   failAt: true,
   observe: true,
-} as const;
+};
 
 /**
  * A host IOMMU without hardware, that answers as Linux does.

@@ -2,7 +2,7 @@ import type { AddressRange, Gpa, Iova } from "@giommu/core";
 import { checkInteger, checkOptions, checkU64 } from "@giommu/core";
 import { IommuPerm } from "@giommu/notifiers";
 import { lowestBit } from "./_arithmetic.ts";
-import { checkObject, checkType } from "./_checks.ts";
+import { checkType } from "./_checks.ts";
 import { accessDevice } from "./_device_access.ts";
 import { HostMaps } from "./_host_maps.ts";
 import { ScriptedCalls } from "./_scripted_calls.ts";
@@ -31,14 +31,14 @@ export interface SimulatedSpaprHostOptions {
   observe?(result: HostCallResult, host: SimulatedSpaprHost): void;
 }
 
-const FIELDS = {
+const FIELDS: Readonly<Record<keyof SimulatedSpaprHostOptions, true>> = {
   name: true,
   windows: true,
   windowStarts: true,
   maxRegistered: true,
   failAt: true,
   observe: true,
-} as const;
+};
 
 /**
  * A host IOMMU of a POWER machine without hardware, by the rules of VFIO's sPAPR TCE v2 (drivers/vfio/vfio_iommu_spapr_tce.c).
