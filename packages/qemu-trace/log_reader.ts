@@ -106,10 +106,15 @@ export class QemuLogReader implements Disposable {
   }
 
   /** Frees the reader; twice is fine. */
-  [Symbol.dispose](): void {
+  dispose(): void {
     const raw = this.#raw;
     this.#raw = undefined;
     raw?.free();
+  }
+
+  /** The same as {@linkcode dispose}. */
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 
   #live(): RawLogReader {

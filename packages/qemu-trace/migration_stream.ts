@@ -116,10 +116,15 @@ export class MigrationStream implements Disposable {
   }
 
   /** Frees the tables that were not handed out; twice is fine. */
-  [Symbol.dispose](): void {
+  dispose(): void {
     const raw = this.#raw;
     this.#raw = undefined;
     raw?.free();
+  }
+
+  /** The same as {@linkcode dispose}. */
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 
   #live(): RawMigrationReader {

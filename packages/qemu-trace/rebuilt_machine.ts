@@ -319,11 +319,16 @@ export class RebuiltMachine implements Disposable {
   }
 
   /** Frees the machine and disposes of its bridges; twice is fine. Tables that were handed out stay. */
-  [Symbol.dispose](): void {
+  dispose(): void {
     const raw = this.#raw;
     for (const { bridge } of [...this.#bridges]) bridge[Symbol.dispose]();
     this.#raw = undefined;
     raw?.free();
+  }
+
+  /** The same as {@linkcode dispose}. */
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 
   #live(verb: string): RawLogMachine {

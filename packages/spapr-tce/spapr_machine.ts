@@ -455,7 +455,7 @@ export class SpaprMachine implements Disposable {
    * @throws {IommuError} `"change-in-progress"` from inside a listener's callback; nothing is done then.
    * @throws The first error that a listener throws, once all is done.
    */
-  [Symbol.dispose](): void {
+  dispose(): void {
     if (this.#raw === undefined) return;
     transaction(() => {}); // throws from inside a listener's callback
     const raw = this.#raw;
@@ -466,6 +466,11 @@ export class SpaprMachine implements Disposable {
       raw.free();
       if (this.#ownsMemory) this.memory.dispose();
     }
+  }
+
+  /** The same as {@linkcode dispose}. */
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 
   /** How messages name it. */

@@ -216,8 +216,13 @@ export class SpaprPhb implements Disposable {
    * @throws {IommuError} `"change-in-progress"` from inside a listener's callback; nothing is done then.
    * @throws The first error that a listener throws, once all is done.
    */
-  [Symbol.dispose](): void {
+  dispose(): void {
     this.#bus[Symbol.dispose]();
+  }
+
+  /** The same as {@linkcode dispose}. */
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 
   /** How messages name the bridge. */

@@ -319,10 +319,15 @@ export class TceTable implements Disposable {
   }
 
   /** Frees the table in the core; twice is fine. Its region translates nothing from then on: remove it first. */
-  [Symbol.dispose](): void {
+  dispose(): void {
     const { raw } = this.#state;
     this.#state.raw = undefined;
     raw?.free();
+  }
+
+  /** The same as {@linkcode dispose}. */
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 
   /** How messages name the table. */
