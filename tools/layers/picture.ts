@@ -18,7 +18,7 @@ export const ABOVE_ALL: readonly string[] = ["examples", "tests", "bench"];
 
 /** Third-party modules that what is published may import; everything else is for tests. */
 export const PUBLISHED_THIRD_PARTY: Readonly<Record<string, readonly string[]>> = {
-  "cli": ["@std/cli/parse-args"],
+  "cli": ["@std/cli/parse-args", "hyparquet-writer"],
 };
 
 /** Packages for programs that run in a system, not in a browser: these alone may import `node:` modules. */

@@ -407,6 +407,17 @@ export class RawLogMachine {
         }
     }
     /**
+     * Tells of changes and of topology of every table, also of those that are yet to come, or ends that.
+     * @param {boolean} on
+     */
+    watchAll(on) {
+        try {
+            wasm.rawlogmachine_watchAll(this.__wbg_ptr, on);
+        } catch (error) {
+            throw told(error);
+        }
+    }
+    /**
      * Tells of changes and of topology of the tables of a LIOBN's owner, or ends that.
      * @param {number} liobn
      * @param {boolean} on
