@@ -1,7 +1,7 @@
 /** How costs grow with the work, and that nothing grows with what is not mapped: the curves in docs/performance. */
 
 import { RawTceTable } from "@giommu/core/wasm/table";
-import { replay } from "@giommu/memory-api";
+import { registerNotifier, replay } from "@giommu/memory-api";
 import { IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
 import { SpaprMachine, SpaprPhb, type TceTable } from "@giommu/spapr-tce";
 import { SimulatedHost, verify, VfioContainer } from "@giommu/vfio-sync";
@@ -142,7 +142,7 @@ function byListeners(): Picture {
   for (const count of [1, 2, 4, 8, 16, 32, 64]) {
     const [phb, window] = bridge(16, 1);
     for (let at = 0; at < count; at++) {
-      window.region.notifiers.register(new IommuNotifier({ flags: IommuNotifierFlag.IOTLB_EVENTS, notify: () => {} }));
+      registerNotifier(window.region, new IommuNotifier({ flags: IommuNotifierFlag.IOTLB_EVENTS, notify: () => {} }));
     }
     curves["notifiers"]?.push([count, putTime(window, puts)]);
     phb[Symbol.dispose]();

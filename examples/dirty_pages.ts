@@ -7,10 +7,9 @@ import { SpaprPhb } from "@giommu/spapr-tce";
 import { SimulatedHost, VfioContainer } from "@giommu/vfio-sync";
 
 const memory = new ArrayGuestMemory(0x10_0000);
-using system = new AddressSpace("memory", new RamRegion({ name: "ram", size: 0x10_0000n, memory }));
+using system = new AddressSpace({ name: "memory", root: new RamRegion({ name: "ram", size: 0x10_0000n, memory }) });
 using phb = new SpaprPhb({ index: 0, memory: system });
-const [table] = phb.windows;
-if (table === undefined) throw new Error("a bridge has its default window");
+const table = phb.defaultWindow;
 for (let page = 0n; page < 4n; page++) table.putTce(page << 12n, 0x4_0003n + (page << 12n));
 
 const show = (ranges: readonly { start: bigint; last: bigint }[]) =>

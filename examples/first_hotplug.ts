@@ -7,8 +7,7 @@ import { SpaprPhb } from "@giommu/spapr-tce";
 import { SimulatedHost, verify, VfioContainer } from "@giommu/vfio-sync";
 
 using phb = new SpaprPhb({ index: 0 });
-const [table] = phb.windows;
-if (table === undefined) throw new Error("a bridge has its default window");
+const table = phb.defaultWindow;
 
 console.log("The guest maps a ring buffer of 64 pages, and three single pages:");
 for (let page = 0n; page < 64n; page++) table.putTce(page << 12n, 0x10_0003n + (page << 12n));

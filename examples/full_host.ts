@@ -7,8 +7,7 @@ import { Hcall, SpaprPhb } from "@giommu/spapr-tce";
 import { SimulatedHost, verify, VfioContainer } from "@giommu/vfio-sync";
 
 using phb = new SpaprPhb({ index: 0 });
-const [table] = phb.windows;
-if (table === undefined) throw new Error("a bridge has its default window");
+const table = phb.defaultWindow;
 for (let page = 0n; page < 70n; page++) table.putTce(page << 12n, 0x10_0003n + (page << 13n));
 
 const host = new SimulatedHost({ rules: "type1", maxMappings: 64 });

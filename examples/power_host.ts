@@ -7,10 +7,9 @@ import { AddressSpace, RamRegion } from "@giommu/memory-api";
 import { SpaprPhb } from "@giommu/spapr-tce";
 import { SimulatedSpaprHost, verify, VfioContainer } from "@giommu/vfio-sync";
 
-using memory = new AddressSpace("memory", new RamRegion({ name: "ram", size: 1n << 30n }));
+using memory = new AddressSpace({ name: "memory", root: new RamRegion({ name: "ram", size: 1n << 30n }) });
 using phb = new SpaprPhb({ index: 0, memory });
-const [table] = phb.windows;
-if (table === undefined) throw new Error("a bridge has its default window");
+const table = phb.defaultWindow;
 table.stuffTce(0n, 0x10_0003n, 3n);
 
 const host = new SimulatedSpaprHost({

@@ -12,10 +12,10 @@ const device = Deno.args[0] ?? "0000:00:04.0";
 
 try {
   using memory = new PinnedMemory({ size: 0x100_0000n });
-  using system = new AddressSpace("system", new RamRegion({ name: "ram", size: memory.size, memory }));
+  using system = new AddressSpace({ name: "system", root: new RamRegion({ name: "ram", size: memory.size, memory }) });
   using phb = new SpaprPhb({ index: 0, memory: system });
-  const [table] = phb.windows;
-  for (let page = 0n; page < 64n; page++) table?.putTce(page << 12n, 0x10_0003n + (page << 12n));
+  const table = phb.defaultWindow;
+  for (let page = 0n; page < 64n; page++) table.putTce(page << 12n, 0x10_0003n + (page << 12n));
 
   using host = open();
   const { name, split, iovaRanges } = host.info;

@@ -9,10 +9,9 @@ import { SpaprPhb } from "@giommu/spapr-tce";
 import { UnmapOnlyConsumer } from "@giommu/vfio-sync";
 
 const memory = new ArrayGuestMemory(0x10_0000);
-using system = new AddressSpace("system", new RamRegion({ name: "ram", size: memory.size, memory }));
+using system = new AddressSpace({ name: "system", root: new RamRegion({ name: "ram", size: memory.size, memory }) });
 using phb = new SpaprPhb({ index: 0, memory: system });
-const [table] = phb.windows;
-if (table === undefined) throw new Error("a bridge has its default window");
+const table = phb.defaultWindow;
 
 using device = new UnmapOnlyConsumer(phb.space, {
   capacity: 4,

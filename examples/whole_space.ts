@@ -3,7 +3,7 @@
 // A region of 2^64 bytes. The loop that QEMU's review stumbled over ("addr < size; addr += granularity" wraps to 0 and
 // starts again) has to end here, and to tell of the very last page.
 import { hex } from "@giommu/core";
-import { IommuMemoryRegion, replay, startReplay } from "@giommu/memory-api";
+import { IommuMemoryRegion, replay, replaySteps } from "@giommu/memory-api";
 import { IommuNotifier, IommuNotifierFlag, IommuPerm, type IotlbEntry } from "@giommu/notifiers";
 import { TceTable } from "@giommu/spapr-tce";
 
@@ -44,5 +44,5 @@ timed("replayed", () => replay(sparse, listener));
 
 console.log("Without that knowledge every page has to be asked for; such a walk goes in steps, and can be given up:");
 const dense = new IommuMemoryRegion({ name: "dense", size: 1n << 64n, translate: () => undefined });
-using stepper = startReplay(dense, listener);
+using stepper = replaySteps(dense, listener);
 timed("100,000 of 4,503,599,627,370,496 steps done, then aborted", () => stepper.step(100_000));

@@ -7,8 +7,7 @@ import { SpaprPhb } from "@giommu/spapr-tce";
 
 const writer = new QemuLogWriter({ write: (line) => Deno.stdout.writeSync(new TextEncoder().encode(line)) });
 using phb = new SpaprPhb({ index: 0 });
-const [table] = phb.windows;
-if (table === undefined) throw new Error("a bridge has its default window");
+const table = phb.defaultWindow;
 
 const guest = logTable(table, writer);
 for (let page = 0n; page < 4n; page++) guest.putTce(page << 12n, 0x10_0003n + (page << 12n));

@@ -23,6 +23,27 @@ export function memory() {
   return wasm.memory;
 }
 
+/** What is thrown for a trap. */
+let tell = (error) => error;
+
+/** Decides what is thrown for a trap, the first time and ever after. */
+export function onTrap(told) {
+  tell = told;
+}
+
+/** After a trap nothing here can be trusted: what is called says so again, and what is freed is gone anyway. */
+function told(error) {
+  if (!(error instanceof WebAssembly.RuntimeError)) return error;
+  const { memory } = wasm;
+  const again = () => {
+    throw tell(error);
+  };
+  wasm = new Proxy({}, {
+    get: (_, name) => name === "memory" ? memory : name.endsWith("_free") ? () => {} : again,
+  });
+  return tell(error);
+}
+
 /**
  * A machine with one bridge, whose default window is measured.
  */
@@ -45,8 +66,12 @@ export class RawBench {
      * @returns {number}
      */
     clear(first, count, step) {
-        const ret = wasm.rawbench_clear(this.__wbg_ptr, first, count, step);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawbench_clear(this.__wbg_ptr, first, count, step);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes an empty table; the bytes that it holds.
@@ -54,8 +79,12 @@ export class RawBench {
      * @returns {number}
      */
     static create(shift) {
-        const ret = wasm.rawbench_create(shift);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawbench_create(shift);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Whether the tables hold the same.
@@ -63,16 +92,24 @@ export class RawBench {
      * @returns {boolean}
      */
     equals(other) {
-        _assertClass(other, RawBench);
-        const ret = wasm.rawbench_equals(this.__wbg_ptr, other.__wbg_ptr);
-        return ret !== 0;
+        try {
+            _assertClass(other, RawBench);
+            const ret = wasm.rawbench_equals(this.__wbg_ptr, other.__wbg_ptr);
+            return ret !== 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Writes `value` to all words.
      * @param {bigint} value
      */
     fillWords(value) {
-        wasm.rawbench_fillWords(this.__wbg_ptr, value);
+        try {
+            wasm.rawbench_fillWords(this.__wbg_ptr, value);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Writes the entries anew.
@@ -81,15 +118,23 @@ export class RawBench {
      * @returns {boolean}
      */
     fill(length, threshold) {
-        const ret = wasm.rawbench_fill(this.__wbg_ptr, length, threshold);
-        return ret !== 0;
+        try {
+            const ret = wasm.rawbench_fill(this.__wbg_ptr, length, threshold);
+            return ret !== 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Holds so many words of memory, which [`RawBench::sum_words`] reads.
      * @param {number} count
      */
     holdWords(count) {
-        wasm.rawbench_holdWords(this.__wbg_ptr, count);
+        try {
+            wasm.rawbench_holdWords(this.__wbg_ptr, count);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * H_PUT_TCE_INDIRECT, in lists of 512; how many failed.
@@ -99,8 +144,12 @@ export class RawBench {
      * @returns {number}
      */
     indirect(first, count, map) {
-        const ret = wasm.rawbench_indirect(this.__wbg_ptr, first, count, map);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawbench_indirect(this.__wbg_ptr, first, count, map);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * A machine whose window has 2^`shift` entries, in runs of `length`, each there with a probability of `threshold` / 2^32.
@@ -112,21 +161,29 @@ export class RawBench {
      * @param {number} threshold
      */
     constructor(shift, length, threshold) {
-        const ret = wasm.rawbench_new(shift, length, threshold);
-        if (ret[2]) {
-            throw takeFromExternrefTable0(ret[1]);
+        try {
+            const ret = wasm.rawbench_new(shift, length, threshold);
+            if (ret[2]) {
+                throw takeFromExternrefTable0(ret[1]);
+            }
+            this.__wbg_ptr = ret[0];
+            RawBenchFinalization.register(this, this.__wbg_ptr, this);
+            return this;
+        } catch (error) {
+            throw told(error);
         }
-        this.__wbg_ptr = ret[0];
-        RawBenchFinalization.register(this, this.__wbg_ptr, this);
-        return this;
     }
     /**
      * How many pages that was.
      * @returns {bigint}
      */
     get pages() {
-        const ret = wasm.rawbench_pages(this.__wbg_ptr);
-        return BigInt.asUintN(64, ret);
+        try {
+            const ret = wasm.rawbench_pages(this.__wbg_ptr);
+            return BigInt.asUintN(64, ret);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * H_PUT_TCE; how many failed.
@@ -137,8 +194,12 @@ export class RawBench {
      * @returns {number}
      */
     put(random, first, count, map) {
-        const ret = wasm.rawbench_put(this.__wbg_ptr, random, first, count, map);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawbench_put(this.__wbg_ptr, random, first, count, map);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Replays at most so many extents; where to go on.
@@ -147,14 +208,22 @@ export class RawBench {
      * @returns {number | undefined}
      */
     replay(from, most) {
-        const ret = wasm.rawbench_replay(this.__wbg_ptr, from, most);
-        return ret === Number.MAX_SAFE_INTEGER ? undefined : ret;
+        try {
+            const ret = wasm.rawbench_replay(this.__wbg_ptr, from, most);
+            return ret === Number.MAX_SAFE_INTEGER ? undefined : ret;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Begins to add up anew.
      */
     restart() {
-        wasm.rawbench_restart(this.__wbg_ptr);
+        try {
+            wasm.rawbench_restart(this.__wbg_ptr);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The sum of `count` words from the `first`.
@@ -163,24 +232,36 @@ export class RawBench {
      * @returns {bigint}
      */
     sumWords(first, count) {
-        const ret = wasm.rawbench_sumWords(this.__wbg_ptr, first, count);
-        return BigInt.asUintN(64, ret);
+        try {
+            const ret = wasm.rawbench_sumWords(this.__wbg_ptr, first, count);
+            return BigInt.asUintN(64, ret);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The sum of what was delivered since then.
      * @returns {bigint}
      */
     get sum() {
-        const ret = wasm.rawbench_sum(this.__wbg_ptr);
-        return BigInt.asUintN(64, ret);
+        try {
+            const ret = wasm.rawbench_sum(this.__wbg_ptr);
+            return BigInt.asUintN(64, ret);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * A handle on the table that is measured, which shares it.
      * @returns {RawTceTable}
      */
     table() {
-        const ret = wasm.rawbench_table(this.__wbg_ptr);
-        return RawTceTable.__wrap(ret);
+        try {
+            const ret = wasm.rawbench_table(this.__wbg_ptr);
+            return RawTceTable.__wrap(ret);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Translates.
@@ -189,7 +270,11 @@ export class RawBench {
      * @param {number} count
      */
     translate(random, first, count) {
-        wasm.rawbench_translate(this.__wbg_ptr, random, first, count);
+        try {
+            wasm.rawbench_translate(this.__wbg_ptr, random, first, count);
+        } catch (error) {
+            throw told(error);
+        }
     }
 }
 if (Symbol.dispose) RawBench.prototype[Symbol.dispose] = RawBench.prototype.free;
@@ -290,8 +375,12 @@ export class RawTceTable {
      * @returns {bigint}
      */
     get busOffset() {
-        const ret = wasm.rawtcetable_busOffset(this.__wbg_ptr);
-        return BigInt.asUintN(64, ret);
+        try {
+            const ret = wasm.rawtcetable_busOffset(this.__wbg_ptr);
+            return BigInt.asUintN(64, ret);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The checks of H_PUT_TCE_INDIRECT before its list is read: how many entries to read, or the return code.
@@ -300,8 +389,12 @@ export class RawTceTable {
      * @returns {number}
      */
     static checkIndirect(list, npages) {
-        const ret = wasm.rawtcetable_checkIndirect(list, npages);
-        return ret;
+        try {
+            const ret = wasm.rawtcetable_checkIndirect(list, npages);
+            return ret;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes entries 0, for addresses that the host has lost: all entries that `start` to `last` touch, relative to the
@@ -310,19 +403,31 @@ export class RawTceTable {
      * @param {bigint} last
      */
     clearAddresses(start, last) {
-        wasm.rawtcetable_clearAddresses(this.__wbg_ptr, start, last);
+        try {
+            wasm.rawtcetable_clearAddresses(this.__wbg_ptr, start, last);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes all entries 0 and records no extents.
      */
     clearAll() {
-        wasm.rawtcetable_clearAll(this.__wbg_ptr);
+        try {
+            wasm.rawtcetable_clearAll(this.__wbg_ptr);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes every entry 0 that the newest call changed.
      */
     clearChanged() {
-        wasm.rawtcetable_clearChanged(this.__wbg_ptr);
+        try {
+            wasm.rawtcetable_clearChanged(this.__wbg_ptr);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many extents the table has; `runs` as for [`RawTceTable::replay_batch`].
@@ -330,32 +435,48 @@ export class RawTceTable {
      * @returns {number}
      */
     countRuns(runs) {
-        const ret = wasm.rawtcetable_countRuns(this.__wbg_ptr, runs);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_countRuns(this.__wbg_ptr, runs);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The entry from which the next batch of the walk begins; nothing if the newest batch was the last.
      * @returns {number | undefined}
      */
     get cursor() {
-        const ret = wasm.rawtcetable_cursor(this.__wbg_ptr);
-        return ret === Number.MAX_SAFE_INTEGER ? undefined : ret;
+        try {
+            const ret = wasm.rawtcetable_cursor(this.__wbg_ptr);
+            return ret === Number.MAX_SAFE_INTEGER ? undefined : ret;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many entries there are.
      * @returns {number}
      */
     get entries() {
-        const ret = wasm.rawtcetable_entries(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_entries(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many entries may be other than 0, by its own limit or that of the budget that it shares.
      * @returns {number}
      */
     get entryLimit() {
-        const ret = wasm.rawtcetable_entryLimit(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_entryLimit(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * H_GET_TCE: the raw entry, nothing where the call answers H_PARAMETER.
@@ -363,8 +484,12 @@ export class RawTceTable {
      * @returns {bigint | undefined}
      */
     getTce(ioba) {
-        const ret = wasm.rawtcetable_getTce(this.__wbg_ptr, ioba);
-        return ret[0] === 0 ? undefined : BigInt.asUintN(64, ret[1]);
+        try {
+            const ret = wasm.rawtcetable_getTce(this.__wbg_ptr, ioba);
+            return ret[0] === 0 ? undefined : BigInt.asUintN(64, ret[1]);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The raw entry; 0 beyond the end.
@@ -372,32 +497,48 @@ export class RawTceTable {
      * @returns {bigint}
      */
     get(index) {
-        const ret = wasm.rawtcetable_get(this.__wbg_ptr, index);
-        return BigInt.asUintN(64, ret);
+        try {
+            const ret = wasm.rawtcetable_get(this.__wbg_ptr, index);
+            return BigInt.asUintN(64, ret);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many entries the newest call stored.
      * @returns {number}
      */
     get lastStored() {
-        const ret = wasm.rawtcetable_lastStored(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_lastStored(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The logical I/O bus number.
      * @returns {number}
      */
     get liobn() {
-        const ret = wasm.rawtcetable_liobn(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_liobn(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many entries have a permission.
      * @returns {number}
      */
     get mapped() {
-        const ret = wasm.rawtcetable_mapped(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_mapped(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes a batch of what the newest call mapped, from extent `from` on; how many are in it.
@@ -405,24 +546,36 @@ export class RawTceTable {
      * @returns {number}
      */
     mapsBatch(from) {
-        const ret = wasm.rawtcetable_mapsBatch(this.__wbg_ptr, from);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_mapsBatch(this.__wbg_ptr, from);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many extents the newest call mapped.
      * @returns {number}
      */
     get mapsLength() {
-        const ret = wasm.rawtcetable_mapsLength(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_mapsLength(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Bytes that the table holds.
      * @returns {number}
      */
     get memoryBytes() {
-        const ret = wasm.rawtcetable_memoryBytes(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_memoryBytes(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * An empty table.
@@ -436,29 +589,41 @@ export class RawTceTable {
      * @param {number} entry_limit
      */
     constructor(liobn, bus_offset, page_shift, entries, entry_limit) {
-        const ret = wasm.rawtcetable_new(liobn, bus_offset, page_shift, entries, entry_limit);
-        if (ret[2]) {
-            throw takeFromExternrefTable0(ret[1]);
+        try {
+            const ret = wasm.rawtcetable_new(liobn, bus_offset, page_shift, entries, entry_limit);
+            if (ret[2]) {
+                throw takeFromExternrefTable0(ret[1]);
+            }
+            this.__wbg_ptr = ret[0];
+            RawTceTableFinalization.register(this, this.__wbg_ptr, this);
+            return this;
+        } catch (error) {
+            throw told(error);
         }
-        this.__wbg_ptr = ret[0];
-        RawTceTableFinalization.register(this, this.__wbg_ptr, this);
-        return this;
     }
     /**
      * The page size as a power of two.
      * @returns {number}
      */
     get pageShift() {
-        const ret = wasm.rawtcetable_pageShift(this.__wbg_ptr);
-        return ret;
+        try {
+            const ret = wasm.rawtcetable_pageShift(this.__wbg_ptr);
+            return ret;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Where the newest batch lies.
      * @returns {number}
      */
     get pointer() {
-        const ret = wasm.rawtcetable_pointer(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_pointer(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * H_PUT_TCE_INDIRECT with the list as the guest has it, big endian, 8 bytes per entry: the return code.
@@ -467,11 +632,15 @@ export class RawTceTable {
      * @returns {number}
      */
     putTceIndirect(ioba, list) {
-        const val2 = BigInt.asIntN(64, ioba);
-        const ptr0 = passArray8ToWasm0(list, wasm.__wbindgen_malloc);
-        const len0 = WASM_VECTOR_LEN;
-        const ret = wasm.rawtcetable_putTceIndirect(this.__wbg_ptr, val2, ptr0, len0);
-        return ret;
+        try {
+            const val2 = BigInt.asIntN(64, ioba);
+            const ptr0 = passArray8ToWasm0(list, wasm.__wbindgen_malloc);
+            const len0 = WASM_VECTOR_LEN;
+            const ret = wasm.rawtcetable_putTceIndirect(this.__wbg_ptr, val2, ptr0, len0);
+            return ret;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * H_PUT_TCE: the return code. Where it succeeded and mappings changed, what there is to be told instead: 1 an UNMAP,
@@ -481,8 +650,12 @@ export class RawTceTable {
      * @returns {number}
      */
     putTce(ioba, tce) {
-        const ret = wasm.rawtcetable_putTce(this.__wbg_ptr, ioba, tce);
-        return ret;
+        try {
+            const ret = wasm.rawtcetable_putTce(this.__wbg_ptr, ioba, tce);
+            return ret;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes a batch of at most `max` extents of entries `from` to `last`; how many are in it.
@@ -495,37 +668,57 @@ export class RawTceTable {
      * @returns {number}
      */
     replayBatch(from, last, runs, max) {
-        const ret = wasm.rawtcetable_replayBatch(this.__wbg_ptr, from, last, runs, max);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_replayBatch(this.__wbg_ptr, from, last, runs, max);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Whether the next calls record extents. Without, they record only how to undo.
      * @param {boolean} quiet
      */
     setQuiet(quiet) {
-        wasm.rawtcetable_setQuiet(this.__wbg_ptr, quiet);
+        try {
+            wasm.rawtcetable_setQuiet(this.__wbg_ptr, quiet);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many entries of all tables that share its budget are not 0; nothing where it shares none.
      * @returns {number | undefined}
      */
     get sharedStored() {
-        const ret = wasm.rawtcetable_sharedStored(this.__wbg_ptr);
-        return ret === Number.MAX_SAFE_INTEGER ? undefined : ret;
+        try {
+            const ret = wasm.rawtcetable_sharedStored(this.__wbg_ptr);
+            return ret === Number.MAX_SAFE_INTEGER ? undefined : ret;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Gives back the memory that a large call left behind.
      */
     shrink() {
-        wasm.rawtcetable_shrink(this.__wbg_ptr);
+        try {
+            wasm.rawtcetable_shrink(this.__wbg_ptr);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many entries are not 0.
      * @returns {number}
      */
     get stored() {
-        const ret = wasm.rawtcetable_stored(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_stored(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * H_STUFF_TCE: the return code.
@@ -535,8 +728,12 @@ export class RawTceTable {
      * @returns {number}
      */
     stuffTce(ioba, tce, npages) {
-        const ret = wasm.rawtcetable_stuffTce(this.__wbg_ptr, ioba, tce, npages);
-        return ret;
+        try {
+            const ret = wasm.rawtcetable_stuffTce(this.__wbg_ptr, ioba, tce, npages);
+            return ret;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes a batch of the one page that holds an address relative to the window's start. False outside the window.
@@ -544,14 +741,22 @@ export class RawTceTable {
      * @returns {boolean}
      */
     translate(offset) {
-        const ret = wasm.rawtcetable_translate(this.__wbg_ptr, offset);
-        return ret !== 0;
+        try {
+            const ret = wasm.rawtcetable_translate(this.__wbg_ptr, offset);
+            return ret !== 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Puts back what the newest call changed; only once.
      */
     undo() {
-        wasm.rawtcetable_undo(this.__wbg_ptr);
+        try {
+            wasm.rawtcetable_undo(this.__wbg_ptr);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes a batch of what the newest call unmapped, from extent `from` on; how many are in it.
@@ -559,24 +764,36 @@ export class RawTceTable {
      * @returns {number}
      */
     unmapsBatch(from) {
-        const ret = wasm.rawtcetable_unmapsBatch(this.__wbg_ptr, from);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_unmapsBatch(this.__wbg_ptr, from);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many extents the newest call unmapped.
      * @returns {number}
      */
     get unmapsLength() {
-        const ret = wasm.rawtcetable_unmapsLength(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_unmapsLength(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Grows whenever entries may have changed. Cut to 32 bits: only compared with itself.
      * @returns {number}
      */
     get version() {
-        const ret = wasm.rawtcetable_version(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_version(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * A walk over the table's extents, with batches of its own.

@@ -1,6 +1,6 @@
 /** What the public API costs a program in JavaScript, with bigints that it holds already. */
 
-import { ArrayGuestMemory, IommuMemoryRegion, replay } from "@giommu/memory-api";
+import { ArrayGuestMemory, IommuMemoryRegion, registerNotifier, replay } from "@giommu/memory-api";
 import { IommuNotifier, IommuNotifierFlag, IommuPerm } from "@giommu/notifiers";
 import { SpaprMachine, SpaprPhb, TceTable } from "@giommu/spapr-tce";
 import { SimulatedHost, VfioContainer } from "@giommu/vfio-sync";
@@ -56,7 +56,7 @@ function puts(peer: Peer | undefined): Row[] {
   const registers = new BigUint64Array(10);
   const [told] = bridge();
   const heard = new IommuNotifier({ flags: IommuNotifierFlag.IOTLB_EVENTS, notify: () => {} });
-  told.region.notifiers.register(heard);
+  registerNotifier(told.region, heard);
   const [mirrored, phb] = bridge();
   new VfioContainer({ host: new SimulatedHost({ rules: "iommufd" }) }).attach(phb.space);
   return [

@@ -58,7 +58,7 @@ class TimedHost implements HostIommu {
 
 for (const [name, open] of KINDS) {
   using memory = new PinnedMemory({ size: 1n << 30n });
-  using system = new AddressSpace("memory", new RamRegion({ name: "ram", size: memory.size, memory }));
+  using system = new AddressSpace({ name: "memory", root: new RamRegion({ name: "ram", size: memory.size, memory }) });
   await using input = await openInput(LOG);
   using machine = new RebuiltMachine();
   while (await machine.read(input) !== "hotplug");

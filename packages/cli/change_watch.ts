@@ -1,3 +1,4 @@
+import { registerNotifier, unregisterNotifier } from "@giommu/memory-api";
 import type { AddressRange, Gpa, Iova } from "@giommu/core";
 import type { AddressSpace, IommuMemoryRegion, MemoryListener } from "@giommu/memory-api";
 import type { IotlbEvent, UpcomingEvents } from "@giommu/notifiers";
@@ -68,14 +69,14 @@ export class ChangeWatch implements Disposable {
   /** Watches no more; twice is fine. */
   [Symbol.dispose](): void {
     this.#isOver = true;
-    for (const { region, notifier } of this.#notifiers.splice(0)) region.notifiers.unregister(notifier);
+    for (const { region, notifier } of this.#notifiers.splice(0)) unregisterNotifier(region, notifier);
     this.#space.removeListener(this.#listener);
   }
 
   /** Listens to the IOMMUs that the space shows now. */
   #sync(): void {
     if (this.#isOver) return;
-    for (const { region, notifier } of this.#notifiers.splice(0)) region.notifiers.unregister(notifier);
+    for (const { region, notifier } of this.#notifiers.splice(0)) unregisterNotifier(region, notifier);
     for (const { region, range: { start, last }, offsetWithinRegion: first } of this.#space.sections) {
       if (region.kind !== "iommu") continue;
       const delta = start - first;
@@ -92,7 +93,7 @@ export class ChangeWatch implements Disposable {
           this.#pending = undefined;
         },
       });
-      region.notifiers.register(notifier);
+      registerNotifier(region, notifier);
       this.#notifiers.push({ region, notifier, delta });
     }
   }

@@ -7,7 +7,7 @@ import { ChangeWatch, type TouchedKind } from "./change_watch.ts";
 /** A guest with pages 1 to 8 mapped to 0x101 to 0x108, a container, and who watches. */
 class Watched implements Disposable {
   readonly host: SimulatedHost = new SimulatedHost({ rules: "type1", maxMappings: 40 });
-  readonly #memory = new AddressSpace("memory", new RamRegion({ name: "ram", size: 1n << 40n }));
+  readonly #memory = new AddressSpace({ name: "memory", root: new RamRegion({ name: "ram", size: 1n << 40n }) });
   readonly phb: SpaprPhb = new SpaprPhb({ index: 0, memory: this.#memory });
   readonly #container = new VfioContainer({ host: this.host });
   readonly watch: ChangeWatch;
@@ -20,8 +20,7 @@ class Watched implements Disposable {
   }
 
   get table(): TceTable {
-    const [table] = this.phb.windows;
-    if (table === undefined) throw new TypeError("Cannot use the window: there is none");
+    const table = this.phb.defaultWindow;
     return table;
   }
 

@@ -28,20 +28,20 @@ async function checked(
   const { most = 4, isWidened = false } = options;
   const memory = new SparseGuestMemory(RAM);
   const ram = new RamRegion({ name: "ram", size: RAM, memory });
-  using system = new AddressSpace("memory", ram);
+  using system = new AddressSpace({ name: "memory", root: ram });
   using phb = new SpaprPhb({ index: 0, memory: system });
-  const [table] = phb.windows;
+  const table = phb.defaultWindow;
   for (const [ioba, tce] of [[0x1000n, 0x1_0003n], [0x2000n, 0x1_1003n], [0x3000n, 0x1_2003n]] as const) {
-    table?.putTce(ioba, tce);
+    table.putTce(ioba, tce);
   }
-  table?.putTce(0x5000n, 0x2_0001n);
-  table?.putTce(0x7000n, 0x3_0002n);
+  table.putTce(0x5000n, 0x2_0001n);
+  table.putTce(0x7000n, 0x3_0002n);
   const host = new SimulatedHost();
   using container = new VfioContainer({ host });
   container.attach(phb.space);
   using watch = new ChangeWatch(phb.space, (range) => container.mappings(range));
-  table?.putTce(0x1000n, 0x4_0003n);
-  table?.putTce(0x2000n, 0n);
+  table.putTce(0x1000n, 0x4_0003n);
+  table.putTce(0x2000n, 0n);
   memory.write(ELSEWHERE, new Uint8Array([1]));
   corrupt(host, ram);
   const plug = new SimulatedPlug({

@@ -39,7 +39,10 @@ export class RealPlug implements PlugHost {
     using resources = new DisposableStack();
     this.bytes = resources.use(new PinnedMemory({ size: ram }));
     this.memory = resources.use(
-      new AddressSpace("memory", new RamRegion({ name: "ram", size: this.bytes.size, memory: this.bytes })),
+      new AddressSpace({
+        name: "memory",
+        root: new RamRegion({ name: "ram", size: this.bytes.size, memory: this.bytes }),
+      }),
     );
     const real = resources.use(
       choice.kind === "iommufd" ? new Iommufd({ device: choice.device }) : new LinuxVfio({ group: choice.group }),

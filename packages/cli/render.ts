@@ -207,7 +207,8 @@ function renderVerified(verify: ReplayReport["verify"], style: Style): string {
 
 function renderError({ code, range, message, remedy, line: at }: ErrorReport, style: Style): string {
   const where = `${at === undefined ? "" : `, line ${count(at)}`}${range === null ? "" : `, at ${formatRange(range)}`}`;
-  const help = remedy === undefined ? "" : line("", `what helps: ${remedy}`);
+  const flags = code === "mapping-limit" && remedy?.includes("coalesce") ? " (--coalesce call or full)" : "";
+  const help = remedy === undefined ? "" : line("", `what helps: ${remedy}${flags}`);
   return line("Refused", style.bad(message)) + line("", `code ${code}${where}`) + help;
 }
 

@@ -44,7 +44,7 @@ export class SimulatedPlug implements PlugHost {
     const size = ram ?? 1n << 64n;
     this.bytes = hasBytes ? new SparseGuestMemory(size) : undefined;
     const region = new RamRegion({ name: "ram", size, ...(this.bytes !== undefined && { memory: this.bytes }) });
-    this.memory = new AddressSpace("memory", region);
+    this.memory = new AddressSpace({ name: "memory", root: region });
   }
 
   /** A device that reads and writes through the host; see {@linkcode PlugHost.dmaEngine}. */

@@ -35,7 +35,7 @@ function machineOf(steps: Log, shift: number): RebuiltMachine {
     else if (call === "stuff") text += `${name} ioba=${hex(at + more << shift)} tcevalue=${tce} npages=${more} ret=0\n`;
     else text += `${name} ioba=${hex(at << shift)} tcelist=0x0 iobaN=${hex(more - 1)} tceN=${tce} ret=0\n`;
   }
-  machine.feed(new TextEncoder().encode(text), true);
+  machine.feed(new TextEncoder().encode(text), { last: true });
   assertEquals([machine.problemCount, machine.counts.unparsed], [0, 0], text);
   return machine;
 }

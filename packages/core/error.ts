@@ -4,7 +4,6 @@ import type { AddressRange } from "./address.ts";
 export const IOMMU_ERROR_CODES = [
   "disposed",
   "duplicate-liobn",
-  "window-overlap",
   "mapping-limit",
   "iova-out-of-range",
   "page-too-fine",
@@ -27,6 +26,9 @@ export const IOMMU_ERROR_CODES = [
   "change-in-progress",
   "replay-in-progress",
   "snapshot-mismatch",
+  "not-attached",
+  "not-started",
+  "no-window",
 ] as const;
 
 /** One of {@linkcode IOMMU_ERROR_CODES}. */

@@ -8,4 +8,5 @@
  */
 
 export * from "./address.ts";
+export * from "./argument.ts";
 export * from "./error.ts";

@@ -10,3 +10,4 @@ export type { RawSink } from "./feed.ts";
 export { ExtentView } from "./extent_view.ts";
 export { RecordView } from "./record_view.ts";
 export type { CoreMemory } from "./record_view.ts";
+export { trappedIn } from "./trap.ts";

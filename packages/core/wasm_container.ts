@@ -4,4 +4,9 @@
  * @module
  */
 
+import { onTrap } from "./_wasm/container.js";
+import { trapOf } from "./trap.ts";
+
+onTrap(trapOf("containers"));
+
 export * from "./_wasm/container.js";

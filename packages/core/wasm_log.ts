@@ -4,4 +4,9 @@
  * @module
  */
 
+import { onTrap } from "./_wasm/log.js";
+import { trapOf } from "./trap.ts";
+
+onTrap(trapOf("logs"));
+
 export * from "./_wasm/log.js";

@@ -4,4 +4,9 @@
  * @module
  */
 
+import { onTrap } from "./_wasm/spapr.js";
+import { trapOf } from "./trap.ts";
+
+onTrap(trapOf("sPAPR machines", "; lower entryLimit"));
+
 export * from "./_wasm/spapr.js";

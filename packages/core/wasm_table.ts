@@ -4,4 +4,9 @@
  * @module
  */
 
+import { onTrap } from "./_wasm/table.js";
+import { trapOf } from "./trap.ts";
+
+onTrap(trapOf("TCE tables", "; lower entryLimit"));
+
 export * from "./_wasm/table.js";

@@ -4,4 +4,9 @@
  * @module
  */
 
+import { onTrap } from "./_wasm/walker.js";
+import { trapOf } from "./trap.ts";
+
+onTrap(trapOf("replays"));
+
 export * from "./_wasm/walker.js";

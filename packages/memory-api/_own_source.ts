@@ -1,6 +1,6 @@
 import { ADDRESS_MAX, formatRange, hex, intersect } from "@giommu/core";
 import type { AddressRange } from "@giommu/core";
-import type { IommuNotifier, IotlbEntry } from "@giommu/notifiers";
+import type { IotlbEntry } from "@giommu/notifiers";
 import { checkEntry, IommuPerm } from "@giommu/notifiers";
 import type { Found, MappingSource } from "./_source.ts";
 import type { IommuMemoryRegion, IommuMemoryRegionInit, OwnReplayOptions } from "./iommu_memory_region.ts";
@@ -18,14 +18,13 @@ export class OwnSource implements MappingSource {
   constructor(
     region: IommuMemoryRegion,
     replay: NonNullable<IommuMemoryRegionInit["replay"]>,
-    notifier: IommuNotifier,
     options: OwnReplayOptions,
   ) {
     this.#region = region;
     this.#name = `replayed entry of region ${region.name}`;
     this.#options = options;
     this.#position = options.range.start;
-    const entries = replay.call(iommuInit(region), notifier, options);
+    const entries = replay.call(iommuInit(region), options);
     if (typeof entries?.[Symbol.iterator] !== "function") {
       throw new TypeError(`Cannot replay region ${region.name}: its replay returned no iterable`);
     }

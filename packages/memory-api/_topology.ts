@@ -73,7 +73,7 @@ export function whileTelling<T>(tell: () => T): T {
  * const root = new MemoryRegion({ name: "root", size: 2n ** 64n });
  * const ram = new RamRegion({ name: "ram", size: 0x1000n });
  * root.addSubregion(0n, ram);
- * using space = new AddressSpace("memory", root);
+ * using space = new AddressSpace({ name: "memory", root });
  * const heard: string[] = [];
  * space.addListener({
  *   regionAdd: (section) => heard.push(`add ${section.range.start}`),

@@ -1,4 +1,4 @@
-import { IommuError } from "@giommu/core";
+import { checkInstance, checkOptions, IommuError, nameOf } from "@giommu/core";
 import type { TargetSpace } from "@giommu/notifiers";
 import { IommuPerm } from "@giommu/notifiers";
 import { bear, checkIdle, isDelivering, whileTelling } from "./_topology.ts";
@@ -9,8 +9,12 @@ import type { MemorySection } from "./memory_section.ts";
 import { translate } from "./translate.ts";
 import type { Translation } from "./translation.ts";
 
-/** How an address space is made. */
-export interface AddressSpaceOptions {
+/** What makes an {@linkcode AddressSpace}. */
+export interface AddressSpaceInit {
+  /** What people call it; messages name it. */
+  readonly name: string;
+  /** What it shows. Borrowed; one region may be the root of several spaces. */
+  readonly root: MemoryRegion;
   /** System memory: where the targets of IOMMU entries lie that name no space of their own. */
   readonly memory?: AddressSpace;
 }
@@ -30,6 +34,8 @@ export let spaceState: (space: AddressSpace) => SpaceState;
 
 let made = 0;
 
+const FIELDS: Readonly<Record<keyof AddressSpaceInit, true>> = { name: true, root: true, memory: true };
+
 /**
  * A memory map as somebody sees it: the CPU, or the devices on one bus.
  *
@@ -41,7 +47,7 @@ let made = 0;
  * import { IommuPerm } from "@giommu/notifiers";
  * import { assert, assertEquals } from "@std/assert";
  *
- * using memory = new AddressSpace("memory", new RamRegion({ name: "ram", size: 0x10_0000n }));
+ * using memory = new AddressSpace({ name: "memory", root: new RamRegion({ name: "ram", size: 0x10_0000n }) });
  * const iommu = new IommuMemoryRegion({
  *   name: "iommu",
  *   size: 0x10000n,
@@ -52,7 +58,7 @@ let made = 0;
  *     pageSize: 0x1000n,
  *   }),
  * });
- * using bus = new AddressSpace("bus", iommu, { memory });
+ * using bus = new AddressSpace({ name: "bus", root: iommu, memory });
  * const found = bus.translate(0x2345n, IommuPerm.READ);
  * assert(found.kind === "memory");
  * assertEquals([found.section.region.name, found.offset, found.length], ["ram", 0x8_2345n, 0xcbbn]);
@@ -75,21 +81,18 @@ export class AddressSpace implements TargetSpace, Disposable {
   /**
    * Creates a space that shows a region from address 0 on. Inside a transaction it is empty until the end of that.
    *
-   * @param name What people call it.
-   * @param root What it shows. Borrowed; one region may be the root of several spaces.
-   * @param options Where IOMMU entries point to.
+   * @param init Its name, what it shows, and where IOMMU entries point to.
+   * @throws {TypeError} If a field has the wrong type, or there is one that is not known.
    */
-  constructor(name: string, root: MemoryRegion, options: AddressSpaceOptions = {}) {
-    if (typeof name !== "string") throw new TypeError(`Cannot make an address space: its name is ${typeof name}`);
-    if (!(root instanceof MemoryRegion)) {
-      throw new TypeError(`Cannot make address space ${name}: its root is ${typeof root}, expected a MemoryRegion`);
-    }
-    if (options.memory !== undefined && !(options.memory instanceof AddressSpace)) {
-      throw new TypeError(`Cannot make address space ${name}: its memory is no AddressSpace`);
-    }
+  constructor(init: AddressSpaceInit) {
+    checkOptions("the options of an address space", init, FIELDS);
+    const { name, root, memory } = init;
+    if (typeof name !== "string") throw new TypeError(`Cannot make an address space: its name is ${nameOf(name)}`);
+    checkInstance(`the root of address space ${name}`, root, MemoryRegion);
+    if (memory !== undefined) checkInstance(`the memory of address space ${name}`, memory, AddressSpace);
     this.name = name;
     this.root = root;
-    this.memory = options.memory;
+    this.memory = memory;
     regionState(root).spaces.add(this);
     bear(this);
   }

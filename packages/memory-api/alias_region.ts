@@ -24,7 +24,7 @@ export interface AliasRegionInit extends MemoryRegionInit {
  * const ram = new RamRegion({ name: "ram", size: 0x8000n });
  * const root = new MemoryRegion({ name: "root", size: 2n ** 64n });
  * root.addSubregion(0x10_0000n, new AliasRegion({ name: "high ram", target: ram, offset: 0x4000n, size: 0x4000n }));
- * using space = new AddressSpace("memory", root);
+ * using space = new AddressSpace({ name: "memory", root });
  * assertEquals([space.sections[0]?.region.name, space.sections[0]?.offsetWithinRegion], ["ram", 0x4000n]);
  * ```
  */

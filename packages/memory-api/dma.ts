@@ -1,6 +1,6 @@
-import { ADDRESS_MAX, checkU64 } from "@giommu/core";
+import { ADDRESS_MAX, checkInstance, checkU64 } from "@giommu/core";
 import { IommuPerm } from "@giommu/notifiers";
-import type { AddressSpace } from "./address_space.ts";
+import { AddressSpace } from "./address_space.ts";
 import type { TranslationFault } from "./translation.ts";
 
 /** How a device's access went. */
@@ -23,7 +23,7 @@ export interface DmaResult {
  * @param address Where to read from.
  * @param target Filled.
  * @returns How much of it is real.
- * @throws {TypeError} If the address is no bigint.
+ * @throws {TypeError} If an argument has the wrong type.
  * @throws {RangeError} If the address does not fit 64 bits.
  *
  * @example
@@ -32,7 +32,7 @@ export interface DmaResult {
  * import { assertEquals } from "@std/assert";
  *
  * const memory = new ArrayGuestMemory(0x1000);
- * using space = new AddressSpace("memory", new RamRegion({ name: "ram", size: 0x1000n, memory }));
+ * using space = new AddressSpace({ name: "memory", root: new RamRegion({ name: "ram", size: 0x1000n, memory }) });
  * writeDma(space, 0xffen, new Uint8Array([1, 2, 3, 4])); // the last two bytes fall off the end
  * const bytes = new Uint8Array(4).fill(0xff);
  * assertEquals(readDma(space, 0xffen, bytes).bytes, 2);
@@ -40,7 +40,7 @@ export interface DmaResult {
  * ```
  */
 export function readDma(space: AddressSpace, address: bigint, target: Uint8Array): DmaResult {
-  target.fill(0);
+  checkBytes("target", target).fill(0);
   return access(space, address, target, IommuPerm.READ);
 }
 
@@ -51,7 +51,7 @@ export function readDma(space: AddressSpace, address: bigint, target: Uint8Array
  * @param address Where to write to.
  * @param source What to write.
  * @returns How much of it arrived.
- * @throws {TypeError} If the address is no bigint.
+ * @throws {TypeError} If an argument has the wrong type.
  * @throws {RangeError} If the address does not fit 64 bits.
  *
  * @example
@@ -59,15 +59,20 @@ export function readDma(space: AddressSpace, address: bigint, target: Uint8Array
  * import { AddressSpace, RamRegion, writeDma } from "@giommu/memory-api";
  * import { assertEquals } from "@std/assert";
  *
- * using space = new AddressSpace("memory", new RamRegion({ name: "rom", size: 0x1000n, readonly: true }));
+ * using space = new AddressSpace({ name: "memory", root: new RamRegion({ name: "rom", size: 0x1000n, readonly: true }) });
  * assertEquals(writeDma(space, 0n, new Uint8Array(8)).firstFault?.reason, "read-only");
  * ```
  */
 export function writeDma(space: AddressSpace, address: bigint, source: Uint8Array): DmaResult {
-  return access(space, address, source, IommuPerm.WRITE);
+  return access(space, address, checkBytes("source", source), IommuPerm.WRITE);
+}
+
+function checkBytes(name: string, bytes: Uint8Array): Uint8Array {
+  return checkInstance<Uint8Array>(name, bytes, Uint8Array);
 }
 
 function access(space: AddressSpace, start: bigint, bytes: Uint8Array, kind: IommuPerm): DmaResult {
+  checkInstance("space", space, AddressSpace);
   let address = checkU64("address", start);
   let done = 0;
   let firstFault: TranslationFault | undefined;

@@ -10,7 +10,7 @@ import { indexFrom } from "./memory_section.ts";
  * import { AddressSpace, RamRegion } from "@giommu/memory-api";
  * import { assertEquals } from "@std/assert";
  *
- * using space = new AddressSpace("memory", new RamRegion({ name: "ram", size: 0x1000n }));
+ * using space = new AddressSpace({ name: "memory", root: new RamRegion({ name: "ram", size: 0x1000n }) });
  * const view = space.flatView();
  * assertEquals(view.find(0xfffn)?.region.name, "ram");
  * assertEquals(view.find(0x1000n), undefined);

@@ -14,7 +14,7 @@ const ram = (name: string, size: bigint) => new RamRegion({ name, size });
 const box = (name: string, size: bigint = ALL) => new MemoryRegion({ name, size });
 
 Deno.test("a region of 2^64 bytes is one section up to the last address", () => {
-  using space = new AddressSpace("all", ram("ram", ALL));
+  using space = new AddressSpace({ name: "all", root: ram("ram", ALL) });
   assertEquals(shown(space), ["0-ffffffffffffffff ram+0"]);
   assertEquals(space.flatView().find(ALL - 1n)?.region.name, "ram");
 });
@@ -25,7 +25,7 @@ Deno.test("a region is cropped at its parent's end", () => {
   small.addSubregion(0x1000n, ram("ram", ALL));
   small.addSubregion(0x2000n, ram("outside", 0x1000n));
   root.addSubregion(ALL - 0x3000n, small);
-  using space = new AddressSpace("s", root);
+  using space = new AddressSpace({ name: "s", root });
   assertEquals(shown(space), ["ffffffffffffe000-ffffffffffffefff ram+0"]);
 });
 
@@ -35,7 +35,7 @@ Deno.test("the higher priority is seen, and of equals the one added last", () =>
   root.addSubregion(0x1000n, ram("second", 0x3000n));
   root.addSubregion(0n, ram("low", 0x8000n), { priority: -1 });
   root.addSubregion(0x2000n, ram("high", 0x800n), { priority: 1 });
-  using space = new AddressSpace("s", root);
+  using space = new AddressSpace({ name: "s", root });
   assertEquals(shown(space), [
     "0-fff first+0",
     "1000-1fff second+0",
@@ -57,7 +57,7 @@ Deno.test("a priority counts inside its own container only", () => {
   inner.addSubregion(0n, ram("urgent", 0x1000n), { priority: 1000 });
   root.addSubregion(0n, inner);
   root.addSubregion(0n, ram("over", 0x800n), { priority: 1 });
-  using space = new AddressSpace("s", root);
+  using space = new AddressSpace({ name: "s", root });
   assertEquals(shown(space), ["0-7ff over+0", "800-fff urgent+800"]);
 });
 
@@ -67,14 +67,14 @@ Deno.test("a container is transparent where nothing lies in it", () => {
   const over = box("over", 0x3000n);
   over.addSubregion(0x1000n, ram("island", 0x1000n));
   root.addSubregion(0n, over, { priority: 1 });
-  using space = new AddressSpace("s", root);
+  using space = new AddressSpace({ name: "s", root });
   assertEquals(shown(space), ["0-fff below+0", "1000-1fff island+0", "2000-2fff below+2000"]);
 });
 
 Deno.test("subregions are seen above the RAM that they lie in", () => {
   const below = ram("below", 0x3000n);
   below.addSubregion(0x1000n, new IoRegion({ name: "registers", size: 0x1000n }));
-  using space = new AddressSpace("s", below);
+  using space = new AddressSpace({ name: "s", root: below });
   assertEquals(shown(space), ["0-fff below+0", "1000-1fff registers+0", "2000-2fff below+2000"]);
 });
 
@@ -84,7 +84,7 @@ Deno.test("a region that is not enabled hides all that lies in it, also behind a
   inner.addSubregion(0n, ram("ram", 0x1000n));
   root.addSubregion(0n, inner);
   root.addSubregion(0x5000n, new AliasRegion({ name: "again", target: inner, size: 0x1000n }));
-  using space = new AddressSpace("s", root);
+  using space = new AddressSpace({ name: "s", root });
   assertEquals(shown(space), ["0-fff ram+0", "5000-5fff ram+0"]);
   inner.enabled = false;
   assertEquals(shown(space), []);
@@ -97,7 +97,7 @@ Deno.test("an alias of an IOMMU shows the IOMMU itself, with the offset inside i
   const root = box("root");
   const once = new AliasRegion({ name: "once", target: iommu, offset: 0x10_0000n, size: 0x8000n });
   root.addSubregion(0x4000n, new AliasRegion({ name: "twice", target: once, offset: 0x1000n, size: 0x1_0000n }));
-  using space = new AddressSpace("s", root);
+  using space = new AddressSpace({ name: "s", root });
   assertEquals(shown(space), ["4000-afff iommu+101000"]);
   assertEquals(space.sections[0]?.region, iommu);
 });
@@ -108,7 +108,7 @@ Deno.test("an alias that begins in the middle of a container shows what lies the
   inner.addSubregion(0x8000n, ram("b", 0x1000n));
   const root = box("root");
   root.addSubregion(0n, new AliasRegion({ name: "alias", target: inner, offset: 0x2000n, size: 0x6800n }));
-  using space = new AddressSpace("s", root);
+  using space = new AddressSpace({ name: "s", root });
   assertEquals(shown(space), ["0-fff a+1000", "6000-67ff b+0"]);
 });
 
@@ -118,13 +118,13 @@ Deno.test("neighbours that continue each other inside one region are one section
   root.addSubregion(0n, new AliasRegion({ name: "low", target, size: 0x1000n }));
   root.addSubregion(0x1000n, new AliasRegion({ name: "next", target, offset: 0x1000n, size: 0x1000n }));
   root.addSubregion(0x2000n, new AliasRegion({ name: "jump", target, offset: 0x3000n, size: 0x1000n }));
-  using space = new AddressSpace("s", root);
+  using space = new AddressSpace({ name: "s", root });
   assertEquals(shown(space), ["0-1fff ram+0", "2000-2fff ram+3000"]);
 });
 
 Deno.test("a view never changes", () => {
   const root = box("root");
-  using space = new AddressSpace("s", root);
+  using space = new AddressSpace({ name: "s", root });
   const before = space.flatView();
   root.addSubregion(0n, ram("ram", 0x1000n));
   assertEquals([before.sections.length, space.sections.length], [0, 1]);
@@ -157,7 +157,7 @@ Deno.test("hundreds of overlapping sections are rendered in no time", () => {
   root.addSubregion(0n, ram("ram", ALL), { priority: -1 });
   for (let n = 0n; n < 800n; n++) root.addSubregion(n * 0x3000n, ram(`page ${n}`, 0x2000n));
   const started = performance.now();
-  using space = new AddressSpace("s", root);
+  using space = new AddressSpace({ name: "s", root });
   assertEquals(space.sections.length, 1600);
   const milliseconds = performance.now() - started;
   assertEquals(milliseconds < 1000, true, `${milliseconds} ms`);

@@ -1,3 +1,5 @@
+import { nameOf } from "@giommu/core";
+
 /**
  * Bytes that a guest sees: what a hypercall's list or a device's DMA is read from and written to.
  *
@@ -51,9 +53,13 @@ export class ArrayGuestMemory implements GuestMemory {
    * Creates zeroed memory, or makes an array the guest's memory.
    *
    * @param bytes How many bytes, or the array, which is shared and not copied.
+   * @throws {TypeError} If it is neither.
    * @throws {RangeError} If the number is not one that an array can have.
    */
   constructor(bytes: number | Uint8Array) {
+    if (typeof bytes !== "number" && !(bytes instanceof Uint8Array)) {
+      throw new TypeError(`Cannot make guest memory: expected a number of bytes or a Uint8Array, got ${nameOf(bytes)}`);
+    }
     this.bytes = typeof bytes === "number" ? new Uint8Array(bytes) : bytes;
     this.size = BigInt(this.bytes.length);
   }

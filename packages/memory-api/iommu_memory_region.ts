@@ -1,7 +1,7 @@
 import type { AddressRange } from "@giommu/core";
-import { checkInteger, checkU64, formatRange, hex } from "@giommu/core";
-import type { ChangeOutcome, IommuChange, IommuNotifier, IotlbEntry, IotlbEvent } from "@giommu/notifiers";
-import type { IommuNotifierFlag } from "@giommu/notifiers";
+import { checkInstance, checkInteger, checkU64, formatRange, hex } from "@giommu/core";
+import type { ChangeOutcome, IommuChange, IotlbEntry, IotlbEvent } from "@giommu/notifiers";
+import type { IommuNotifierFlag, RegisteredNotifiers } from "@giommu/notifiers";
 import { checkEntry, checkPageSize, IommuPerm, NotifierList } from "@giommu/notifiers";
 import type { MemoryRegionInit } from "./memory_region.ts";
 import { MemoryRegion } from "./memory_region.ts";
@@ -19,6 +19,8 @@ export interface OwnReplayOptions {
   readonly access: IommuPerm;
   /** The granularity that the replay's caller asked for. */
   readonly granularity: bigint;
+  /** Which translation context. */
+  readonly iommuIndex: number;
 }
 
 /** What makes an {@linkcode IommuMemoryRegion}. Its methods are called on this object. */
@@ -41,7 +43,7 @@ export interface IommuMemoryRegionInit extends MemoryRegionInit {
    *
    * It may be left early and called again for what remains, and must tell what is mapped when it is asked for the next entry.
    */
-  replay?(notifier: IommuNotifier, options: OwnReplayOptions): Iterable<IotlbEntry>;
+  replay?(options: OwnReplayOptions): Iterable<IotlbEntry>;
   /**
    * Where the next mapping is, so that a walk need not probe holes.
    *
@@ -52,6 +54,9 @@ export interface IommuMemoryRegionInit extends MemoryRegionInit {
 
 /** What the other files of this package know of an IOMMU region; not exported by the package. */
 export let iommuInit: (region: IommuMemoryRegion) => IommuMemoryRegionInit;
+
+/** The notifiers of an IOMMU region, to be altered; not exported by the package. */
+export let listOf: (region: IommuMemoryRegion) => NotifierList;
 
 /**
  * A region whose accesses are translated: a window of an IOMMU that the guest can see and program.
@@ -81,12 +86,12 @@ export let iommuInit: (region: IommuMemoryRegion) => IommuMemoryRegionInit;
 export class IommuMemoryRegion extends MemoryRegion {
   /** It is an IOMMU. */
   override readonly kind = "iommu" as const;
-  /** Who is told of its changes. */
-  readonly notifiers: NotifierList;
+  readonly #notifiers: NotifierList;
   readonly #init: IommuMemoryRegionInit;
 
   static {
     iommuInit = (region) => region.#init;
+    listOf = (region) => checkInstance("region", region, IommuMemoryRegion).#notifiers;
   }
 
   /**
@@ -102,7 +107,12 @@ export class IommuMemoryRegion extends MemoryRegion {
       throw new TypeError(`Cannot make region ${init.name}: translate is ${typeof init.translate}`);
     }
     this.#init = init;
-    this.notifiers = new NotifierList({ flagsChanged: (old, next) => init.flagsChanged?.(old, next) });
+    this.#notifiers = new NotifierList({ flagsChanged: (old, next) => init.flagsChanged?.(old, next) });
+  }
+
+  /** Who is told of its changes; {@linkcode registerNotifier} adds to them. */
+  get notifiers(): RegisteredNotifiers {
+    return this.#notifiers;
   }
 
   /**
@@ -147,7 +157,7 @@ export class IommuMemoryRegion extends MemoryRegion {
    * @param iommuIndex Which translation context; 0 unless given.
    */
   notify(event: IotlbEvent, iommuIndex = 0): void {
-    this.notifiers.notify(event, iommuIndex);
+    this.#notifiers.notify(event, iommuIndex);
   }
 
   /**
@@ -158,6 +168,6 @@ export class IommuMemoryRegion extends MemoryRegion {
    * @returns How it went, and which entries must become nothing.
    */
   change(change: IommuChange, iommuIndex = 0): ChangeOutcome {
-    return this.notifiers.change(change, iommuIndex);
+    return this.#notifiers.change(change, iommuIndex);
   }
 }

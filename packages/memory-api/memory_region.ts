@@ -63,7 +63,7 @@ export let regionState: (region: MemoryRegion) => RegionState;
  * const rom = new RamRegion({ name: "rom", size: 0x1000n, readonly: true });
  * system.addSubregion(0n, ram);
  * system.addSubregion(0x1000n, rom, { priority: 1 });
- * using memory = new AddressSpace("memory", system);
+ * using memory = new AddressSpace({ name: "memory", root: system });
  * assertEquals(memory.sections.map((s) => [s.region.name, s.range.start]), [
  *   ["ram", 0n],
  *   ["rom", 0x1000n],

@@ -10,7 +10,7 @@
  */
 
 export { AddressSpace } from "./address_space.ts";
-export type { AddressSpaceOptions } from "./address_space.ts";
+export type { AddressSpaceInit } from "./address_space.ts";
 export * from "./alias_region.ts";
 export * from "./dma.ts";
 export * from "./flat_view.ts";
@@ -27,7 +27,8 @@ export * from "./register_notifier.ts";
 export { replay } from "./replay.ts";
 export * from "./replay_async.ts";
 export type { ReplayOptions, ReplayProgress, ReplayResult, StepwiseReplayOptions } from "./replay_options.ts";
-export * from "./replay_stepper.ts";
+export { replaySteps } from "./replay_stepper.ts";
+export type { ReplayStepper } from "./replay_stepper.ts";
 export * from "./space_memory.ts";
 export { transaction } from "./_topology.ts";
 export type * from "./translation.ts";

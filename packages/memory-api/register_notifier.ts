@@ -1,5 +1,6 @@
 import type { IommuNotifier } from "@giommu/notifiers";
 import type { IommuMemoryRegion } from "./iommu_memory_region.ts";
+import { listOf } from "./iommu_memory_region.ts";
 import { finish } from "./replay.ts";
 import type { ReplayOptions, ReplayResult } from "./replay_options.ts";
 import { ReplayStepper } from "./replay_stepper.ts";
@@ -17,7 +18,7 @@ export interface RegisterOptions {
  * @param notifier Who is told from now on.
  * @param options Whether to replay.
  * @returns What the replay told; `undefined` without one.
- * @throws {TypeError} If the notifier is registered already.
+ * @throws {TypeError} If an argument has the wrong type, or the notifier is registered already.
  * @throws {IommuError} `"notifier-refused"` if the region refuses its flags.
  * @throws Whatever {@linkcode replay} throws. Whenever something is thrown, the notifier is not registered.
  *
@@ -48,7 +49,7 @@ export function registerNotifier(
 ): ReplayResult | undefined {
   const { replay } = options;
   if (replay === undefined) {
-    region.notifiers.register(notifier);
+    listOf(region).register(notifier);
     return undefined;
   }
   if (replay !== true && (typeof replay !== "object" || replay === null)) {
@@ -78,5 +79,5 @@ export function registerNotifier(
  * ```
  */
 export function unregisterNotifier(region: IommuMemoryRegion, notifier: IommuNotifier): boolean {
-  return region.notifiers.unregister(notifier);
+  return listOf(region).unregister(notifier);
 }

@@ -11,7 +11,7 @@ import { ReplayStepper } from "./replay_stepper.ts";
  * Entries finer than the notifier can use are told as they are: `pageSize` says so.
  *
  * An IOMMU with its own `replay` is asked for its mappings; any other is probed through `translate`, which for a region
- * of 2^64 bytes without `nextMapped` takes longer than anybody waits: use {@linkcode startReplay} there.
+ * of 2^64 bytes without `nextMapped` takes longer than anybody waits: use {@linkcode replaySteps} there.
  *
  * The notifier's `begin`, `commit` and `rollback` are not called: the caller brackets a replay as it sees fit.
  *

@@ -1,12 +1,10 @@
 import type { AddressRange } from "@giommu/core";
-import { checkInteger, checkRange, intersect, IommuError } from "@giommu/core";
-import type { IommuNotifier } from "@giommu/notifiers";
-import { checkPageSize, IommuNotifierFlag, IommuPerm, NotifierWalk } from "@giommu/notifiers";
+import { checkInstance, checkInteger, checkRange, intersect, IommuError } from "@giommu/core";
+import { checkPageSize, IommuNotifier, IommuNotifierFlag, IommuPerm, NotifierWalk } from "@giommu/notifiers";
 import { OwnSource } from "./_own_source.ts";
 import type { Found, MappingSource } from "./_source.ts";
 import { WalkSource } from "./_walk_source.ts";
-import type { IommuMemoryRegion } from "./iommu_memory_region.ts";
-import { iommuInit } from "./iommu_memory_region.ts";
+import { iommuInit, IommuMemoryRegion, listOf } from "./iommu_memory_region.ts";
 import type { ReplayProgress, StepwiseReplayOptions } from "./replay_options.ts";
 
 /**
@@ -22,7 +20,7 @@ import type { ReplayProgress, StepwiseReplayOptions } from "./replay_options.ts"
  *
  * @example
  * ```ts
- * import { IommuMemoryRegion, ReplayStepper } from "@giommu/memory-api";
+ * import { IommuMemoryRegion, replaySteps, unregisterNotifier } from "@giommu/memory-api";
  * import { IommuNotifier, IommuNotifierFlag, IommuPerm } from "@giommu/notifiers";
  * import { assertEquals } from "@std/assert";
  *
@@ -36,11 +34,11 @@ import type { ReplayProgress, StepwiseReplayOptions } from "./replay_options.ts"
  * });
  * let told = 0;
  * const notifier = new IommuNotifier({ flags: IommuNotifierFlag.MAP, notify: () => told++ });
- * using stepper = new ReplayStepper(iommu, notifier, { register: true });
+ * using stepper = replaySteps(iommu, notifier, { register: true });
  * assertEquals(stepper.step(100).done, false);
  * while (!stepper.step(100).done);
  * assertEquals([told, stepper.progress.pages], [1, 256n]);
- * iommu.notifiers.unregister(notifier);
+ * unregisterNotifier(iommu, notifier);
  * ```
  */
 export class ReplayStepper implements Disposable {
@@ -75,21 +73,21 @@ export class ReplayStepper implements Disposable {
    * replay to the same notifier is under way. Nothing is registered then.
    */
   constructor(region: IommuMemoryRegion, notifier: IommuNotifier, options: StepwiseReplayOptions = {}) {
-    this.#region = region;
-    this.#notifier = notifier;
+    this.#region = checkInstance("region", region, IommuMemoryRegion);
+    this.#notifier = checkInstance("notifier", notifier, IommuNotifier);
     this.#access = checkInteger("access", options.access ?? IommuPerm.NONE, 0, IommuPerm.READ_WRITE) as IommuPerm;
     const page = region.minPageSize;
     const granularity = checkPageSize("granularity", options.granularity ?? page);
     this.#granularity = granularity < page ? granularity : page;
     this.range = rangeOf(region, notifier, options.range);
     this.#owns = options.register === true;
-    if (this.#owns) region.notifiers.register(notifier);
+    if (this.#owns) listOf(region).register(notifier);
     this.#wasRegistered = region.notifiers.has(notifier);
     if (this.range === undefined) return;
     try {
       this.#walk = new NotifierWalk(notifier, this.range);
     } catch (error) {
-      if (this.#owns) region.notifiers.unregister(notifier);
+      if (this.#owns) listOf(region).unregister(notifier);
       throw error;
     }
   }
@@ -183,7 +181,7 @@ export class ReplayStepper implements Disposable {
     const { replay } = iommuInit(region);
     const [access, granularity] = [this.#access, this.#granularity];
     if (replay !== undefined) {
-      return new OwnSource(region, replay, this.#notifier, { range, runs, access, granularity });
+      return new OwnSource(region, replay, { range, runs, access, granularity, iommuIndex });
     }
     return new WalkSource(region, { range, granularity, access, iommuIndex, joins: runs === "full" });
   }
@@ -223,7 +221,7 @@ export class ReplayStepper implements Disposable {
     try {
       this.#end();
     } finally {
-      if (this.#owns) this.#region.notifiers.unregister(this.#notifier);
+      if (this.#owns) listOf(this.#region).unregister(this.#notifier);
     }
   }
 }
@@ -241,18 +239,18 @@ export class ReplayStepper implements Disposable {
  *
  * @example
  * ```ts
- * import { IommuMemoryRegion, startReplay } from "@giommu/memory-api";
+ * import { IommuMemoryRegion, replaySteps } from "@giommu/memory-api";
  * import { IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
  * import { assertEquals } from "@std/assert";
  *
  * const iommu = new IommuMemoryRegion({ name: "empty", size: 0x4000n, translate: () => undefined });
  * const notifier = new IommuNotifier({ flags: IommuNotifierFlag.MAP, notify: () => {} });
- * using stepper = startReplay(iommu, notifier);
+ * using stepper = replaySteps(iommu, notifier);
  * assertEquals(stepper.step(3).position, 0x3000n); // pages 0 to 2 are not mapped
  * assertEquals(stepper.step(3).done, true);
  * ```
  */
-export function startReplay(
+export function replaySteps(
   region: IommuMemoryRegion,
   notifier: IommuNotifier,
   options: StepwiseReplayOptions = {},

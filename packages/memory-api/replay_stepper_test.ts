@@ -1,9 +1,10 @@
+import { registerNotifier } from "./register_notifier.ts";
 import type { IommuError } from "@giommu/core";
 import type { IotlbEntry } from "@giommu/notifiers";
 import { IommuNotifier, IommuNotifierFlag, IommuPerm } from "@giommu/notifiers";
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { IommuMemoryRegion, replay, replayAsync, startReplay } from "./mod.ts";
+import { IommuMemoryRegion, replay, replayAsync, replaySteps } from "./mod.ts";
 import type { IommuMemoryRegionInit, ReplayProgress } from "./mod.ts";
 
 const { MAP, UNMAP, IOTLB_EVENTS } = IommuNotifierFlag;
@@ -16,7 +17,7 @@ class Guest {
   constructor(pages: number, kind: "translate" | "hook" | "own") {
     const more: Partial<IommuMemoryRegionInit> = {};
     if (kind === "hook") more.nextMapped = (iova) => this.#next(iova);
-    if (kind === "own") more.replay = (_notifier, { range }) => this.#runs(range.start, range.last);
+    if (kind === "own") more.replay = ({ range }) => this.#runs(range.start, range.last);
     this.region = new IommuMemoryRegion({
       name: "guest",
       size: BigInt(pages) << 12n,
@@ -114,7 +115,7 @@ for (const kind of ["translate", "hook", "own"] as const) {
             for (let n = start; n < Math.min(start + length, PAGES); n++) guest.table.set(n, 0x100 + n);
           }
           const copy = new Copy(range);
-          using stepper = startReplay(guest.region, copy.notifier, { register: true });
+          using stepper = replaySteps(guest.region, copy.notifier, { register: true });
           for (const [budget, writes] of steps) {
             stepper.step(budget);
             for (const pages of writes) guest.write(pages);
@@ -139,7 +140,7 @@ for (const kind of ["translate", "hook", "own"] as const) {
       }
       const whole = replay(guest.region, new Copy().notifier);
       const copy = new Copy();
-      using stepper = startReplay(guest.region, copy.notifier, { register: true });
+      using stepper = replaySteps(guest.region, copy.notifier, { register: true });
       let progress: ReplayProgress;
       do progress = stepper.step(budget); while (!progress.done);
       const { pages, extents, steps } = progress;
@@ -153,7 +154,7 @@ Deno.test("a guest that writes ahead at every step cannot keep a replay from its
   const guest = new Guest(PAGES, "translate");
   for (let n = 0; n < PAGES; n++) guest.table.set(n, n + 1);
   const copy = new Copy();
-  using stepper = startReplay(guest.region, copy.notifier, { register: true });
+  using stepper = replaySteps(guest.region, copy.notifier, { register: true });
   let steps = 0;
   while (!stepper.step(1).done) {
     guest.write(new Map([[PAGES - 1, 0x500 + steps]]));
@@ -174,7 +175,7 @@ Deno.test("an IOMMU that changes ahead whenever it is asked cannot keep a replay
       return undefined;
     },
   });
-  using stepper = startReplay(region, new Copy().notifier, { register: true });
+  using stepper = replaySteps(region, new Copy().notifier, { register: true });
   while (!stepper.step(2).done);
   assert(asked <= 16);
 });
@@ -182,16 +183,16 @@ Deno.test("an IOMMU that changes ahead whenever it is asked cannot keep a replay
 Deno.test("an aborted replay leaves nothing registered that it registered itself, and cannot go on", () => {
   const guest = new Guest(PAGES, "translate");
   const copy = new Copy();
-  const stepper = startReplay(guest.region, copy.notifier, { register: true });
+  const stepper = replaySteps(guest.region, copy.notifier, { register: true });
   stepper.step(1);
   stepper.abort();
   stepper.abort();
   assertEquals(copy.notifier.registered, false);
   const error = assertThrows(() => stepper.step(1), Error, "region guest") as IommuError;
   assertEquals(error.code, "replay-aborted");
-  guest.region.notifiers.register(copy.notifier);
+  registerNotifier(guest.region, copy.notifier);
   {
-    using _second = startReplay(guest.region, copy.notifier);
+    using _second = replaySteps(guest.region, copy.notifier);
   }
   assertEquals(copy.notifier.registered, true, "it did not register it");
 });
@@ -200,7 +201,7 @@ Deno.test("the end of a replay leaves the notifier registered", () => {
   const guest = new Guest(PAGES, "hook");
   const copy = new Copy();
   {
-    using stepper = startReplay(guest.region, copy.notifier, { register: true });
+    using stepper = replaySteps(guest.region, copy.notifier, { register: true });
     assertEquals(stepper.step(1), { done: true, position: undefined, pages: 0n, extents: 0, steps: 1n });
     assertEquals(stepper.step(1).steps, 1n);
   }
@@ -209,7 +210,7 @@ Deno.test("the end of a replay leaves the notifier registered", () => {
 });
 
 Deno.test("a budget is a whole number from 1 on", () => {
-  using stepper = startReplay(new Guest(1, "own").region, new Copy().notifier);
+  using stepper = replaySteps(new Guest(1, "own").region, new Copy().notifier);
   for (const budget of [0, -1, 1.5, NaN, Infinity]) assertThrows(() => stepper.step(budget), RangeError, "budget");
 });
 
@@ -226,9 +227,9 @@ Deno.test("a notifier that heard of changes before a replay is told all, and los
       }
     },
   });
-  guest.region.notifiers.register(notifier);
+  registerNotifier(guest.region, notifier);
   guest.write(new Map([[20, 5], [21, 9]]));
-  using stepper = startReplay(guest.region, notifier);
+  using stepper = replaySteps(guest.region, notifier);
   stepper.step(4);
   guest.write(new Map([[20, 0], [2, 8]]));
   while (!stepper.step(4).done);

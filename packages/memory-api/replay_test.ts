@@ -3,7 +3,7 @@ import type { IotlbEntry, IotlbEvent } from "@giommu/notifiers";
 import { IommuNotifier, IommuNotifierFlag, IommuPerm } from "@giommu/notifiers";
 import type { IommuNotifierInit } from "@giommu/notifiers";
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { IommuMemoryRegion, registerNotifier, replay, startReplay, unregisterNotifier } from "./mod.ts";
+import { IommuMemoryRegion, registerNotifier, replay, replaySteps, unregisterNotifier } from "./mod.ts";
 import type { IommuMemoryRegionInit } from "./mod.ts";
 
 const ALL = 2n ** 64n;
@@ -311,7 +311,7 @@ Deno.test("an IOMMU's own replay is asked for the range that matters, and croppe
   const asked: unknown[] = [];
   const { region } = iommu(0x1_0000n, [], {
     minPageSize: () => 0x1000n,
-    replay(_notifier, { range, runs, access, granularity }) {
+    replay({ range, runs, access, granularity }) {
       asked.push([range.start, range.last, runs, access, granularity]);
       return [
         entry(0n, 0n, 0x4000n),
@@ -353,7 +353,7 @@ Deno.test("an IOMMU's own replay is closed when it is not read to its end", () =
 Deno.test("a walk in progress keeps a second one to the same notifier away", () => {
   const { region } = iommu(0x8000n, [entry(0n)]);
   const { notifier } = listening();
-  using _stepper = startReplay(region, notifier);
+  using _stepper = replaySteps(region, notifier);
   const error = assertThrows(() => replay(region, notifier), IommuError);
   assertEquals((error as IommuError).code, "replay-in-progress");
   assertThrows(() => registerNotifier(region, notifier, { replay: true }), IommuError);
@@ -368,7 +368,7 @@ for (const kind of ["translate", "own"]) {
       translate: (iova) => table.has(iova >> 12n) ? make(iova >> 12n) : undefined,
       // Reads ahead, as one that fills batches does.
       ...(kind === "own" && {
-        replay: (_notifier, { range }) =>
+        replay: ({ range }) =>
           [...table.keys()].filter((n) => n << 12n >= range.start).sort((a, b) => a < b ? -1 : 1).map(make),
       }),
     });
@@ -408,7 +408,7 @@ Deno.test("a replay from inside the delivery of a change is refused, also where 
       codes.push(error.code);
     },
   });
-  region.notifiers.register(older.notifier);
+  registerNotifier(region, older.notifier);
   mapped = false;
   assertEquals(region.change({ unmaps: [page], maps: [] }).status, "done");
   assertEquals([codes, newcomer.registered], [["change-in-progress"], false]);

@@ -14,7 +14,7 @@ import type { GuestMemory } from "./guest_memory.ts";
  *
  * const root = new MemoryRegion({ name: "system", size: 2n ** 64n });
  * root.addSubregion(0x8000n, new RamRegion({ name: "ram", size: 0x1000n, memory: new ArrayGuestMemory(0x1000) }));
- * using space = new AddressSpace("memory", root);
+ * using space = new AddressSpace({ name: "memory", root });
  * const memory = new SpaceMemory(space);
  * assertEquals(memory.write(0x8ff8n, new Uint8Array(8)), true);
  * assertEquals(memory.write(0x8ff9n, new Uint8Array(8)), false);

@@ -46,8 +46,8 @@ class World {
           : new IoRegion(init),
       );
     });
-    this.space = new AddressSpace("whole", this.root);
-    this.part = new AddressSpace("part", this.regions[1] ?? world);
+    this.space = new AddressSpace({ name: "whole", root: this.root });
+    this.part = new AddressSpace({ name: "part", root: this.regions[1] ?? world });
   }
 
   model(space: AddressSpace): Map<bigint, Seen> {

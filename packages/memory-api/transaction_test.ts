@@ -8,7 +8,7 @@ const ALL = 2n ** 64n;
 function machine(...names: string[]) {
   const root = new MemoryRegion({ name: "root", size: ALL });
   const rams = names.map((name) => new RamRegion({ name, size: 0x1000n }));
-  return { root, rams: rams as [RamRegion, ...RamRegion[]], space: new AddressSpace("space", root) };
+  return { root, rams: rams as [RamRegion, ...RamRegion[]], space: new AddressSpace({ name: "space", root }) };
 }
 
 function recorder(name: string, log: string[], more: Partial<MemoryListener> = {}): MemoryListener {
@@ -97,7 +97,7 @@ Deno.test("a section that shrinks or grows is told of as the difference", () => 
 
 Deno.test("while deletions are told the old map is seen, while additions are told the new one, in all spaces", () => {
   const { root, rams: [a], space } = machine("a");
-  using other = new AddressSpace("other", root);
+  using other = new AddressSpace({ name: "other", root });
   root.addSubregion(0n, a);
   const seen: string[] = [];
   const look = (word: string) => () =>
@@ -113,7 +113,7 @@ Deno.test("while deletions are told the old map is seen, while additions are tol
 
 Deno.test("a listener of two spaces gets one begin and one commit per transaction", () => {
   const { root, rams: [a], space } = machine("a");
-  using other = new AddressSpace("other", root);
+  using other = new AddressSpace({ name: "other", root });
   const log: string[] = [];
   const listener = recorder("l", log);
   space.addListener(listener);
@@ -341,7 +341,7 @@ Deno.test("a space that is made inside a transaction shows its outcome", () => {
   const { root, rams: [a] } = machine("a");
   const log: string[] = [];
   const made = transaction(() => {
-    const space = new AddressSpace("new", root);
+    const space = new AddressSpace({ name: "new", root });
     space.addListener(recorder("l", log));
     root.addSubregion(0n, a);
     return space;
@@ -352,7 +352,7 @@ Deno.test("a space that is made inside a transaction shows its outcome", () => {
   assertThrows(() =>
     transaction(() => {
       root.removeSubregion(a);
-      kept = new AddressSpace("kept", root);
+      kept = new AddressSpace({ name: "kept", root });
       throw new Error("no");
     })
   );

@@ -43,7 +43,7 @@ function memory(size = 0x10_0000) {
   const ram = new RamRegion({ name: "ram", size: BigInt(size), memory: new ArrayGuestMemory(size) });
   const root = new MemoryRegion({ name: "system", size: ALL });
   root.addSubregion(0n, ram);
-  return { ram, root, space: new AddressSpace("memory", root) };
+  return { ram, root, space: new AddressSpace({ name: "memory", root }) };
 }
 
 function fault(found: Translation) {
@@ -68,11 +68,11 @@ Deno.test("an access without an IOMMU ends where it began", () => {
 Deno.test("chained IOMMUs are followed, permissions and-ed, lengths cut at the least page end", () => {
   const { space, ram } = memory();
   const inner = iommu("inner", 0x10_0000n, 0x1000n, { "0x3000": { target: 0x8000n, perm: READ_WRITE } });
-  const middle = new AddressSpace("middle", inner, { memory: space });
+  const middle = new AddressSpace({ name: "middle", root: inner, memory: space });
   const outer = iommu("outer", 0x10_0000n, 0x1_0000n, { "0x20000": { target: 0n, perm: READ, targetSpace: middle } });
   const root = new MemoryRegion({ name: "bus root", size: ALL });
   root.addSubregion(0x4000_0000n, outer);
-  const bus = new AddressSpace("bus", root, { memory: space });
+  const bus = new AddressSpace({ name: "bus", root, memory: space });
   const found = bus.translate(0x4002_3456n, NONE);
   assert(found.kind === "memory");
   assertEquals([found.region, found.offset, found.length, found.perm, found.hops], [ram, 0x8456n, 0xbaan, READ, 2]);
@@ -94,16 +94,16 @@ Deno.test("IOMMUs that point at each other are a loop, not a hang", () => {
       ...(known.bus !== undefined && { targetSpace: known.bus }),
     }),
   });
-  const bus = known.bus = new AddressSpace("bus", region);
+  const bus = known.bus = new AddressSpace({ name: "bus", root: region });
   assertEquals(fault(bus.translate(ALL - 4n, READ)).slice(0, 2), ["loop", "bus"]);
 });
 
 Deno.test("permissions that exclude each other along the way allow nothing", () => {
   const { space } = memory();
   const inner = iommu("inner", 0x1000n, 0x1000n, { "0x0": { perm: WRITE } });
-  const middle = new AddressSpace("middle", inner, { memory: space });
+  const middle = new AddressSpace({ name: "middle", root: inner, memory: space });
   const outer = iommu("outer", 0x1000n, 0x1000n, { "0x0": { perm: READ, targetSpace: middle } });
-  const bus = new AddressSpace("bus", outer);
+  const bus = new AddressSpace({ name: "bus", root: outer });
   assertEquals(fault(bus.translate(0n, NONE)).slice(0, 2), ["no-permission", "middle"]);
 });
 
@@ -116,7 +116,7 @@ Deno.test("what nothing is seen at, ROM, and a space that nobody knows are fault
   const rom = space.translate(0x20_0000n);
   assertEquals(rom.kind === "memory" && rom.perm, READ);
   const lost = iommu("lost", 0x2000n, 0x1000n, { "0x0": {}, "0x1000": { targetSpace: { name: "stranger" } } });
-  const bus = new AddressSpace("bus", lost);
+  const bus = new AddressSpace({ name: "bus", root: lost });
   assertEquals(fault(bus.translate(0n))[0], "no-target-space");
   assertEquals(fault(bus.translate(0x1000n))[0], "no-target-space");
 });
@@ -124,7 +124,7 @@ Deno.test("what nothing is seen at, ROM, and a space that nobody knows are fault
 Deno.test("a target may wrap around the top of the space, and the length stops there", () => {
   const { space } = memory();
   const region = iommu("iommu", 0x1_0000n, 0x1_0000n, { "0x0": { target: ALL - 0x1000n } });
-  const bus = new AddressSpace("bus", region, { memory: space });
+  const bus = new AddressSpace({ name: "bus", root: region, memory: space });
   assertEquals(fault(bus.translate(0n, READ)).slice(2), [ALL - 0x1000n, undefined, 0x1000n]);
   const found = bus.translate(0x1010n, READ);
   assertEquals(found.kind === "memory" && found.offset, 0x10n);
@@ -172,7 +172,7 @@ Deno.test("DMA goes page by page: holes read zeros and drop writes, the rest goe
     "0x2000": { target: 0x9000n, perm: WRITE },
     "0x3000": { target: 0x7000n, perm: READ },
   });
-  const bus = new AddressSpace("bus", region, { memory: space });
+  const bus = new AddressSpace({ name: "bus", root: region, memory: space });
   bytes.fill(0xaa, 0x5000, 0x6000);
   bytes.fill(0xbb, 0x7000, 0x8000);
   const target = new Uint8Array(0x4000).fill(0xff);
@@ -194,7 +194,7 @@ Deno.test("DMA stops at the top of the address space, and meets registers withou
   const root = new MemoryRegion({ name: "root", size: ALL });
   root.addSubregion(ALL - 0x10n, new RamRegion({ name: "top", size: 0x10n, memory: new ArrayGuestMemory(16) }));
   root.addSubregion(0n, new IoRegion({ name: "registers", size: 0x1000n }));
-  const space = new AddressSpace("s", root);
+  const space = new AddressSpace({ name: "s", root });
   assertEquals(writeDma(space, ALL - 8n, new Uint8Array(16)), { bytes: 8, lost: 8 });
   assertEquals(readDma(space, 0n, new Uint8Array(16)), { bytes: 0, lost: 16 });
 });

@@ -287,7 +287,7 @@ export function asRefusal(error: unknown, range: AddressRange | undefined): Iomm
 
 /** What a notifier threw, as a failure to UNMAP. */
 export function asUnmapFailure(error: unknown, range: AddressRange): IommuError {
-  if (error instanceof IommuError && error.code === "unmap-failed") return error;
+  if (error instanceof IommuError && (error.code === "unmap-failed" || error.code === "core-trapped")) return error;
   return new IommuError("unmap-failed", `Cannot unmap ${formatRange(range)}: a notifier failed: ${text(error)}`, {
     range,
     ...(error instanceof IommuError && error.remedy !== undefined && { remedy: error.remedy }),

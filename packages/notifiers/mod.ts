@@ -18,4 +18,5 @@ export { IommuNotifier } from "./notifier.ts";
 export type { IommuNotifierInit, UpcomingEvents } from "./notifier.ts";
 export * from "./notifier_list.ts";
 export * from "./perm.ts";
+export type { RegisteredNotifiers } from "./registered_notifiers.ts";
 export { NotifierWalk } from "./walk.ts";

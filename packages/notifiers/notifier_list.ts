@@ -1,4 +1,4 @@
-import { checkInteger, IommuError } from "@giommu/core";
+import { checkInstance, checkInteger, IommuError } from "@giommu/core";
 import { ChangeDelivery, DONE, partsOf, text } from "./_change_delivery.ts";
 import { appendAudible } from "./_pieces.ts";
 import { deliverSingle } from "./_single_delivery.ts";
@@ -7,9 +7,9 @@ import { checkEntry } from "./entry.ts";
 import type { IotlbEvent } from "./event.ts";
 import { checkedEvent } from "./event.ts";
 import { formatFlags, IommuNotifierFlag } from "./flag.ts";
-import type { IommuNotifier } from "./notifier.ts";
-import { stateOf } from "./notifier.ts";
+import { IommuNotifier, stateOf } from "./notifier.ts";
 import { IommuPerm } from "./perm.ts";
+import type { RegisteredNotifiers } from "./registered_notifiers.ts";
 
 /** What the owner of a {@linkcode NotifierList} may decide. */
 export interface NotifierListInit {
@@ -21,7 +21,10 @@ export interface NotifierListInit {
 }
 
 /**
- * The notifiers of one IOMMU region: who is told, and in which order.
+ * The notifiers of one IOMMU: who is told, and in which order.
+ *
+ * For who writes an IOMMU without `@giommu/memory-api`. An `IommuMemoryRegion` of that has its own list: notifiers join by
+ * `registerNotifier`, which can replay to them as well.
  *
  * The newest notifier is told first, as in QEMU. A notifier that callbacks register meanwhile is not told of what is under way;
  * one that they unregister hears nothing more.
@@ -43,7 +46,7 @@ export interface NotifierListInit {
  * assertEquals(heard, [[IommuNotifierFlag.UNMAP, 0n], [IommuNotifierFlag.MAP, 0xb000n]]);
  * ```
  */
-export class NotifierList {
+export class NotifierList implements RegisteredNotifiers {
   readonly #init: NotifierListInit;
   #notifiers: readonly IommuNotifier[] = []; // newest first; replaced, never altered, as a delivery may be reading it
   #flags: IommuNotifierFlag = IommuNotifierFlag.NONE;
@@ -87,12 +90,12 @@ export class NotifierList {
    * Registers a notifier; it is told before the older ones.
    *
    * @param notifier Borrowed until it is unregistered.
-   * @throws {TypeError} If it is registered already, here or in another list.
+   * @throws {TypeError} If it is no `IommuNotifier`, or registered already, here or in another list.
    * @throws {IommuError} `"notifier-refused"` if the owner refuses its flags, with the owner's reason as `cause`. It is not
    * registered then.
    */
   register(notifier: IommuNotifier): void {
-    const state = stateOf(notifier);
+    const state = stateOf(checkInstance("notifier", notifier, IommuNotifier));
     if (state.list !== undefined) throw new TypeError("Cannot register a notifier: it is registered already");
     const next = (this.#flags | notifier.flags) as IommuNotifierFlag;
     if (next !== this.#flags) {

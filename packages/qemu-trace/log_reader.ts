@@ -17,6 +17,12 @@ export interface LogCounts {
   readonly bytes: number;
 }
 
+/** How bytes that come in pieces are read. */
+export interface FeedOptions {
+  /** Whether no bytes follow; false unless given. */
+  readonly last?: boolean;
+}
+
 /** The counts as the core gives them. */
 export function countsOf(counts: BigUint64Array): LogCounts {
   const [lines, events, unparsed, bytes] = Array.from(counts, Number);
@@ -41,7 +47,7 @@ const NO_THREAD = 0xffff_ffff;
  * using reader = new QemuLogReader();
  * const log = new TextEncoder().encode("7@1.000002:spapr_iommu_ddw_remove liobn=0x80000001\nqemu: hello\n");
  * assertEquals([...reader.feed(log.subarray(0, 30))], []);
- * assertEquals([...reader.feed(log.subarray(30), true)], [
+ * assertEquals([...reader.feed(log.subarray(30), { last: true })], [
  *   { event: "spapr_iommu_ddw_remove", line: 1, time: 1_000_002n, thread: 7, liobn: 0x8000_0001n },
  * ]);
  * assertEquals(reader.counts, { lines: 2, events: 1, unparsed: 0, bytes: log.length });
@@ -60,11 +66,11 @@ export class QemuLogReader implements Disposable {
    * Reads on.
    *
    * @param bytes The next bytes. They may be used again once the events are read.
-   * @param last Whether no bytes follow: then the last line counts without its end, too.
+   * @param options Whether no bytes follow: then the last line counts without its end, too.
    * @returns The events in them. Read all of them before the next call.
    * @throws {IommuError} `"disposed"` if the reader was disposed.
    */
-  *feed(bytes: Uint8Array, last = false): Generator<QemuRecord, void, void> {
+  *feed(bytes: Uint8Array, { last = false }: FeedOptions = {}): Generator<QemuRecord, void, void> {
     if (this.#busy) throw new TypeError("Cannot feed the reader: the events of the last call are not all read");
     this.#busy = true;
     try {
@@ -85,10 +91,10 @@ export class QemuLogReader implements Disposable {
    * Reads on as {@linkcode feed} does, and only counts the events: several times faster.
    *
    * @param bytes The next bytes.
-   * @param last Whether no bytes follow.
+   * @param options Whether no bytes follow: then the last line counts without its end, too.
    * @throws {IommuError} `"disposed"` if the reader was disposed.
    */
-  skip(bytes: Uint8Array, last = false): void {
+  skip(bytes: Uint8Array, { last = false }: FeedOptions = {}): void {
     let rest = bytes;
     do {
       const raw = this.#live();
@@ -100,10 +106,15 @@ export class QemuLogReader implements Disposable {
   }
 
   /** Frees the reader; twice is fine. */
-  [Symbol.dispose](): void {
+  dispose(): void {
     const raw = this.#raw;
     this.#raw = undefined;
     raw?.free();
+  }
+
+  /** The same as {@linkcode dispose}. */
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 
   #live(): RawLogReader {
@@ -180,7 +191,7 @@ export async function* readQemuLog(
   const used = reader ?? new QemuLogReader();
   try {
     for (let bytes = await input.read(); bytes !== undefined; bytes = await input.read()) yield* used.feed(bytes);
-    yield* used.feed(new Uint8Array(), true);
+    yield* used.feed(new Uint8Array(), { last: true });
   } finally {
     if (used !== reader) used[Symbol.dispose]();
     if (input !== source) await input[Symbol.asyncDispose]();

@@ -15,7 +15,7 @@ function read(log: Uint8Array, pieces: readonly number[] = []): QemuRecord[] {
     records.push(...reader.feed(log.subarray(from, to)));
     from = to;
   }
-  records.push(...reader.feed(log.subarray(from), true));
+  records.push(...reader.feed(log.subarray(from), { last: true }));
   return records;
 }
 
@@ -95,17 +95,17 @@ Deno.test("foreign, damaged and cut lines are counted as what they are", () => {
       "vfio_pci_read_config  (0000:00:04.0, @0x3d, len=0x1) 0x1\n" +
       "7@1.000002:spapr_iommu_pci_put liobn=0x80000000 ioba=0x10",
   );
-  assertEquals([...reader.feed(log, true)].map(({ line }) => line), [2]);
+  assertEquals([...reader.feed(log, { last: true })].map(({ line }) => line), [2]);
   assertEquals(reader.counts, { lines: 5, events: 1, unparsed: 2, bytes: log.length });
 });
 
 Deno.test("events that are only counted are as many as those that are read", async () => {
   const log = bytes(await recorded("hotplug-linux.log.gz"));
   using reader = new QemuLogReader();
-  const events = [...reader.feed(log, true)].length;
+  const events = [...reader.feed(log, { last: true })].length;
   using counter = new QemuLogReader();
   counter.skip(log.subarray(0, 1000));
-  counter.skip(log.subarray(1000), true);
+  counter.skip(log.subarray(1000), { last: true });
   assertEquals(counter.counts, reader.counts);
   assertEquals(counter.counts.events, events);
 });

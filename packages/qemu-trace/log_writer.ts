@@ -30,7 +30,7 @@ export interface QemuLogWriterInit {
  * assertEquals(log, "1@1.000002:spapr_iommu_pci_put liobn=0x80000000 ioba=0x1000 tce=0x440e003 ret=0\n");
  *
  * using reader = new QemuLogReader();
- * const [record] = reader.feed(new TextEncoder().encode(log), true);
+ * const [record] = reader.feed(new TextEncoder().encode(log), { last: true });
  * assertEquals(record?.event === "spapr_iommu_pci_put" && record.tce, 0x440_e003n);
  * ```
  */

@@ -27,7 +27,7 @@ export type LoggedSpace = Disposable;
  * let log = "";
  * const writer = new QemuLogWriter({ write: (line) => log += line });
  * using phb = new SpaprPhb({ index: 0 });
- * const [table] = phb.windows;
+ * const table = phb.defaultWindow;
  * assert(table);
  * const logged = logTable(table, writer);
  * logged.putTce(0x1000n, 0x440_e003n);
@@ -37,7 +37,7 @@ export type LoggedSpace = Disposable;
  * }
  *
  * using machine = new RebuiltMachine();
- * assertEquals(machine.feed(new TextEncoder().encode(log), true), "hotplug");
+ * assertEquals(machine.feed(new TextEncoder().encode(log), { last: true }), "hotplug");
  * assertEquals(machine.hotplugs[0]?.comparison, { replayed: 1, agreed: 1, missing: 0, extra: 0, unknown: 0 });
  * assertEquals([machine.resume(), machine.resume()], ["unplug", "end"]);
  * ```

@@ -224,7 +224,7 @@ function entryAt(memory: GuestMemory, address: Gpa): bigint {
  * logged.translate(0x1234n);
  *
  * using machine = new RebuiltMachine();
- * machine.feed(new TextEncoder().encode(log), true);
+ * machine.feed(new TextEncoder().encode(log), { last: true });
  * assertEquals(machine.translations, { agreed: 1, disagreed: 0, learned: 0 });
  * ```
  */

@@ -48,7 +48,7 @@ Deno.test("a table that is rebuilt from its log is the table, as far as a log te
     }
     for (const look of looks) logged.translate(BigInt(look) * 0x1000n);
     using machine = new RebuiltMachine();
-    assertEquals(machine.feed(bytes(log), true), "end");
+    assertEquals(machine.feed(bytes(log), { last: true }), "end");
     assertEquals([machine.counts.unparsed, machine.problemCount], [0, 0], log);
     assertEquals([machine.translations.disagreed, machine.reads.disagreed], [0, 0], log);
     using rebuilt = machine.table(0x8000_0000);
@@ -78,7 +78,7 @@ Deno.test("a call that the host refuses leaves only entries of that call unknown
   assertEquals(logged.stuffTce(0x4000n, 0x8003n, 4n).ret, Hcall.NOT_ENOUGH_RESOURCES);
   assertEquals(logged.putTce(0x9000n, 0x9003n).ret, Hcall.SUCCESS);
   using machine = new RebuiltMachine();
-  machine.feed(bytes(log), true);
+  machine.feed(bytes(log), { last: true });
   assertEquals(machine.tables[0]?.mapped, 2);
   for (const { first, pages } of machine.unknownRuns(0x8000_0000)) assert(first >= 4 && first + pages <= 8);
 });
@@ -94,7 +94,7 @@ Deno.test("windows that are not QEMU's default are described, and tables of VIO 
   logged.stuffTce(0n, 0x3003n, 2n);
   logged.getTce(0x1000n);
   using machine = new RebuiltMachine();
-  machine.feed(bytes(log), true);
+  machine.feed(bytes(log), { last: true });
   const geometry = machine.tables.map(({ liobn, busOffset, pageShift, entries, mapped }) => [
     liobn,
     busOffset,
@@ -115,7 +115,7 @@ Deno.test("the log of a hotplug in TypeScript shows the same replay as QEMU's", 
   let log = "";
   const writer = new QemuLogWriter({ write: (line) => log += line, now: () => 1_000_000n });
   using phb = new SpaprPhb({ index: 0 });
-  const [table] = phb.windows;
+  const table = phb.defaultWindow;
   assert(table);
   const logged = logTable(table, writer);
   logged.stuffTce(0x1000n, 0x7003n, 4n);
@@ -127,7 +127,7 @@ Deno.test("the log of a hotplug in TypeScript shows the same replay as QEMU's", 
     phb.addWindow({ busOffset: 1n << 59n, size: 1n << 30n, pageShift: 24 });
   }
   using machine = new RebuiltMachine();
-  assertEquals(machine.feed(bytes(log), true), "hotplug");
+  assertEquals(machine.feed(bytes(log), { last: true }), "hotplug");
   assertEquals(machine.hotplugs[0]?.comparison, { replayed: 5, agreed: 5, missing: 0, extra: 0, unknown: 0 });
   using bridge = machine.bridge(0);
   const host = new SimulatedHost();

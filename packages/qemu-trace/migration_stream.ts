@@ -1,3 +1,4 @@
+import type { FeedOptions } from "./log_reader.ts";
 import type { Iova } from "@giommu/core";
 import { checkInteger, IommuError } from "@giommu/core";
 import { put } from "@giommu/core/wasm";
@@ -43,7 +44,7 @@ export let rawStream: (stream: MigrationStream) => RawMigrationReader;
  * import { assertEquals } from "@std/assert";
  *
  * using stream = new MigrationStream();
- * stream.feed(new TextEncoder().encode("QEVM, and nothing else"), true);
+ * stream.feed(new TextEncoder().encode("QEVM, and nothing else"), { last: true });
  * assertEquals([stream.tables.length, stream.cut], [0, []]);
  * ```
  */
@@ -90,10 +91,10 @@ export class MigrationStream implements Disposable {
    * Reads on.
    *
    * @param bytes The next bytes.
-   * @param last Whether no bytes follow.
+   * @param options Whether no bytes follow.
    * @throws {IommuError} `"disposed"` if it was disposed.
    */
-  feed(bytes: Uint8Array, last = false): void {
+  feed(bytes: Uint8Array, { last = false }: FeedOptions = {}): void {
     const raw = this.#live();
     let rest = bytes;
     do {
@@ -115,10 +116,15 @@ export class MigrationStream implements Disposable {
   }
 
   /** Frees the tables that were not handed out; twice is fine. */
-  [Symbol.dispose](): void {
+  dispose(): void {
     const raw = this.#raw;
     this.#raw = undefined;
     raw?.free();
+  }
+
+  /** The same as {@linkcode dispose}. */
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 
   #live(): RawMigrationReader {
@@ -150,7 +156,7 @@ export async function readMigrationStream(source: InputSource | TraceInput): Pro
       throw new IommuError("bad-input", `Cannot read ${input.name}: it is no migration stream of QEMU`);
     }
     for (let bytes = await input.read(); bytes !== undefined; bytes = await input.read()) stream.feed(bytes);
-    stream.feed(new Uint8Array(), true);
+    stream.feed(new Uint8Array(), { last: true });
     return stream;
   } catch (error) {
     stream[Symbol.dispose]();

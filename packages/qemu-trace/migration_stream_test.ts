@@ -13,7 +13,7 @@ async function inflated(name: string): Promise<Uint8Array<ArrayBuffer>> {
 
 function machineOf(text: string): RebuiltMachine {
   const machine = new RebuiltMachine();
-  assertEquals(machine.feed(bytes(text), true), "end");
+  assertEquals(machine.feed(bytes(text), { last: true }), "end");
   return machine;
 }
 
@@ -65,14 +65,14 @@ Deno.test("a stream that is cut gives the tables that were whole, and says which
   let most = 0;
   for (let length = 0; length <= whole.length; length += 99_991) {
     using stream = new MigrationStream();
-    stream.feed(whole.subarray(0, length), true);
+    stream.feed(whole.subarray(0, length), { last: true });
     assert(stream.tables.length >= most && stream.cut.length <= 1);
     most = stream.tables.length;
   }
   assertEquals(most, 2);
   using stream = new MigrationStream();
   for (let at = 0; at < whole.length; at += 4093) stream.feed(whole.subarray(at, at + 4093));
-  stream.feed(new Uint8Array(), true);
+  stream.feed(new Uint8Array(), { last: true });
   assertEquals([stream.tables.length, stream.bytes], [3, whole.length]);
 });
 

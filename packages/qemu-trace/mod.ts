@@ -15,7 +15,7 @@ export type * from "./finding.ts";
 export { TroubleKind } from "./finding.ts";
 export * from "./input.ts";
 export { QemuLogReader, readQemuLog } from "./log_reader.ts";
-export type { LogCounts } from "./log_reader.ts";
+export type { FeedOptions, LogCounts } from "./log_reader.ts";
 export * from "./log_writer.ts";
 export * from "./logged_space.ts";
 export * from "./logged_table.ts";

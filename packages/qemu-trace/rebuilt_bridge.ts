@@ -94,9 +94,14 @@ export class RebuiltBridge implements Disposable {
   }
 
   /** Ends following the log, and removes the windows; twice is fine. */
-  [Symbol.dispose](): void {
+  dispose(): void {
     this.#close();
     this.#phb[Symbol.dispose]();
+  }
+
+  /** The same as {@linkcode dispose}. */
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 }
 

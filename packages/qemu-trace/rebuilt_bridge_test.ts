@@ -88,7 +88,7 @@ Deno.test("a live change that the host refuses stops the reading and is taken ba
   using container = new VfioContainer({ host });
   container.attach(bridge.space);
   const log = put(0x8000_0000, 0x3000, 0x1_0003) + put(0x8000_0000, 0x5000, 0x2_0003) + put(0x8000_0000, 0x3000, 0);
-  assertEquals(machine.feed(bytes(log), true), "refused");
+  assertEquals(machine.feed(bytes(log), { last: true }), "refused");
   assertEquals([machine.refusal?.line, machine.refusal?.liobn], [4, 0x8000_0000]);
   assert(machine.refusal?.error instanceof Error);
   assertEquals([machine.tables[0]?.mapped, verify(container).agrees], [2, true]);
@@ -103,7 +103,7 @@ Deno.test("a window that the host cannot hold stops the reading, and the bridge 
   const host = new SimulatedHost({ iovaRanges: [{ start: 0n, last: 0xffff_ffffn }] });
   using container = new VfioContainer({ host });
   container.attach(bridge.space);
-  const stop = machine.feed(bytes(CREATE + put(0x8000_0001, 0x10_0000_0000, 0x2_0003)), true);
+  const stop = machine.feed(bytes(CREATE + put(0x8000_0001, 0x10_0000_0000, 0x2_0003)), { last: true });
   assertEquals([stop, machine.refusal?.liobn], ["refused", 0x8000_0001]);
   assertEquals([machine.resume(), mapped(host)], ["end", []]);
 });
@@ -111,7 +111,7 @@ Deno.test("a window that the host cannot hold stops the reading, and the bridge 
 Deno.test("a bridge shows only the tables that it is asked for, and follows only while it is there", () => {
   using machine = new RebuiltMachine();
   machine.feed(bytes(NEW + CREATE + put(0x8000_0001, 0x10_0000_0000, 0x2_0003)));
-  using memory = new AddressSpace("memory", new RamRegion({ name: "ram", size: 0x100_0000n }));
+  using memory = new AddressSpace({ name: "memory", root: new RamRegion({ name: "ram", size: 0x100_0000n }) });
   using only = machine.bridge(0, { liobns: [0x8000_0001], memory });
   assertEquals(only.windows.map(({ liobn }) => liobn), [0x8000_0001]);
   assertEquals([only.index, only.space.memory], [0, memory]);
@@ -121,6 +121,6 @@ Deno.test("a bridge shows only the tables that it is asked for, and follows only
   assertEquals(both.windows.length, 2);
   both[Symbol.dispose]();
   both[Symbol.dispose]();
-  assertEquals(machine.feed(bytes(put(0x8000_0001, 0x10_0000_0000, 0)), true), "end");
+  assertEquals(machine.feed(bytes(put(0x8000_0001, 0x10_0000_0000, 0)), { last: true }), "end");
   assertEquals(only.windows[0]?.mapped, 0);
 });

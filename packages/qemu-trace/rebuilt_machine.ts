@@ -1,3 +1,4 @@
+import type { FeedOptions } from "./log_reader.ts";
 import { checkInteger, checkU64, hex, IommuError } from "@giommu/core";
 import { ExtentView, put } from "@giommu/core/wasm";
 import { memory, RawLogMachine } from "@giommu/core/wasm/log";
@@ -53,7 +54,7 @@ const view = new ExtentView(memory);
  * );
  * using machine = new RebuiltMachine();
  * machine.stopAt({ line: 3 });
- * assertEquals(machine.feed(log, true), "limit");
+ * assertEquals(machine.feed(log, { last: true }), "limit");
  *
  * using bridge = machine.bridge(0);
  * const host = new SimulatedHost();
@@ -186,12 +187,12 @@ export class RebuiltMachine implements Disposable {
    * Reads on with more bytes.
    *
    * @param bytes The next bytes of the log. They must not change before `"input"` or `"end"` is returned.
-   * @param last Whether no bytes follow.
+   * @param options Whether no bytes follow.
    * @returns Why it stopped. After anything but `"input"` and `"end"`, {@linkcode resume} reads on.
    * @throws {TypeError} If the bytes before are not all read.
    * @throws {IommuError} `"disposed"` if the machine was disposed.
    */
-  feed(bytes: Uint8Array, last = false): LogStop {
+  feed(bytes: Uint8Array, { last = false }: FeedOptions = {}): LogStop {
     if (this.#rest.length > 0) {
       throw new TypeError("Cannot feed the machine: the bytes of the last call are not all read");
     }
@@ -223,7 +224,7 @@ export class RebuiltMachine implements Disposable {
     let stop = this.resume();
     while (stop === "input") {
       const bytes = await input.read();
-      stop = bytes === undefined ? this.feed(NOTHING, true) : this.feed(bytes);
+      stop = bytes === undefined ? this.feed(NOTHING, { last: true }) : this.feed(bytes);
       options.onProgress?.();
     }
     return stop;
@@ -366,12 +367,17 @@ export class RebuiltMachine implements Disposable {
   }
 
   /** Frees the machine and disposes of its bridges; twice is fine. Tables that were handed out stay. */
-  [Symbol.dispose](): void {
+  dispose(): void {
     const raw = this.#raw;
     this.#followers.clear();
     for (const { bridge } of [...this.#bridges]) bridge[Symbol.dispose]();
     this.#raw = undefined;
     raw?.free();
+  }
+
+  /** The same as {@linkcode dispose}. */
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 
   #live(verb: string): RawLogMachine {

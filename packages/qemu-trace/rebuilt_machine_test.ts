@@ -15,7 +15,7 @@ async function whole(name: string): Promise<RebuiltMachine> {
 /** A machine that has read all of a text. */
 function machineOf(text: string): RebuiltMachine {
   const machine = new RebuiltMachine();
-  let stop = machine.feed(bytes(text), true);
+  let stop = machine.feed(bytes(text), { last: true });
   while (stop !== "end") stop = machine.resume();
   return machine;
 }
@@ -93,7 +93,7 @@ Deno.test("reading stops where it is told to, by line, byte and time, and goes o
   for (const point of [{ line: 2 }, { time: 2_000_000n }, { time: 2_999_999n }, { offset: 200 }]) {
     using machine = new RebuiltMachine();
     machine.stopAt(point);
-    assertEquals(machine.feed(bytes(LOG), true), "limit");
+    assertEquals(machine.feed(bytes(LOG), { last: true }), "limit");
     assertEquals([machine.counts.lines, machine.tables[0]?.mapped], [2, 1]);
     assertEquals(machine.resume(), "limit");
     machine.stopAt({});
@@ -108,12 +108,12 @@ Deno.test("bytes may come in pieces of any size, also in huge ones", async () =>
   const data = bytes(text.repeat(12));
   assert(data.length > 3 << 20);
   using huge = new RebuiltMachine();
-  for (let stop = huge.feed(data, true); stop !== "end";) stop = huge.resume();
+  for (let stop = huge.feed(data, { last: true }); stop !== "end";) stop = huge.resume();
   assertEquals(huge.counts.lines, 12 * expected.counts.lines);
   using pieces = new RebuiltMachine();
   const log = bytes(text);
   for (let at = 0; at < log.length; at += 997) {
-    let stop = pieces.feed(log.subarray(at, at + 997), at + 997 >= log.length);
+    let stop = pieces.feed(log.subarray(at, at + 997), { last: at + 997 >= log.length });
     while (stop !== "input" && stop !== "end") stop = pieces.resume();
   }
   assertEquals([pieces.counts, pieces.tables], [expected.counts, expected.tables]);
@@ -140,7 +140,7 @@ Deno.test("a geometry that is given counts where the log tells none", () => {
   using machine = new RebuiltMachine({
     windows: [{ liobn: 0x8000_0000, size: 0x1_0000_0000n, busOffset: 0x8_0000_0000n, pageShift: 16 }],
   });
-  machine.feed(bytes(LOG.split("\n")[0] + "\n" + put), true);
+  machine.feed(bytes(LOG.split("\n")[0] + "\n" + put), { last: true });
   assertEquals(machine.problemCount, 0);
   assertEquals(machine.tables[0], {
     liobn: 0x8000_0000,
@@ -188,7 +188,7 @@ Deno.test("a recording that is damaged anywhere is read to its end, and the coun
       for (const [at, byte] of damage) copy[at % copy.length] = byte;
       using machine = new RebuiltMachine();
       using bridge = machine.bridge(0);
-      let stop = machine.feed(copy, true);
+      let stop = machine.feed(copy, { last: true });
       while (stop !== "end") stop = machine.resume();
       const { lines, events, unparsed, bytes } = machine.counts;
       assert(events + unparsed <= lines && bytes === copy.length);
@@ -221,7 +221,7 @@ Deno.test("a machine is fed in order and disposed of once", () => {
   const machine = new RebuiltMachine();
   machine.stopAt({ line: 1 });
   // So much that some of it has to wait.
-  assertEquals(machine.feed(bytes(LOG.repeat(10_000)), true), "limit");
+  assertEquals(machine.feed(bytes(LOG.repeat(10_000)), { last: true }), "limit");
   assertThrows(() => machine.feed(bytes(LOG)), TypeError, "not all read");
   machine[Symbol.dispose]();
   machine[Symbol.dispose]();

@@ -80,7 +80,7 @@ Deno.test("a follower hears of the line that changed something, and of nothing o
   machine.feed(bytes(put(0x1000, 0x8003) + put(0x1000, 0x8003) + "foreign\n" + put(0x1000, 0x9003)));
   assertEquals(lines, ["replaced 1", "changed 4"]);
   following[Symbol.dispose]();
-  machine.feed(bytes(put(0x1000, 0)), true);
+  machine.feed(bytes(put(0x1000, 0)), { last: true });
   assertEquals(lines.length, 2);
 });
 
@@ -96,7 +96,7 @@ Deno.test("beside a container, a follower does not hear of a change that the hos
     changed: ({ line, maps }) => told.push(`${line}: ${[...maps()].length}`),
     replaced: (line) => told.push(`${line}: ${machine.tables[0]?.mapped} mapped`),
   });
-  assertEquals(machine.feed(bytes(put(0x5000, 0x1_0003) + put(0x1000, 0)), true), "refused");
+  assertEquals(machine.feed(bytes(put(0x5000, 0x1_0003) + put(0x1000, 0)), { last: true }), "refused");
   assertEquals(machine.resume(), "end");
   assertEquals(told, ["3: 1 mapped", "4: 0"]);
 });

@@ -1,15 +1,16 @@
 import type { IommuError } from "@giommu/core";
-import type { ChangeOutcome, IommuChange, IotlbEntry, NotifierList } from "@giommu/notifiers";
+import type { IommuMemoryRegion } from "@giommu/memory-api";
+import type { ChangeOutcome, IommuChange, IotlbEntry } from "@giommu/notifiers";
 
 /**
- * Tells notifiers of a change one page at a time, in ascending order, as QEMU does, and goes on where one is refused.
+ * Tells the notifiers of a region of a change one page at a time, in ascending order, as QEMU does, and goes on where one is refused.
  *
  * @returns The first error.
  */
-export function tellPageByPage(notifiers: NotifierList, change: IommuChange): IommuError | undefined {
+export function tellPageByPage(region: IommuMemoryRegion, change: IommuChange): IommuError | undefined {
   let first: IommuError | undefined;
   for (const page of pageChanges(change)) {
-    const outcome: ChangeOutcome = notifiers.change(page);
+    const outcome: ChangeOutcome = region.change(page);
     first ??= outcome.error;
   }
   return first;

@@ -17,7 +17,7 @@ const REMEDIES: Readonly<Record<string, string>> = {
 
 /** What to throw for a state that the core refuses: it says why by a word, a space and a message. */
 export function stateRefused(what: string, error: unknown): unknown {
-  if (!(error instanceof Error) || error instanceof WebAssembly.RuntimeError) return error;
+  if (!(error instanceof Error) || error instanceof IommuError) return error;
   const [word = "", ...message] = error.message.split(" ");
   const code = Object.hasOwn(CODES, word) ? CODES[word] : undefined;
   if (code === undefined) return error;

@@ -1,4 +1,4 @@
-import { hex } from "@giommu/core";
+import { hex, nameOf } from "@giommu/core";
 import type { GuestMemory } from "@giommu/memory-api";
 import { AddressSpace, ArrayGuestMemory, RamRegion } from "@giommu/memory-api";
 
@@ -20,7 +20,14 @@ export function systemMemory({ ram, memory }: MemoryInit): AddressSpace {
     return memory;
   }
   const bytes = typeof ram === "bigint" ? newRam(ram) : ram as GuestMemory;
-  return new AddressSpace("memory", new RamRegion({ name: "ram", size: bytes.size, memory: bytes }));
+  if (typeof bytes !== "object" || bytes === null || typeof bytes.size !== "bigint") {
+    throw new TypeError(
+      `Cannot make an sPAPR machine: its ram is ${
+        nameOf(ram)
+      }, expected a number of bytes as a bigint, or a GuestMemory`,
+    );
+  }
+  return new AddressSpace({ name: "memory", root: new RamRegion({ name: "ram", size: bytes.size, memory: bytes }) });
 }
 
 function newRam(size: bigint): GuestMemory {

@@ -36,7 +36,7 @@ export class WindowBus implements Disposable {
     const name = `pci@${this.buid.toString(16)}`;
     this.#root = new MemoryRegion({ name, size: 1n << 64n });
     this.#root.addSubregion(MSI_START, new IoRegion({ name: "msi", size: MSI_SIZE }), { priority: -1 });
-    this.space = new AddressSpace(name, this.#root, memory === undefined ? {} : { memory });
+    this.space = new AddressSpace({ name, root: this.#root, ...(memory !== undefined && { memory }) });
   }
 
   /** The windows' tables, by ascending LIOBN: those that lie on the bus right now. */
@@ -48,6 +48,15 @@ export class WindowBus implements Disposable {
       this.#subregions = subregions;
     }
     return this.#windows;
+  }
+
+  /** The table of window 0; throws if that is not there. */
+  get defaultWindow(): TceTable {
+    const table = this.table(BigInt(this.liobn(0)));
+    if (table !== undefined) return table;
+    throw new IommuError("no-window", `Cannot use the default window of ${this}: it has none now`, {
+      remedy: "look at windows, which has those that are there",
+    });
   }
 
   /** The table of the window with this LIOBN. */
@@ -130,7 +139,7 @@ export class WindowBus implements Disposable {
 
 /** Whether a transaction is open: a space that is made inside one is empty until its end. */
 export function inTransaction(): boolean {
-  const probe = new AddressSpace("probe", new IoRegion({ name: "probe", size: 1n }));
+  const probe = new AddressSpace({ name: "probe", root: new IoRegion({ name: "probe", size: 1n }) });
   const isEmpty = probe.sections.length === 0;
   probe[Symbol.dispose]();
   return isEmpty;

@@ -7,7 +7,7 @@
  * import { assertEquals } from "@std/assert";
  *
  * using machine = new SpaprMachine({ ram: 0x10000n, phbs: [{ index: 0 }] });
- * const bytes = machine.phb(0)?.deviceTree["ibm,dma-window"] ?? new Uint8Array();
+ * const bytes = machine.phb(0).deviceTree["ibm,dma-window"] ?? new Uint8Array();
  * const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
  * assertEquals([0, 4, 8, 12, 16].map((at) => view.getUint32(at)), [0x8000_0000, 0, 0, 0, 0x4000_0000]);
  * ```

@@ -49,7 +49,7 @@ export let newMachinePhb: (
  * import { assertEquals } from "@std/assert";
  *
  * using machine = new SpaprMachine({ ram: 0x10000n, phbs: [{ index: 0 }] });
- * const phb = machine.phb(0)!;
+ * const phb = machine.phb(0);
  * machine.rtas("ibm,create-pe-dma-window", [0, ...phb.buidCells, 16, 30], 4);
  * assertEquals(phb.windows.map(({ busOffset }) => busOffset), [0n, 1n << 59n]);
  * ```
@@ -95,6 +95,15 @@ export class MachinePhb {
   /** What devices on the bus see. */
   get space(): AddressSpace {
     return this.#bus.space;
+  }
+
+  /**
+   * The table of the default window, by which the guest's firmware begins: that of the lower LIOBN.
+   *
+   * Reading it throws an `IommuError` `"no-window"` while there is none, as the guest removed it.
+   */
+  get defaultWindow(): TceTable {
+    return this.#bus.defaultWindow;
   }
 
   /** The tables of the windows that are there now, by ascending LIOBN. The machine owns them. */

@@ -1,6 +1,6 @@
 /** Random guest calls, with a host that refuses at random, against a plain model. */
 
-import { ArrayGuestMemory, replay } from "@giommu/memory-api";
+import { ArrayGuestMemory, registerNotifier, replay } from "@giommu/memory-api";
 import { IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
@@ -65,7 +65,7 @@ Deno.test("a mirror equals the table after every call, also when the host refuse
             }
           },
         });
-      table.region.notifiers.register(mirror());
+      registerNotifier(table.region, mirror());
       const model = new Array<bigint>(ENTRIES).fill(0n);
       const memory = new ArrayGuestMemory(0x1000);
       for (const { first, values, how, refuseAt: at } of calls) {

@@ -1,3 +1,4 @@
+import { registerNotifier } from "@giommu/memory-api";
 import { memory, RawTceTable } from "@giommu/core/wasm/table";
 import { IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
 import { assertEquals, assertThrows } from "@std/assert";
@@ -8,7 +9,8 @@ Deno.test("deliver() tells a table's notifiers of a change that the core has app
   using table = tableFromRaw(raw, memory);
   assertEquals([table.liobn, table.busOffset, table.pageShift, table.entries], [0x8000_0001, 1n << 59n, 16, 64]);
   const heard: bigint[] = [];
-  table.region.notifiers.register(
+  registerNotifier(
+    table.region,
     new IommuNotifier({ flags: IommuNotifierFlag.MAP, notify: (event) => heard.push(event.iova.start, event.target) }),
   );
   assertEquals(raw.putTce((1n << 59n) + 0x1_0000n, 0x8_0003n), 2); // a MAP is to be told

@@ -1,4 +1,4 @@
-import { registerNotifier, replay, startReplay } from "@giommu/memory-api";
+import { registerNotifier, replay, replaySteps } from "@giommu/memory-api";
 import type { IotlbEvent } from "@giommu/notifiers";
 import { IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
 import { assertEquals, assertLess } from "@std/assert";
@@ -65,7 +65,7 @@ Deno.test("a stepwise replay tells what is mapped when it gets there, never twic
   using table = new TceTable({ liobn: LIOBN, entries: 1024 });
   for (let i = 0; i < 400; i += 2) map(table, i, 1, 1000 + i);
   const { notifier, heard } = listener();
-  const stepper = startReplay(table.region, notifier, { register: true });
+  const stepper = replaySteps(table.region, notifier, { register: true });
   for (let i = 0; i < 10; i++) stepper.step(1);
   const told = heard.length;
   map(table, 1, 1, 5000); // behind the walk: told live

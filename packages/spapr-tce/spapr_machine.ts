@@ -1,5 +1,5 @@
 import type { Gpa, Iova } from "@giommu/core";
-import { checkInteger, checkU64, hex, IommuError } from "@giommu/core";
+import { checkInteger, checkOptions, checkU64, hex, IommuError } from "@giommu/core";
 import { RawSpaprMachine } from "@giommu/core/wasm/spapr";
 import type { AddressSpace, GuestMemory } from "@giommu/memory-api";
 import { SpaceMemory, transaction } from "@giommu/memory-api";
@@ -8,7 +8,7 @@ import { MachineDevices } from "./_machine_devices.ts";
 import { stateRefused } from "./_machine_state.ts";
 import { readBlock, writeAnswers } from "./_rtas_block.ts";
 import { systemMemory } from "./_system_memory.ts";
-import { callCore, checkCore, isTrapped } from "./_trap.ts";
+import { callCore } from "./_trap.ts";
 import { inTransaction, PHB_INDEX_MAX } from "./_window_bus.ts";
 import type { HcallResult, OnHostFailure } from "./hcall.ts";
 import { Hcall, HcallOpcode } from "./hcall.ts";
@@ -51,6 +51,25 @@ export interface MachineState {
 /** The state of a machine; not exported by the package. */
 export let machineState: (machine: SpaprMachine) => MachineState;
 
+/** What can be said of a machine and its devices: a misspelt name would be ignored. */
+const FIELDS: Readonly<Record<keyof SpaprMachineInit, true>> = {
+  ram: true,
+  memory: true,
+  entryLimit: true,
+  onHostFailure: true,
+  phbs: true,
+  vios: true,
+};
+const PHB_FIELDS: Readonly<Record<keyof MachinePhbInit, true>> = {
+  index: true,
+  ddw: true,
+  pgsz: true,
+  dmaWinAddr: true,
+  dmaWinSize: true,
+  dma64WinAddr: true,
+};
+const VIO_FIELDS: Readonly<Record<keyof SpaprVioInit, true>> = { unit: true, windowSize: true };
+
 /** Machines that exist in the core already, for the constructor that is about to be called with this init. */
 const adopted = new WeakMap<SpaprMachineInit, RawSpaprMachine>();
 
@@ -71,7 +90,7 @@ const adopted = new WeakMap<SpaprMachineInit, RawSpaprMachine>();
  * import { assertEquals } from "@std/assert";
  *
  * using machine = new SpaprMachine({ ram: 0x100_0000n, phbs: [{ index: 0 }] });
- * const phb = machine.phb(0)!;
+ * const phb = machine.phb(0);
  * const { status, rets } = machine.rtas("ibm,create-pe-dma-window", [0, ...phb.buidCells, 16, 30], 4);
  * assertEquals([status, rets], [0, [0, 0x8000_0001, 0x0800_0000, 0]]);
  *
@@ -107,12 +126,13 @@ export class SpaprMachine implements Disposable {
    * Creates a machine as it is after a reset: default windows, empty tables, no bypass.
    *
    * @param init Its memory, its devices, its limits.
-   * @throws {TypeError} If a field has the wrong type, or there are not exactly one of `ram` and `memory`.
+   * @throws {TypeError} If a field has the wrong type, there is one that is not known, or not exactly one of `ram` and `memory`.
    * @throws {RangeError} If a field is out of bounds, or a window passes the top of the 64-bit space.
    * @throws {IommuError} `"duplicate-liobn"` if two devices have one number; `"core-trapped"` if the core ran out of
    * memory, now or before.
    */
   constructor(init: SpaprMachineInit) {
+    checkOptions("the options of an sPAPR machine", init, FIELDS);
     const existing = adopted.get(init);
     const limit = existing?.entryLimit ?? init.entryLimit ?? DEFAULT_ENTRY_LIMIT;
     this.entryLimit = checkInteger("entryLimit", limit, 0, MAX_ENTRY_LIMIT);
@@ -121,8 +141,7 @@ export class SpaprMachine implements Disposable {
     this.memory = systemMemory(init);
     this.ram = new SpaceMemory(this.memory);
     this.#devices = new MachineDevices(this.memory, this.onHostFailure);
-    checkCore(`make ${this}`);
-    this.#raw = existing ?? new RawSpaprMachine(this.entryLimit);
+    this.#raw = existing ?? callCore(() => new RawSpaprMachine(this.entryLimit), () => `make ${this}`);
     try {
       if (existing !== undefined) this.#devices.showAll(existing);
       for (const phb of init.phbs ?? []) this.addPhb(phb);
@@ -153,14 +172,26 @@ export class SpaprMachine implements Disposable {
     return this.#live("count entries of").stored;
   }
 
-  /** The bridge with this index. */
-  phb(index: number): MachinePhb | undefined {
-    return this.#devices.phb(index);
+  /**
+   * The bridge with an index.
+   *
+   * @param index The index that it was made with.
+   * @returns The bridge.
+   * @throws {RangeError} If the machine has none of that index; {@linkcode phbs} are all that it has.
+   */
+  phb(index: number): MachinePhb {
+    return this.#devices.phb(index) ?? missing(`bridge ${index}`, this.phbs);
   }
 
-  /** The VIO device with this unit number. */
-  vio(unit: number): SpaprVioDevice | undefined {
-    return this.#devices.vio(unit);
+  /**
+   * The VIO device with a unit number.
+   *
+   * @param unit The unit number that it was made with.
+   * @returns The device.
+   * @throws {RangeError} If the machine has none of that number; {@linkcode vios} are all that it has.
+   */
+  vio(unit: number): SpaprVioDevice {
+    return this.#devices.vio(unit) ?? missing(`VIO device ${hex(checkInteger("unit", unit))}`, this.vios);
   }
 
   /**
@@ -184,6 +215,7 @@ export class SpaprMachine implements Disposable {
    */
   addPhb(init: MachinePhbInit): MachinePhb {
     const raw = this.#live("add a bridge to");
+    checkOptions("the options of a PCI host bridge", init, PHB_FIELDS);
     const options: Required<MachinePhbInit> = Object.freeze({
       index: checkInteger("index", init.index, 0, PHB_INDEX_MAX),
       ddw: init.ddw ?? PHB_DEFAULTS.ddw,
@@ -195,7 +227,7 @@ export class SpaprMachine implements Disposable {
     if (typeof options.ddw !== "boolean") {
       throw new TypeError(`Cannot use ddw: expected a boolean, got ${typeof options.ddw}`);
     }
-    if (this.phb(options.index) !== undefined) throw duplicate(`bridge ${options.index}`);
+    if (this.#devices.phb(options.index) !== undefined) throw duplicate(`bridge ${options.index}`);
     const { index, ddw, pgsz, dmaWinAddr, dmaWinSize, dma64WinAddr } = options;
     this.#configure(`add bridge ${index} to`, () => {
       raw.addPhb(index, ddw, pgsz, dmaWinAddr, dmaWinSize, dma64WinAddr);
@@ -214,9 +246,10 @@ export class SpaprMachine implements Disposable {
    */
   addVio(init: SpaprVioInit): SpaprVioDevice {
     const raw = this.#live("add a device to");
+    checkOptions("the options of a VIO device", init, VIO_FIELDS);
     const unit = checkInteger("unit", init.unit, 0, 0x7fff_ffff);
     const windowSize = checkU64("windowSize", init.windowSize ?? 256n << 20n);
-    if (this.vio(unit) !== undefined) throw duplicate(`VIO device ${hex(unit)}`);
+    if (this.#devices.vio(unit) !== undefined) throw duplicate(`VIO device ${hex(unit)}`);
     this.#configure(`add VIO device ${hex(unit)} to`, () => raw.addVio(unit, windowSize));
     return this.#devices.showVio(raw, unit);
   }
@@ -405,7 +438,6 @@ export class SpaprMachine implements Disposable {
    */
   static fromSnapshot(state: Uint8Array, options: SpaprMachineOptions): SpaprMachine {
     checkState(state);
-    checkCore("restore an sPAPR machine");
     const limit = checkInteger("entryLimit", options.entryLimit ?? DEFAULT_ENTRY_LIMIT, 0, MAX_ENTRY_LIMIT);
     const raw = callCore(() => {
       try {
@@ -425,7 +457,7 @@ export class SpaprMachine implements Disposable {
    * @throws {IommuError} `"change-in-progress"` from inside a listener's callback; nothing is done then.
    * @throws The first error that a listener throws, once all is done.
    */
-  [Symbol.dispose](): void {
+  dispose(): void {
     if (this.#raw === undefined) return;
     transaction(() => {}); // throws from inside a listener's callback
     const raw = this.#raw;
@@ -433,9 +465,14 @@ export class SpaprMachine implements Disposable {
     try {
       this.#devices[Symbol.dispose]();
     } finally {
-      if (!isTrapped()) raw.free();
+      raw.free();
       if (this.#ownsMemory) this.memory.dispose();
     }
+  }
+
+  /** The same as {@linkcode dispose}. */
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 
   /** How messages name it. */
@@ -511,7 +548,7 @@ export class SpaprMachine implements Disposable {
       try {
         call();
       } catch (error) {
-        if (error instanceof WebAssembly.RuntimeError) throw error;
+        if (error instanceof IommuError) throw error;
         const message = error instanceof Error ? error.message : String(error);
         throw new RangeError(`Cannot ${what} ${this}: ${message}`, { cause: error });
       }
@@ -520,7 +557,6 @@ export class SpaprMachine implements Disposable {
 
   #live(verb: string): RawSpaprMachine {
     if (this.#raw === undefined) throw new IommuError("disposed", `Cannot ${verb} ${this}: it was disposed`);
-    if (isTrapped()) checkCore(`${verb} ${this}`);
     return this.#raw;
   }
 }
@@ -538,6 +574,10 @@ function checkState(state: Uint8Array): void {
   if (!(state instanceof Uint8Array)) {
     throw new TypeError(`Cannot restore an sPAPR machine: expected a Uint8Array, got ${typeof state}`);
   }
+}
+
+function missing(device: string, all: readonly object[]): never {
+  throw new RangeError(`Cannot find ${device}: the sPAPR machine has ${all.length === 0 ? "none" : all.join(", ")}`);
 }
 
 function duplicate(device: string): IommuError {

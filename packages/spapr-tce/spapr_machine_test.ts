@@ -15,6 +15,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { Hcall, HcallOpcode } from "./hcall.ts";
 import { RTAS_TOKENS, RtasStatus } from "./rtas.ts";
 import { SpaprMachine, type SpaprMachineInit } from "./spapr_machine.ts";
+import { SpaprPhb } from "./spapr_phb.ts";
 
 const UNIT = 0x7100_0001;
 const [LOW, HIGH] = [0x8000_0000, 0x8000_0001];
@@ -26,7 +27,7 @@ function machineOf(init: Partial<SpaprMachineInit> = {}): SpaprMachine {
 
 /** Creates a window on bridge 0. */
 function create(machine: SpaprMachine, pageShift: number, windowShift: number) {
-  return machine.rtas("ibm,create-pe-dma-window", [0, ...machine.phb(0)!.buidCells, pageShift, windowShift], 4);
+  return machine.rtas("ibm,create-pe-dma-window", [0, ...machine.phb(0).buidCells, pageShift, windowShift], 4);
 }
 
 function remove(machine: SpaprMachine, liobn: number) {
@@ -70,13 +71,13 @@ Deno.test("a new machine has its default windows, and says so to the guest", () 
   assertEquals(cells(first?.deviceTree["ibm,ddw-extensions"]), [2, 0x2029, 1]);
   assertEquals(Object.keys(second?.deviceTree ?? {}), ["ibm,dma-window"]);
   assertEquals(cells(second?.deviceTree["ibm,dma-window"]), [0x8000_0100, 0, 0x1000_0000, 0, 0x2000]);
-  assertEquals(cells(machine.vio(UNIT)?.deviceTree["ibm,my-dma-window"]), [UNIT, 0, 0, 0, 0x1000_0000]);
+  assertEquals(cells(machine.vio(UNIT).deviceTree["ibm,my-dma-window"]), [UNIT, 0, 0, 0, 0x1000_0000]);
   assertEquals([first?.liobns, second?.liobns], [[LOW, HIGH], [0x8000_0100]]);
 });
 
 Deno.test("a default window of 4 GiB is told as size 0, as the cell has 32 bits", () => {
   using machine = machineOf({ phbs: [{ index: 0, dmaWinSize: 1n << 32n }] });
-  assertEquals([...machine.phb(0)!.deviceTree["ibm,dma-window"]!.subarray(12)], [0, 0, 0, 0, 0, 0, 0, 0]);
+  assertEquals([...machine.phb(0).deviceTree["ibm,dma-window"]!.subarray(12)], [0, 0, 0, 0, 0, 0, 0, 0]);
 });
 
 Deno.test("a machine refuses what is wrong with its devices, and says which", () => {
@@ -135,7 +136,7 @@ Deno.test("registers hold what a processor would find in them", () => {
 
 Deno.test("H_RTAS masks the top four bits of its block's address, and writes its answers behind the arguments", () => {
   using machine = machineOf();
-  const block = [RTAS_TOKENS["ibm,query-pe-dma-window"], 3, 5, 0, ...machine.phb(0)!.buidCells];
+  const block = [RTAS_TOKENS["ibm,query-pe-dma-window"], 3, 5, 0, ...machine.phb(0).buidCells];
   const bytes = new Uint8Array(4 * 12).fill(0xa5);
   const view = new DataView(bytes.buffer);
   block.forEach((word, at) => view.setUint32(4 * at, word));
@@ -168,7 +169,7 @@ Deno.test("rtas() takes names and tokens, and refuses what no guest could say", 
 
 Deno.test("a window appears in one transaction, and the guest learns where", () => {
   using machine = machineOf();
-  const heard = listen(machine.phb(0)!.space);
+  const heard = listen(machine.phb(0).space);
   assertEquals(create(machine, 16, 47).rets, [0, HIGH, 0x0800_0000, 0]);
   assertEquals(heard, ["+tce-iommu-80000001@800000000000000"]);
   assertEquals(machine.table(HIGH)?.entries, 2 ** 31);
@@ -176,7 +177,7 @@ Deno.test("a window appears in one transaction, and the guest learns where", () 
 
 Deno.test("the default window comes back when the last window goes, unless that was in its place", () => {
   using machine = machineOf();
-  const heard = listen(machine.phb(0)!.space);
+  const heard = listen(machine.phb(0).space);
   create(machine, 16, 30);
   assertEquals(remove(machine, LOW).status, RtasStatus.SUCCESS);
   heard.length = 0;
@@ -186,7 +187,7 @@ Deno.test("the default window comes back when the last window goes, unless that 
   assertEquals(create(machine, 12, 20).rets[1], LOW);
   assertEquals(remove(machine, LOW).status, RtasStatus.SUCCESS);
   assertEquals(
-    machine.phb(0)?.windows.length,
+    machine.phb(0).windows.length,
     0,
     "observed: a created window in the default's place is not followed by it",
   );
@@ -195,7 +196,7 @@ Deno.test("the default window comes back when the last window goes, unless that 
 Deno.test("a window that a listener refuses is a hardware error and leaves nothing, not even for the next one", () => {
   using machine = machineOf();
   let refuses = false;
-  const heard = listen(machine.phb(0)!.space, () => refuses);
+  const heard = listen(machine.phb(0).space, () => refuses);
   const before = machine.tables;
   refuses = true;
   const refused = create(machine, 16, 30);
@@ -206,7 +207,7 @@ Deno.test("a window that a listener refuses is a hardware error and leaves nothi
     "host-refused",
   ]);
   assertEquals([machine.tables, heard], [before, []]);
-  assertEquals(machine.rtas("ibm,query-pe-dma-window", [0, ...machine.phb(0)!.buidCells], 5).rets[1], 1);
+  assertEquals(machine.rtas("ibm,query-pe-dma-window", [0, ...machine.phb(0).buidCells], 5).rets[1], 1);
   refuses = false;
   assertEquals(create(machine, 16, 30).rets[1], HIGH);
 });
@@ -231,7 +232,7 @@ Deno.test("two windows at one bus address: the higher LIOBN hides the lower, whi
   assertEquals(create(machine, 12, 31).rets, [0, LOW, 0x0800_0000, 0], "one window is there: the far address");
   machine.putTce(LOW, FAR, 0x1003n);
   machine.putTce(LOW, FAR + (1n << 30n), 0x2003n);
-  const space = machine.phb(0)!.space;
+  const space = machine.phb(0).space;
   machine.ram.write(0x1000n, new Uint8Array([1]));
   machine.ram.write(0x2000n, new Uint8Array([2]));
   const read = (bus: bigint) => {
@@ -263,13 +264,13 @@ Deno.test("quiesce empties VIO tables, reset everything, and notifiers are told"
   heard.length = 0;
   machine.rtas("ibm,set-tce-bypass", [UNIT, 1], 1);
   assertEquals(machine.rtas("quiesce", [], 1).status, 0);
-  assertEquals([heard, machine.vio(UNIT)?.bypass], [["-71000001:4096"], true]);
+  assertEquals([heard, machine.vio(UNIT).bypass], [["-71000001:4096"], true]);
   create(machine, 24, 30);
   machine.putTce(UNIT, 0n, 3n);
   heard.length = 0;
   machine.reset();
   assertEquals(heard, ["-71000001:0", "-80000000:4096"]);
-  assertEquals([machine.stored, machine.vio(UNIT)?.bypass, machine.phb(0)?.windows.length], [0, false, 1]);
+  assertEquals([machine.stored, machine.vio(UNIT).bypass, machine.phb(0).windows.length], [0, false, 1]);
 });
 
 Deno.test("all tables of a machine share one limit, whoever writes to them", () => {
@@ -287,7 +288,7 @@ Deno.test("all tables of a machine share one limit, whoever writes to them", () 
 
 Deno.test("RTAS calls are not made inside transactions, listeners or notifiers", () => {
   using machine = machineOf();
-  const { space } = machine.phb(0)!;
+  const { space } = machine.phb(0);
   const codes: unknown[] = [];
   const attempt = () => {
     codes.push(assertThrows(() => create(machine, 16, 30), IommuError).code);
@@ -306,11 +307,11 @@ Deno.test("RTAS calls are not made inside transactions, listeners or notifiers",
 Deno.test("a machine works in system memory that is not its own", () => {
   const root = new MemoryRegion({ name: "system", size: 1n << 64n });
   root.addSubregion(1n << 40n, new RamRegion({ name: "high", size: 0x4000n, memory: new ArrayGuestMemory(0x4000) }));
-  using memory = new AddressSpace("system", root);
+  using memory = new AddressSpace({ name: "system", root });
   {
     using machine = new SpaprMachine({ memory, phbs: [{ index: 0 }] });
     machine.putTce(LOW, 0n, (1n << 40n) | 3n);
-    writeDma(machine.phb(0)!.space, 8n, new Uint8Array([7]));
+    writeDma(machine.phb(0).space, 8n, new Uint8Array([7]));
     const byte = new Uint8Array(1);
     assert(machine.ram.read((1n << 40n) + 8n, byte));
     assertEquals(byte[0], 7);
@@ -333,4 +334,33 @@ Deno.test("a disposed machine says so, and its tables too", () => {
       () => table.putTce(0n, 3n),
     ]
   ) assertEquals(assertThrows(use, IommuError).code, "disposed");
+});
+
+Deno.test("a machine, a bridge and a device refuse options that are misspelt or of the wrong type", () => {
+  // deno-lint-ignore no-explicit-any
+  const untyped = (value: unknown): any => value;
+  const cases: [() => unknown, string][] = [
+    [() => new SpaprMachine(untyped({ ram: 1 << 20 })), "its ram is a number, expected a number of bytes as a bigint"],
+    [() => new SpaprMachine(untyped({ ram: 0x1000n, phb: [] })), "there is no phb"],
+    [() => new SpaprMachine(untyped({ ram: 0x1000n, phbs: [{ index: 0, dma64WinAdr: 0n }] })), "no dma64WinAdr"],
+    [() => new SpaprMachine(untyped({ ram: 0x1000n, vios: [{ unit: 0, size: 0n }] })), "there is no size"],
+    [() => new SpaprPhb(untyped({ index: 0, dmaWindow: { size: 0x1000n, pageshift: 16 } })), "there is no pageshift"],
+    [() => new SpaprPhb(untyped({ index: 0, memory: {} })), "expected an AddressSpace, got an object"],
+  ];
+  for (const [misuse, words] of cases) assertThrows(misuse, TypeError, words);
+});
+
+Deno.test("the default window, a bridge and a device are there, or what is missing is named", () => {
+  using machine = new SpaprMachine({ ram: 0x1_0000n, phbs: [{ index: 0 }, { index: 3 }] });
+  const phb = machine.phb(3);
+  assertEquals(phb.defaultWindow.liobn, 0x8000_0300);
+  assertEquals(machine.rtas("ibm,remove-pe-dma-window", [0x8000_0300], 1).status, 0);
+  const error = assertThrows(() => phb.defaultWindow, IommuError, "Cannot use the default window of PCI host bridge 3");
+  assertEquals(error.code, "no-window");
+  assertThrows(() => machine.phb(1), RangeError, "has PCI host bridge 0, PCI host bridge 3");
+  assertThrows(
+    () => machine.vio(0x7100_0000),
+    RangeError,
+    "Cannot find VIO device 0x71000000: the sPAPR machine has none",
+  );
 });

@@ -1,12 +1,26 @@
 import type { Iova } from "@giommu/core";
-import { checkInteger, hex, IommuError } from "@giommu/core";
-import type { AddressSpace } from "@giommu/memory-api";
+import { checkInstance, checkInteger, checkOptions, hex, IommuError } from "@giommu/core";
+import { AddressSpace } from "@giommu/memory-api";
 import { PHB_INDEX_MAX, WindowBus } from "./_window_bus.ts";
 import type { OnHostFailure } from "./hcall.ts";
 import { TceTable } from "./tce_table.ts";
 
 /** How many windows the 8 bits of a LIOBN tell apart. */
 const WINDOWS = 0x100;
+
+const FIELDS: Readonly<Record<keyof SpaprPhbInit, true>> = {
+  index: true,
+  dmaWindow: true,
+  memory: true,
+  entryLimit: true,
+  onHostFailure: true,
+};
+const WINDOW_FIELDS: Readonly<Record<keyof AddWindowInit, true>> = {
+  window: true,
+  busOffset: true,
+  size: true,
+  pageShift: true,
+};
 
 /** Where a DMA window lies and how large it is. */
 export interface DmaWindowInit {
@@ -51,9 +65,9 @@ export interface AddWindowInit extends DmaWindowInit {
  * import { SpaprPhb } from "@giommu/spapr-tce";
  * import { assert, assertEquals } from "@std/assert";
  *
- * using memory = new AddressSpace("memory", new RamRegion({ name: "ram", size: 0x1000_0000n }));
+ * using memory = new AddressSpace({ name: "memory", root: new RamRegion({ name: "ram", size: 0x1000_0000n }) });
  * using phb = new SpaprPhb({ index: 0, memory });
- * phb.table(0x8000_0000)?.putTce(0x5000n, 0x80_0003n);
+ * phb.defaultWindow.putTce(0x5000n, 0x80_0003n);
  * const found = phb.space.translate(0x5678n, IommuPerm.WRITE);
  * assert(found.kind === "memory");
  * assertEquals(found.offset, 0x80_0678n);
@@ -67,10 +81,13 @@ export class SpaprPhb implements Disposable {
    * Creates a bridge with its default window, all of whose entries are 0.
    *
    * @param init Its number, its window, system memory.
-   * @throws {TypeError} If a field has the wrong type.
+   * @throws {TypeError} If a field has the wrong type, or there is one that is not known.
    * @throws {RangeError} If a field is out of bounds.
    */
   constructor(init: SpaprPhbInit) {
+    checkOptions("the options of a PCI host bridge", init, FIELDS);
+    if (typeof init.dmaWindow === "object") checkOptions("dmaWindow", init.dmaWindow, WINDOW_FIELDS);
+    if (init.memory !== undefined) checkInstance("memory", init.memory, AddressSpace);
     this.#init = init;
     this.#bus = new WindowBus(checkInteger("index", init.index, 0, PHB_INDEX_MAX), init.memory);
     if (init.dmaWindow !== false) {
@@ -91,6 +108,15 @@ export class SpaprPhb implements Disposable {
   /** What devices on the bus see. Disposed of with the bridge. */
   get space(): AddressSpace {
     return this.#bus.space;
+  }
+
+  /**
+   * The table of the default window, number 0.
+   *
+   * Reading it throws an `IommuError` `"no-window"` while the bridge has none: it was made without, or it was removed.
+   */
+  get defaultWindow(): TceTable {
+    return this.#bus.defaultWindow;
   }
 
   /** The windows' tables, by ascending LIOBN: those that lie on the bus right now. */
@@ -121,6 +147,7 @@ export class SpaprPhb implements Disposable {
    * on the bus, and {@linkcode table} finds it.
    */
   addWindow(init: AddWindowInit): TceTable {
+    checkOptions("the options of a window", init, WINDOW_FIELDS);
     const window = checkInteger("window", init.window === undefined ? this.#freeWindow() : init.window, 0, WINDOWS - 1);
     const pageShift = checkInteger("pageShift", init.pageShift === undefined ? 12 : init.pageShift, 0, 63);
     if (typeof init.size !== "bigint") {
@@ -189,8 +216,13 @@ export class SpaprPhb implements Disposable {
    * @throws {IommuError} `"change-in-progress"` from inside a listener's callback; nothing is done then.
    * @throws The first error that a listener throws, once all is done.
    */
-  [Symbol.dispose](): void {
+  dispose(): void {
     this.#bus[Symbol.dispose]();
+  }
+
+  /** The same as {@linkcode dispose}. */
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 
   /** How messages name the bridge. */

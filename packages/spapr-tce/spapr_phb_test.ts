@@ -79,13 +79,13 @@ Deno.test("SpaprPhb takes tables of its own LIOBNs, each once", () => {
 
 Deno.test("SpaprPhb rounds a window's size down to pages and refuses what has none", () => {
   using phb = new SpaprPhb({ index: 0, dmaWindow: { size: 0x20_1800n } });
-  assertEquals(phb.windows[0]?.entries, 0x201);
+  assertEquals(phb.defaultWindow.entries, 0x201);
   assertThrows(() => phb.addWindow({ size: 0xfffn }), RangeError, "0xfff bytes");
   assertThrows(() => phb.addWindow({ size: 1n << 44n }), RangeError);
 });
 
 Deno.test("a device's access through SpaprPhb needs the entry's permission", () => {
-  using memory = new AddressSpace("memory", new RamRegion({ name: "ram", size: 0x100_0000n }));
+  using memory = new AddressSpace({ name: "memory", root: new RamRegion({ name: "ram", size: 0x100_0000n }) });
   using phb = new SpaprPhb({ index: 0, memory });
   phb.table(0x8000_0000)!.putTce(0x1000n, 0x8_0001n);
   assertEquals(phb.space.translate(0x1004n, IommuPerm.READ).kind, "memory");
@@ -95,7 +95,7 @@ Deno.test("a device's access through SpaprPhb needs the entry's permission", () 
 
 Deno.test("a disposed SpaprPhb has disposed its tables", () => {
   const phb = new SpaprPhb({ index: 0 });
-  const table = phb.windows[0]!;
+  const table = phb.defaultWindow;
   phb[Symbol.dispose]();
   phb[Symbol.dispose]();
   assertEquals(assertThrows(() => table.stored, IommuError).code, "disposed");
@@ -146,7 +146,7 @@ Deno.test("SpaprPhb disposes of a window's table though a listener could not let
   using phb = new SpaprPhb({ index: 0 });
   let fails = true;
   phb.space.addListener(refusing({ regionDel: () => fails }));
-  const table = phb.windows[0]!;
+  const table = phb.defaultWindow;
   assertThrows(() => phb.removeWindow(table), IommuError);
   assertEquals([phb.windows.length, isLive(table)], [0, false]);
   fails = false;
@@ -167,7 +167,7 @@ Deno.test("SpaprPhb keeps a new window that is on the bus, though what it hides 
 
 Deno.test("SpaprPhb has the windows again that an undone transaction removed, and none that it added", () => {
   using phb = new SpaprPhb({ index: 0 });
-  const [table] = phb.windows;
+  const table = phb.defaultWindow;
   let added: TceTable | undefined;
   const undone = () =>
     transaction(() => {
@@ -186,7 +186,7 @@ Deno.test("SpaprPhb has the windows again that an undone transaction removed, an
 
 Deno.test("SpaprPhb has the windows again that a refused transaction removed", () => {
   using phb = new SpaprPhb({ index: 0 });
-  const table = phb.windows[0]!;
+  const table = phb.defaultWindow;
   let refuses = false;
   phb.space.addListener(refusing({ commit: () => refuses && !(refuses = false) }));
   refuses = true;
@@ -196,7 +196,7 @@ Deno.test("SpaprPhb has the windows again that a refused transaction removed", (
 
 Deno.test("SpaprPhb disposes of a table that a transaction removed when the next window comes or goes, or with itself", () => {
   const phb = new SpaprPhb({ index: 0 });
-  const first = phb.windows[0]!;
+  const first = phb.defaultWindow;
   transaction(() => phb.removeWindow(first));
   assertEquals([phb.windows.length, isLive(first)], [0, true]);
   const second = phb.addWindow({ size: 0x1000n });
@@ -214,7 +214,7 @@ Deno.test("SpaprPhb disposes of a table that a transaction removed when the next
 
 Deno.test("SpaprPhb cannot be disposed of, nor lose a window, while listeners are told of a change", () => {
   using phb = new SpaprPhb({ index: 0 });
-  const table = phb.windows[0]!;
+  const table = phb.defaultWindow;
   const errors: unknown[] = [];
   phb.space.addListener({
     regionAdd: ({ region }) => {

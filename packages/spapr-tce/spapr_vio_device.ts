@@ -39,7 +39,7 @@ export let newVioDevice: (
  *
  * const unit = 0x7100_0001;
  * using machine = new SpaprMachine({ ram: 0x10000n, vios: [{ unit }] });
- * const device = machine.vio(unit)!;
+ * const device = machine.vio(unit);
  * machine.ram.write(0x5000n, new Uint8Array([42]));
  * machine.putTce(unit, 0x1000n, 0x5003n);
  * const byte = new Uint8Array(1);
@@ -94,7 +94,7 @@ export class SpaprVioDevice {
     this.#direct.enabled = false;
     root.addSubregion(0n, this.#direct, { priority: 1 });
     root.addSubregion(0n, table.region, { priority: 2 });
-    this.space = new AddressSpace(name, root, { memory });
+    this.space = new AddressSpace({ name, root, memory });
   }
 
   /** The LIOBN of its table, which is the unit number. */

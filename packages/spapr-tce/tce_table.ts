@@ -1,6 +1,6 @@
 import type { Gpa, Iova } from "@giommu/core";
 import { checkInteger, checkU64, hex, IommuError } from "@giommu/core";
-import { type CoreMemory, ExtentView } from "@giommu/core/wasm";
+import { type CoreMemory, ExtentView, trappedIn } from "@giommu/core/wasm";
 import { memory, RawTceTable } from "@giommu/core/wasm/table";
 import type { GuestMemory } from "@giommu/memory-api";
 import { IommuMemoryRegion } from "@giommu/memory-api";
@@ -9,7 +9,7 @@ import { IommuNotifierFlag } from "@giommu/notifiers";
 import { readExtent, readMaps, readUnmaps, type Window } from "./_batch.ts";
 import { tellPageByPage } from "./_change.ts";
 import { readList } from "./_list.ts";
-import { callCore, checkCore, coreTrapped, isTrapped } from "./_trap.ts";
+import { callCore } from "./_trap.ts";
 import { walk } from "./_walk.ts";
 import { type ExtentCursor, type ExtentCursorOptions, newExtentCursor } from "./extent_cursor.ts";
 import type { HcallResult, OnHostFailure } from "./hcall.ts";
@@ -161,11 +161,10 @@ export class TceTable implements Disposable {
   }
 
   #create(): RawTceTable {
-    checkCore(`make ${this}`);
     try {
       return new RawTceTable(this.liobn, this.busOffset, this.pageShift, this.entries, this.entryLimit);
     } catch (error) {
-      if (error instanceof WebAssembly.RuntimeError) throw coreTrapped(`make ${this}`, error);
+      if (error instanceof IommuError) throw trappedIn(`make ${this}`, error);
       throw new RangeError(`Cannot make ${this}: ${error instanceof Error ? error.message : error}`, { cause: error });
     }
   }
@@ -185,7 +184,7 @@ export class TceTable implements Disposable {
           throw new Error("an sPAPR TCE table does not tell devices to forget translations");
         }
       },
-      replay: (_notifier, { range, runs }) => walk(() => this.#live("replay"), window, range, runs),
+      replay: ({ range, runs }) => walk(() => this.#live("replay"), window, range, runs),
     });
   }
 
@@ -279,7 +278,7 @@ export class TceTable implements Disposable {
     try { // by hand, as this is called for every page
       ret = raw.putTce(ioba, tce);
     } catch (error) {
-      throw coreTrapped(`write ${this}`, error);
+      throw trappedIn(`write ${this}`, error);
     }
     if (ret === Hcall.SUCCESS) return DONE;
     return ret > 0 ? this.#tellEntry(raw, ret) : this.#failed(ret as Hcall);
@@ -357,10 +356,15 @@ export class TceTable implements Disposable {
   }
 
   /** Frees the table in the core; twice is fine. Its region translates nothing from then on: remove it first. */
-  [Symbol.dispose](): void {
+  dispose(): void {
     const { raw } = this.#state;
     this.#state.raw = undefined;
-    if (!isTrapped()) raw?.free();
+    raw?.free();
+  }
+
+  /** The same as {@linkcode dispose}. */
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 
   /** How messages name the table. */
@@ -371,7 +375,6 @@ export class TceTable implements Disposable {
   #live(verb: string): RawTceTable {
     const { raw } = this.#state;
     if (raw === undefined) throw new IommuError("disposed", `Cannot ${verb} ${this}: the table was disposed`);
-    if (isTrapped()) checkCore(`${verb} ${this}`);
     return raw;
   }
 
@@ -436,7 +439,7 @@ export class TceTable implements Disposable {
   /** Tells the notifiers of a change that is not empty, and makes it undone if they refuse. */
   #deliver(change: IommuChange, done: HcallResult): HcallResult {
     if (this.onHostFailure === "qemu") {
-      const error = tellPageByPage(this.region.notifiers, change);
+      const error = tellPageByPage(this.region, change);
       return error === undefined ? done : { ...done, error };
     }
     const outcome = this.region.change(change);

@@ -1,5 +1,5 @@
 import { IommuError } from "@giommu/core";
-import { ArrayGuestMemory, type GuestMemory } from "@giommu/memory-api";
+import { ArrayGuestMemory, type GuestMemory, registerNotifier } from "@giommu/memory-api";
 import { IommuNotifier, IommuNotifierFlag, IommuPerm } from "@giommu/notifiers";
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import { Hcall } from "./hcall.ts";
@@ -63,7 +63,8 @@ Deno.test("TceTable.putTceIndirect() reads big-endian entries, and zeros outside
 /** A notifier that writes down what it hears. */
 function listen(table: TceTable): string[] {
   const heard: string[] = [];
-  table.region.notifiers.register(
+  registerNotifier(
+    table.region,
     new IommuNotifier({
       flags: IommuNotifierFlag.IOTLB_EVENTS,
       notify: ({ type, iova, target, perm }) => {
@@ -108,7 +109,8 @@ Deno.test("TceTable delivers more extents than fit one batch", () => {
 /** A notifier that mirrors a table and refuses to map some pages. */
 function mirror(table: TceTable, refuses: (page: bigint, pages: Map<bigint, bigint>) => boolean): Map<bigint, bigint> {
   const pages = new Map<bigint, bigint>();
-  table.region.notifiers.register(
+  registerNotifier(
+    table.region,
     new IommuNotifier({
       flags: IommuNotifierFlag.IOTLB_EVENTS,
       notify: ({ type, iova, target, perm }) => {
@@ -156,7 +158,8 @@ Deno.test("onHostFailure qemu keeps the entries that the host refused, and the g
 Deno.test("an entry whose old mapping is lost reads 0", () => {
   using table = new TceTable({ liobn: LIOBN, entries: 16 });
   let full = false;
-  table.region.notifiers.register(
+  registerNotifier(
+    table.region,
     new IommuNotifier({
       flags: IommuNotifierFlag.IOTLB_EVENTS,
       notify: (event) => {
@@ -176,7 +179,8 @@ Deno.test("an entry whose old mapping is lost reads 0", () => {
 Deno.test("entries whose old mappings cannot be removed read 0", () => {
   using table = new TceTable({ liobn: LIOBN, entries: 16 });
   table.stuffTce(0x1000n, 0x8003n, 3n);
-  table.region.notifiers.register(
+  registerNotifier(
+    table.region,
     new IommuNotifier({
       flags: IommuNotifierFlag.IOTLB_EVENTS,
       notify: (event) => {
@@ -203,7 +207,8 @@ Deno.test("TceTable refuses more entries than its limit before anything is store
 
 Deno.test("a notifier cannot write to the table that it listens to", () => {
   using table = new TceTable({ liobn: LIOBN, entries: 16 });
-  table.region.notifiers.register(
+  registerNotifier(
+    table.region,
     new IommuNotifier({
       flags: IommuNotifierFlag.MAP,
       notify: () => void table.putTce(0x5000n, 3n),
@@ -242,7 +247,7 @@ Deno.test("TceTable.translate() tells the page, whatever its size, up to the top
 Deno.test("TceTable does not take notifiers for device IOTLBs", () => {
   using table = new TceTable({ liobn: LIOBN, entries: 2 });
   const notifier = new IommuNotifier({ flags: IommuNotifierFlag.DEVIOTLB_UNMAP, notify: () => {} });
-  const error = assertThrows(() => table.region.notifiers.register(notifier), IommuError);
+  const error = assertThrows(() => registerNotifier(table.region, notifier), IommuError);
   assertEquals(error.code, "notifier-refused");
   assertEquals(table.region.notifiers.size, 0);
 });
@@ -299,7 +304,7 @@ Deno.test("a TceTable that a refusing notifier disposes of says so, whatever the
         throw new Error("no");
       },
     });
-    table.region.notifiers.register(notifier);
+    registerNotifier(table.region, notifier);
     assertEquals(assertThrows(() => table.putTce(0n, 0x2003n), IommuError).code, "disposed");
   }
 });

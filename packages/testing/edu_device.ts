@@ -18,7 +18,7 @@ const BUFFER_SIZE = 0x1000;
  * import { assertEquals } from "@std/assert";
  *
  * const memory = new ArrayGuestMemory(new Uint8Array([1, 2, 3, 4]));
- * using bus = new AddressSpace("bus", new RamRegion({ name: "ram", size: 4n, memory }));
+ * using bus = new AddressSpace({ name: "bus", root: new RamRegion({ name: "ram", size: 4n, memory }) });
  * const device = new EduDevice(bus);
  * device.read(2n, 4, 0x100); // the last two lie outside
  * assertEquals([...device.buffer.subarray(0x100, 0x104)], [3, 4, 0, 0]);

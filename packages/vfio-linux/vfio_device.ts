@@ -35,6 +35,24 @@ let newDevice: (open: OpenDevice) => VfioDevice;
  *
  * The host that opened it disposes of it; to dispose of it before is to unplug it. A region that is still mapped keeps it
  * open for the kernel: dispose of {@linkcode MappedRegion}s first, else opening it again is refused with EBUSY.
+ *
+ * @example Where there is such a device, it is used; elsewhere the error says what is missing
+ * ```ts
+ * import { IommuError } from "@giommu/core";
+ * import { LinuxVfio } from "@giommu/vfio-linux";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * try {
+ *   using host = new LinuxVfio({ device: "0000:00:04.0" });
+ *   const [device] = host.devices;
+ *   assert(device !== undefined);
+ *   assertEquals([device.address, device.busMaster], ["0000:00:04.0", false]);
+ *   device.busMaster = true; // from here on it reaches what the host maps
+ *   if (device.resettable) device.reset();
+ * } catch (error) {
+ *   assert(error instanceof IommuError && error.code === "backend-unavailable");
+ * }
+ * ```
  */
 export class VfioDevice implements Disposable {
   static {
@@ -186,7 +204,28 @@ export class VfioDevice implements Disposable {
 
 let newInterrupt: (signal: number, off: () => void) => VfioInterrupt;
 
-/** An interrupt of a device that is listened to. */
+/**
+ * An interrupt of a device that is listened to; made by {@linkcode VfioDevice.interrupt}.
+ *
+ * @example Where there is such a device, it is used; elsewhere the error says what is missing
+ * ```ts
+ * import { IommuError } from "@giommu/core";
+ * import { LinuxVfio } from "@giommu/vfio-linux";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * try {
+ *   using host = new LinuxVfio({ device: "0000:00:04.0" });
+ *   const [device] = host.devices;
+ *   assert(device !== undefined);
+ *   if (device.interruptCount("msi") > 0) {
+ *     using interrupt = device.interrupt("msi");
+ *     assertEquals(interrupt.take(), 0); // none until the device is told to work
+ *   }
+ * } catch (error) {
+ *   assert(error instanceof IommuError && error.code === "backend-unavailable");
+ * }
+ * ```
+ */
 export class VfioInterrupt implements Disposable {
   static {
     newInterrupt = (signal, off) => new VfioInterrupt(signal, off);

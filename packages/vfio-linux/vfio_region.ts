@@ -25,6 +25,24 @@ export interface RegionOwner {
  *
  * Reads and writes are system calls of their own. A BAR that can be mapped is reached much faster through {@linkcode map},
  * and only there in accesses as wide as asked for; the kernel may cut those of a system call in pieces of four bytes.
+ *
+ * @example Where there is such a device, it is used; elsewhere the error says what is missing
+ * ```ts
+ * import { IommuError } from "@giommu/core";
+ * import { LinuxVfio } from "@giommu/vfio-linux";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * try {
+ *   using host = new LinuxVfio({ device: "0000:00:04.0" });
+ *   const [device] = host.devices;
+ *   assert(device !== undefined);
+ *   const identity = new Uint8Array(4); // vendor and device, as every PCI device has them
+ *   device.config.read(0n, identity);
+ *   assertEquals([device.config.name, identity.every((byte) => byte === 0xff)], ["config", false]);
+ * } catch (error) {
+ *   assert(error instanceof IommuError && error.code === "backend-unavailable");
+ * }
+ * ```
  */
 export class VfioRegion {
   static {
@@ -118,6 +136,26 @@ let newMapped: (number: number, name: string, size: bigint) => MappedRegion;
  * A region of a device that is mapped into this process.
  *
  * 1, 2, 4 or 8 bytes at an offset that is a multiple of their number are one access of the device; others are cut in such.
+ *
+ * @example Where there is such a device, it is used; elsewhere the error says what is missing
+ * ```ts
+ * import { IommuError } from "@giommu/core";
+ * import { LinuxVfio } from "@giommu/vfio-linux";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * try {
+ *   using host = new LinuxVfio({ device: "0000:00:04.0" });
+ *   const bar = host.devices[0]?.regions.find(({ mappable }) => mappable);
+ *   if (bar !== undefined) {
+ *     using mapped = bar.map(); // gone before the host is
+ *     const word = new Uint8Array(4);
+ *     mapped.read(0n, word);
+ *     assertEquals(mapped.size, bar.size);
+ *   }
+ * } catch (error) {
+ *   assert(error instanceof IommuError && error.code === "backend-unavailable");
+ * }
+ * ```
  */
 export class MappedRegion implements Disposable {
   static {

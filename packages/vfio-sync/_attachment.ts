@@ -1,9 +1,11 @@
 import { IommuError, joinRanges } from "@giommu/core";
+import { trappedIn } from "@giommu/core/wasm";
 import type { AddressSpace } from "@giommu/memory-api";
 import { fromPairs } from "./_arithmetic.ts";
 import { MemoryFollower } from "./_memory_follower.ts";
 import type { Mirror } from "./_mirror.ts";
 import { Sections } from "./_sections.ts";
+import { lower, partsOf, textOf } from "./_undo_failure.ts";
 import type { AttachPlan, AttachReport, ContainerPolicy } from "./attach_report.ts";
 import type { MapCounts } from "./count_maps.ts";
 import { countMaps } from "./count_maps.ts";
@@ -191,15 +193,14 @@ export class Attachment {
   }
 
   #undoing(act: () => void): void {
-    const wasAlive = this.#mirror.failure === undefined;
     try {
       act();
     } catch (error) {
-      throw this.#refused = this.#undo(error, wasAlive);
+      throw this.#refused = this.#undo(error);
     }
   }
 
-  #undo(error: unknown, wasAlive: boolean): unknown {
+  #undo(error: unknown): unknown {
     const { info } = this.#mirror;
     const failures: unknown[] = [];
     try {
@@ -207,25 +208,34 @@ export class Attachment {
     } catch (cause) {
       failures.push(cause);
     }
+    const { refusal, failures: before } = partsOf(error);
     const what = `Cannot attach ${info.name} to ${this.space.name}`;
-    const why = error instanceof Error ? error.message : String(error);
-    // A container that failed before, and unmapped everything now, left nothing: what it failed of is the reason.
+    const why = textOf(refusal);
+    const whole = why.startsWith("Cannot attach ")
+      ? why
+      : why.startsWith("Cannot ")
+      ? `${what}, as it ${lower(why)}`
+      : `${what}: ${why}`;
+    if (refusal instanceof IommuError && refusal.code === "core-trapped") return trappedIn(what.slice(7), refusal);
     const { failure } = this.#mirror;
-    if (failure !== undefined && (wasAlive || this.#mirror.driver.raw.size > 0)) failures.push(failure);
+    // What failed at first, and was done when it was tried again, is nobody's concern: only what is left is.
+    if (this.#mirror.driver.raw.size > 0 && failure !== undefined) failures.push(failure);
     if (failures.length > 0) {
+      const every = [...before, ...failures];
+      const all = every.filter((one, at) => every.findIndex((other) => textOf(other) === textOf(one)) === at);
       const kept = failures.flatMap((one) => one instanceof IommuError ? [...one.ranges] : []);
       const ranges = joinRanges([...fromPairs(this.#mirror.driver.raw.failureRanges()), ...kept]);
-      return new IommuError("rollback-failed", `${what}, and cannot undo what was done: ${why}`, {
+      return new IommuError("rollback-failed", `${whole}; and it cannot undo that, as it ${lower(textOf(all[0]))}`, {
         ranges,
         remedy: "close the host",
-        cause: new AggregateError([error, ...failures], why),
+        cause: new AggregateError([refusal, ...all], why),
       });
     }
-    if (!(error instanceof IommuError)) return error;
-    return new IommuError(error.code, `${what}: ${why}`, {
-      ranges: error.ranges,
-      ...(error.remedy !== undefined && { remedy: error.remedy }),
-      cause: error,
+    if (!(refusal instanceof IommuError)) return refusal;
+    return new IommuError(refusal.code, whole, {
+      ranges: refusal.ranges,
+      ...(refusal.remedy !== undefined && { remedy: refusal.remedy }),
+      cause: refusal,
     });
   }
 

@@ -20,7 +20,7 @@ Deno.test("Backings forget what is not in use, and give no number twice", () => 
 Deno.test("RAM that is plugged and unplugged many times leaves nothing of it on the hosts", () => {
   const system = new MemoryRegion({ name: "system", size: 1n << 64n });
   system.addSubregion(0n, new RamRegion({ name: "ram", size: 0x10_0000n }));
-  using memory = new AddressSpace("memory", system);
+  using memory = new AddressSpace({ name: "memory", root: system });
   const iommu = new IommuMemoryRegion({
     name: "iommu",
     size: 0x2000n,
@@ -29,7 +29,7 @@ Deno.test("RAM that is plugged and unplugged many times leaves nothing of it on 
       return { iova: { start, last: start + 0xfffn }, target: start ? 0x100_0000n : 0n, perm: 3, pageSize: 0x1000n };
     },
   });
-  using bus = new AddressSpace("bus", iommu, { memory });
+  using bus = new AddressSpace({ name: "bus", root: iommu, memory });
   using direct = new VfioContainer({ host: new SimulatedHost() });
   using translated = new VfioContainer({ host: new SimulatedHost() });
   direct.attach(memory);

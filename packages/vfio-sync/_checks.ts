@@ -1,6 +1,6 @@
-import { checkInteger } from "@giommu/core";
+import { checkInteger, checkOptions, nameOf } from "@giommu/core";
 import { AddressSpace } from "@giommu/memory-api";
-import type { AttachStepsOptions, VfioContainerOptions } from "./container_options.ts";
+import type { AttachStepsOptions, VfioContainerInit } from "./container_options.ts";
 import type { HostErrno } from "./host_error.ts";
 import type { HostIommu } from "./host_iommu.ts";
 import type { HostFailure } from "./host_script.ts";
@@ -26,9 +26,23 @@ const ERRNOS: Readonly<Record<HostErrno, true>> = {
   EPERM: true,
 };
 
+/** What can be said of a container: a misspelt name would be ignored, and a device not cut off. */
+const CONTAINER_FIELDS: Readonly<Record<keyof VfioContainerInit, true>> = {
+  host: true,
+  coalesce: true,
+  staticWindows: true,
+  memory: true,
+  headroom: true,
+  allowDmaHoles: true,
+  quiesce: true,
+  cutOff: true,
+};
+
+const ATTACH_FIELDS: Readonly<Record<keyof AttachStepsOptions, true>> = { countMaps: true, plan: true };
+
 /** Throws unless a container can be made of its options; the policy and the numbers of the host are left to others. */
-export function checkContainerOptions(options: VfioContainerOptions): void {
-  checkObject("options", options);
+export function checkContainerOptions(options: VfioContainerInit): void {
+  checkOptions("the options of a container", options, CONTAINER_FIELDS);
   checkHost(options.host);
   if (options.headroom !== undefined) checkInteger("headroom", options.headroom);
   checkType("allowDmaHoles", options.allowDmaHoles, "boolean");
@@ -111,7 +125,7 @@ export function checkSpace(space: AddressSpace): void {
 
 /** Throws unless something is options of an attach. */
 export function checkAttachOptions(options: AttachStepsOptions): void {
-  checkObject("options", options);
+  checkOptions("the options of an attach", options, ATTACH_FIELDS);
   checkType("countMaps", options.countMaps, "boolean");
   checkType("plan", options.plan, "boolean");
 }
@@ -126,8 +140,4 @@ export function checkType(name: string, value: unknown, type: "boolean" | "funct
 function checkPresent(name: string, value: unknown, type: "boolean" | "function" | "string"): void {
   if (value === undefined) throw new TypeError(`Cannot use ${name}: expected a ${type}, got nothing`);
   checkType(name, value, type);
-}
-
-function nameOf(value: unknown): string {
-  return value === null ? "null" : typeof value;
 }

@@ -48,7 +48,7 @@ export class DirtyTracker {
   collect(mappings: Iterable<HostMapping>): DirtyPages {
     const precision = this.#precision;
     if (precision === undefined) {
-      throw new IommuError("bad-input", `Cannot collect dirty pages of ${this.#host.info.name}: it was not started`, {
+      throw new IommuError("not-started", `Cannot collect dirty pages of ${this.#host.info.name}: nobody tracks them`, {
         remedy: "call dirty.start first",
       });
     }

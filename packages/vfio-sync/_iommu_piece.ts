@@ -1,7 +1,8 @@
 import type { AddressRange } from "@giommu/core";
 import { formatRange, hex, intersect, IommuError } from "@giommu/core";
 import type { IommuMemoryRegion, MemorySection } from "@giommu/memory-api";
-import { ReplayStepper } from "@giommu/memory-api";
+import type { ReplayStepper } from "@giommu/memory-api";
+import { registerNotifier, replaySteps, unregisterNotifier } from "@giommu/memory-api";
 import type { IotlbEvent } from "@giommu/notifiers";
 import { cropEvent, IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
 import type { Mirror } from "./_mirror.ts";
@@ -65,7 +66,7 @@ export class IommuPiece {
 
   /** Registers the notifier and begins the replay of what is mapped already; nothing is told yet. */
   start(ahead?: AddressRange): void {
-    this.#stepper = new ReplayStepper(this.region, this.#notifier, {
+    this.#stepper = replaySteps(this.region, this.#notifier, {
       register: true,
       ...(ahead !== undefined && { range: this.#within(ahead) }),
     });
@@ -93,7 +94,7 @@ export class IommuPiece {
   stop(): void {
     this.#stepper?.abort();
     this.#stepper = undefined;
-    this.region.notifiers.unregister(this.#notifier);
+    unregisterNotifier(this.region, this.#notifier);
   }
 
   /**
@@ -113,7 +114,7 @@ export class IommuPiece {
       const toWalk = ahead && intersect(rest, ahead);
       // The new one joins before the old one leaves: the union of flags, which an IOMMU may watch, stays as it is.
       if (toWalk !== undefined) piece.start(toWalk);
-      else this.region.notifiers.register(piece.#notifier);
+      else registerNotifier(this.region, piece.#notifier);
       pieces.push(piece);
     }
     this.stop();
@@ -156,7 +157,7 @@ export class IommuPiece {
     if (first === undefined || last === undefined || first === last) return first;
     const range = { start: first.range.start, last: last.range.last };
     const joined = new IommuPiece(first.#mirror, first.region, range, first.delta, first.#runs);
-    first.region.notifiers.register(joined.#notifier);
+    registerNotifier(first.region, joined.#notifier);
     for (const piece of pieces) piece.stop();
     return joined;
   }

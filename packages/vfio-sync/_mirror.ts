@@ -1,5 +1,6 @@
-import type { AddressRange, IommuError } from "@giommu/core";
-import { intersect, joinRanges, WHOLE_SPACE } from "@giommu/core";
+import type { AddressRange } from "@giommu/core";
+import { intersect, IommuError, joinRanges, WHOLE_SPACE } from "@giommu/core";
+import type { RawContainer } from "@giommu/core/wasm/container";
 import type { AddressSpace } from "@giommu/memory-api";
 import type { IotlbEvent } from "@giommu/notifiers";
 import { IommuNotifierFlag, IommuPerm as Perm } from "@giommu/notifiers";
@@ -106,7 +107,7 @@ export class Mirror {
   begin(maps: readonly IotlbEvent[] = [], delta = 0n): void {
     this.driver.checkIdle();
     if (this.#open === 0 && this.#failure === undefined) {
-      const code = this.driver.raw.begin();
+      const code = this.#core(() => this.driver.raw.begin());
       if (code !== 0) throw refusal(code, this.driver.raw, this.info);
       this.#undone = false;
       this.#undoFailed = false;
@@ -116,13 +117,13 @@ export class Mirror {
     }
     this.#open++;
     if (this.info.exchange === true && this.#failure === undefined) {
-      for (const event of maps) this.#expect(runOf(event, delta));
+      this.#core(() => maps.forEach((event) => this.#expect(runOf(event, delta))));
     }
   }
 
   /** The change is complete. */
   commit(): void {
-    if (this.#open > 0 && --this.#open === 0) this.#close();
+    if (this.#open > 0 && --this.#open === 0 && !this.#isTrapped) this.#core(() => this.#close());
   }
 
   /**
@@ -133,6 +134,11 @@ export class Mirror {
    * places, and some of them may be mapped. Whoever asked makes the entries nothing and says UNMAP to all.
    */
   rollback(range: AddressRange): AddressRange[] {
+    if (this.#isTrapped) return []; // nobody knows what there is: the device was cut off
+    return this.#core(() => this.#rollback(range));
+  }
+
+  #rollback(range: AddressRange): AddressRange[] {
     if (this.#failure !== undefined) {
       this.driver.raw.rollback(); // ends the transaction: nothing is undone for a failed container
     } else if (!this.#undone) {
@@ -158,6 +164,10 @@ export class Mirror {
 
   /** Maps a run, cut at the borders of RAM. Throws if it is refused; parts of it may be mapped then. */
   map(run: GuestRun): void {
+    this.#core(() => this.#map(run));
+  }
+
+  #map(run: GuestRun): void {
     this.driver.checkIdle();
     if (this.#failure !== undefined) return;
     const { range, target, perm, pageShift, phase, targetSpace } = run;
@@ -189,18 +199,18 @@ export class Mirror {
   /** Unmaps a range. Returns why, if that would need a hole that is not allowed; nothing was done then. */
   unmap(range: AddressRange): IommuError | undefined {
     this.driver.checkIdle();
-    const { raw } = this.driver;
-    const code = raw.unmap(range.start, range.last);
-    if (code === Refused.HOLES_FORBIDDEN) return refusal(code, raw, this.info);
-    this.#mustSucceed(code);
-    return undefined;
+    return this.#core(() => this.#unmapBy((raw) => raw.unmap(range.start, range.last)));
   }
 
   /** Unmaps every IOMMU entry whose target lies in a range of guest memory; as {@linkcode unmap}. */
   unmapTargets(range: AddressRange): IommuError | undefined {
     this.driver.checkIdle();
+    return this.#core(() => this.#unmapBy((raw) => raw.unmapTargets(range.start, range.last)));
+  }
+
+  #unmapBy(ask: (raw: RawContainer) => number): IommuError | undefined {
     const { raw } = this.driver;
-    const code = raw.unmapTargets(range.start, range.last);
+    const code = ask(raw);
     if (code === Refused.HOLES_FORBIDDEN) return refusal(code, raw, this.info);
     this.#mustSucceed(code);
     return undefined;
@@ -337,6 +347,24 @@ export class Mirror {
     if (this.#failure === undefined) return;
     if (!this.#undoFailed) this.#failure = renamed(this.#failure, fromPairs(this.driver.raw.failureRanges()));
     this.#onClosed();
+  }
+
+  get #isTrapped(): boolean {
+    return this.#failure?.code === "core-trapped";
+  }
+
+  /** Makes calls into the core. A trap fails the container: nobody knows any more what it mapped. */
+  #core<T>(act: () => T): T {
+    try {
+      return act();
+    } catch (error) {
+      if (error instanceof IommuError && error.code === "core-trapped" && this.#failure === undefined) {
+        this.#failure = error;
+        this.#onFailure(error);
+        this.#onClosed();
+      }
+      throw error;
+    }
   }
 
   /** The parts of a range that are mapped. */

@@ -1,6 +1,6 @@
 import { IommuError } from "@giommu/core";
 import type { AddressSpace, IommuMemoryRegion, ReplayProgress, TerminalRegion } from "@giommu/memory-api";
-import { ReplayStepper } from "@giommu/memory-api";
+import { replaySteps } from "@giommu/memory-api";
 import { IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
 import { overBudget } from "./_budget.ts";
 import { Driver } from "./_driver.ts";
@@ -90,7 +90,7 @@ export function planAttach(
     needs: countMaps(space, memory === undefined ? {} : { memory }),
   };
   if (isOver && refusal !== undefined && budget !== undefined) {
-    refusal = overBudget(space.name, info.name, budget, refusal);
+    refusal = overBudget(space.name, info, budget, refusal);
   }
   return {
     pages,
@@ -106,7 +106,7 @@ export function planAttach(
 
 /** Replays a region to its end, or no further than `bound` steps. */
 function replayed(region: IommuMemoryRegion, notifier: IommuNotifier, bound: number | undefined): ReplayProgress {
-  const stepper = new ReplayStepper(region, notifier);
+  const stepper = replaySteps(region, notifier);
   // Not `using`, which JSR hands on as it is and Node.js before 24 cannot read.
   try {
     if (bound !== undefined) return stepper.step(bound);

@@ -2,7 +2,7 @@ import { checkInteger, checkRange, IommuError } from "@giommu/core";
 import { RawContainer } from "@giommu/core/wasm/container";
 import { HOLES_REMEDY } from "./_refusal.ts";
 import type { ContainerPolicy } from "./attach_report.ts";
-import type { VfioContainerOptions } from "./container_options.ts";
+import type { VfioContainerInit } from "./container_options.ts";
 import type { HostIommu } from "./host_iommu.ts";
 
 /** How replays are cut: runs of one guest call are told apart only where each gets a mapping of its own. */
@@ -13,7 +13,7 @@ export function runsOf({ coalesce }: ContainerPolicy): "full" | "call" {
 const POLICIES: readonly string[] = ["auto", "none", "call", "static", "full"];
 
 /** What was asked for, on this host. Throws if that cannot be had. */
-export function policyOf({ host, coalesce = "auto", allowDmaHoles, quiesce }: VfioContainerOptions): ContainerPolicy {
+export function policyOf({ host, coalesce = "auto", allowDmaHoles, quiesce }: VfioContainerInit): ContainerPolicy {
   const { split, name } = host.info;
   if (!POLICIES.includes(coalesce)) {
     throw new RangeError(`Cannot make a container: coalesce is ${String(coalesce)}, expected ${POLICIES.join(", ")}`);

@@ -7,8 +7,7 @@ import type { HostIommuInfo } from "./host_iommu.ts";
 
 /** What helps against too many mappings, best first. */
 export const MAPPING_LIMIT_REMEDY =
-  "use iommufd, raise vfio_iommu_type1.dma_entry_limit, let the guest use larger IOMMU pages, or coalesce " +
-  'neighbouring pages with coalesce "call" or "full" (--coalesce full)';
+  "use iommufd, raise vfio_iommu_type1.dma_entry_limit, let the guest use larger IOMMU pages, or coalesce neighbouring pages";
 
 /** What helps where a window lies too high. */
 export const RANGE_REMEDY =

@@ -1,5 +1,6 @@
 import type { AddressRange, IommuError } from "@giommu/core";
 import { intersect } from "@giommu/core";
+import { undone } from "./_undo_failure.ts";
 import type { IommuMemoryRegion, MemoryListener, MemorySection } from "@giommu/memory-api";
 import { pageHull } from "./_arithmetic.ts";
 import { IommuPiece } from "./_iommu_piece.ts";
@@ -151,7 +152,7 @@ export class Sections implements MemoryListener {
       } catch (error) {
         piece.stop();
         // What was mapped before the refusal: nothing but the replay mapped anything here.
-        if (this.#mirror.failure === undefined) this.#mirror.unmap(range);
+        if (this.#mirror.failure === undefined) undone(error, () => this.#mirror.unmap(range));
         throw error;
       }
     }

@@ -1,7 +1,7 @@
 import type { IommuError } from "@giommu/core";
 import type { MapCounts } from "./count_maps.ts";
 
-/** How neighbouring guest pages share host mappings; see `VfioContainerOptions.coalesce`. */
+/** How neighbouring guest pages share host mappings; see `VfioContainerInit.coalesce`. */
 export type CoalescePolicy = "auto" | "none" | "call" | "static" | "full";
 
 /** What a container does, by what it was asked and what its host can. */

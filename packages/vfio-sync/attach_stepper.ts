@@ -33,7 +33,7 @@ export let stepperOf: (attachment: Attachment) => AttachStepper;
  *     iova: { start: iova & ~0xfffn, last: iova | 0xfffn }, target: iova & ~0xfffn, perm: 3, pageSize: 0x1000n,
  *   },
  * });
- * using bus = new AddressSpace("bus", iommu);
+ * using bus = new AddressSpace({ name: "bus", root: iommu });
  * const host = new SimulatedHost();
  * using container = new VfioContainer({ host });
  * {

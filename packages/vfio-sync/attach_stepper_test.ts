@@ -19,7 +19,7 @@ function setUp(hostOptions: SimulatedHostOptions = { rules: "type1" }) {
   root.addSubregion(0n, new RamRegion({ name: "ram", size: 0x4000n }));
   root.addSubregion(0x10_0000n, first.region);
   root.addSubregion(0x20_0000n, second.region);
-  const space = new AddressSpace("pci0", root);
+  const space = new AddressSpace({ name: "pci0", root });
   const host = new SimulatedHost(hostOptions);
   return { first, second, root, space, host, container: new VfioContainer({ host }) };
 }
@@ -196,7 +196,7 @@ Deno.test("attachSteps() does not walk a region of 2^64 bytes to plan", () => {
       return { iova: { start, last: start + 0xfffn }, target: start, perm: 3, pageSize: 0x1000n };
     },
   });
-  using space = new AddressSpace("bus", iommu);
+  using space = new AddressSpace({ name: "bus", root: iommu });
   const host = new SimulatedHost();
   using container = new VfioContainer({ host });
   container.attachSteps(space).abort();
@@ -218,7 +218,7 @@ Deno.test("a container that fails between the steps leaves nothing, whether it i
     assertEquals(first.unmap(0, 1).status, "unmap-failed");
     host.failNoMore();
     if (how === "step") {
-      const error = assertThrows(() => steps.step(10), IommuError, "Cannot attach type1 to pci0: Cannot unmap");
+      const error = assertThrows(() => steps.step(10), IommuError, "Cannot attach type1 to pci0, as it cannot unmap");
       assertEquals(error.code, "unmap-failed");
     } else if (how === "abort") steps.abort();
     else container.detach();

@@ -1,17 +1,18 @@
 import { IommuError } from "@giommu/core";
-import { AddressSpace, IommuMemoryRegion, MemoryRegion, RamRegion } from "@giommu/memory-api";
+import { AddressSpace, IommuMemoryRegion, MemoryRegion, RamRegion, registerNotifier } from "@giommu/memory-api";
 import { IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { GuestTable } from "./_guest_table_test.ts";
-import type { VfioContainerOptions } from "./container_options.ts";
+import type { VfioContainerInit } from "./container_options.ts";
 import { SimulatedHost } from "./simulated_host.ts";
+import { SimulatedSpaprHost } from "./simulated_spapr_host.ts";
 import { VfioContainer } from "./vfio_container.ts";
 
 /** A bus with a table at an address. */
 function bus(table: GuestTable, at = 0n): AddressSpace {
   const root = new MemoryRegion({ name: "bus", size: 2n ** 64n });
   root.addSubregion(at, table.region);
-  return new AddressSpace("pci0", root);
+  return new AddressSpace({ name: "pci0", root });
 }
 
 Deno.test("attach() maps one host page per guest page where the host does not split, and whole runs where it does", () => {
@@ -42,7 +43,7 @@ Deno.test("attach() maps RAM whole, ROM without write, and reports what is in no
   root.addSubregion(0xf_0000n, new RamRegion({ name: "bios", size: 0x1_0000n, readonly: true }), { priority: 1 });
   root.addSubregion(0x100_0800n, new RamRegion({ name: "odd", size: 0x3000n }));
   root.addSubregion(0x200_0000n, new RamRegion({ name: "tiny", size: 0x1234n }));
-  using space = new AddressSpace("system", root);
+  using space = new AddressSpace({ name: "system", root });
   const host = new SimulatedHost({ rules: "type1" });
   using container = new VfioContainer({ host });
   const report = container.attach(space);
@@ -92,13 +93,13 @@ Deno.test("attach() refuses sPAPR's 64-bit window on a host of 48 bits before th
   const root = new MemoryRegion({ name: "bus", size: 2n ** 64n });
   root.addSubregion(0n, low.region);
   root.addSubregion(1n << 59n, table.region);
-  using space = new AddressSpace("pci0", root);
+  using space = new AddressSpace({ name: "pci0", root });
   const host = new SimulatedHost({ rules: "type1" });
   using container = new VfioContainer({ host });
   const error = assertThrows(
     () => container.attach(space),
     IommuError,
-    "Cannot attach type1 to pci0: Cannot hold window",
+    "Cannot attach type1 to pci0, as it cannot hold window",
   );
   assertEquals([error.code, error.range?.start], ["iova-out-of-range", 1n << 59n]);
   assert(error.message.includes("0xfef00000..0xffffffffffff"));
@@ -118,9 +119,10 @@ Deno.test("attach() refuses too many mappings before the first host call, with t
     "room for 20 mappings, and one per page makes 30",
   );
   assertEquals(error.code, "mapping-limit");
-  for (const word of ["iommufd", "dma_entry_limit", "larger IOMMU pages", "--coalesce full"]) {
-    assert(error.remedy?.includes(word));
+  for (const word of ["iommufd", "dma_entry_limit to 30", "larger IOMMU pages", '"full" (10 mappings)']) {
+    assert(error.remedy?.includes(word), word);
   }
+  assertEquals([error.message.match(/Cannot/g)?.length, error.remedy?.includes("--")], [1, false]);
   assertEquals(host.calls, 0);
   // With coalescing there is room; the report names it.
   using coalesced = new VfioContainer({ host, coalesce: "full", allowDmaHoles: true });
@@ -134,7 +136,7 @@ Deno.test("attach() is refused and undone whichever host call fails", () => {
   const root = new MemoryRegion({ name: "bus", size: 2n ** 64n });
   root.addSubregion(0n, table.region);
   root.addSubregion(0x100000n, new RamRegion({ name: "ram", size: 0x10000n }));
-  using space = new AddressSpace("pci0", root);
+  using space = new AddressSpace({ name: "pci0", root });
   for (let k = 1; k <= 7; k++) {
     const host = new SimulatedHost({ rules: "type1", failAt: [{ call: k, errno: "ENOMEM" }] });
     using container = new VfioContainer({ host });
@@ -168,11 +170,61 @@ Deno.test("attach() that cannot be undone fails the container and says what the 
   container.dispose();
 });
 
+Deno.test("attach() that cannot be undone tells what began it, and what failed then", () => {
+  const table = new GuestTable({ pages: 16 });
+  table.map(0, 3, 0n);
+  using space = bus(table);
+  const host = new SimulatedHost({ rules: "type1", failAt: [{ call: 3, errno: "ENOMEM" }] });
+  host.failWhen({ call: ({ call }) => call === "UNMAP", errno: "EIO" });
+  using container = new VfioContainer({ host });
+  const error = assertThrows(() => container.attach(space), IommuError, "refused MAP of 0x2000..0x2fff with ENOMEM");
+  host.failNoMore();
+  assertEquals([error.code, error.message.includes("with EIO")], ["rollback-failed", true]);
+  assert(error.cause instanceof AggregateError);
+  const [refusal, ...failures] = error.cause.errors;
+  assertEquals([refusal.code, refusal.cause.errno], ["host-refused", "ENOMEM"]);
+  assertEquals(failures.map(({ code }) => code), ["unmap-failed"]);
+});
+
+Deno.test("attach() whose undo fails once and then succeeds tells the refusal that began it: nothing is left over", () => {
+  const table = new GuestTable({ pages: 16 });
+  table.map(0, 3, 0n);
+  using space = bus(table);
+  const failAt = [{ call: 3, errno: "ENOMEM" }, { call: 4, errno: "EIO" }] as const;
+  const host = new SimulatedHost({ rules: "type1", failAt });
+  using container = new VfioContainer({ host });
+  const error = assertThrows(() => container.attach(space), IommuError, "ENOMEM");
+  assertEquals([error.code, error.ranges.length, host.size], ["host-refused", 1, 0]);
+  assertEquals(container.failed?.code, "unmap-failed"); // its device was cut off all the same
+});
+
+Deno.test("a mapping limit for which no policy helps suggests none", () => {
+  const table = new GuestTable({ pages: 64 });
+  for (let i = 0; i < 60; i += 2) table.map(i, 1, BigInt(i) << 20n);
+  using space = bus(table);
+  using container = new VfioContainer({ host: new SimulatedHost({ rules: "type1", maxMappings: 20 }) });
+  const { remedy } = assertThrows(() => container.attach(space), IommuError, "makes 30");
+  assertEquals(remedy?.includes("coalesce"), false);
+});
+
+Deno.test("a misspelt option of a container, an attach or a simulated host is refused", () => {
+  // deno-lint-ignore no-explicit-any
+  const untyped = (options: object): any => options;
+  const host = new SimulatedHost();
+  assertThrows(() => new VfioContainer(untyped({ host, cutoff: () => {} })), TypeError, "there is no cutoff");
+  assertThrows(() => new SimulatedHost(untyped({ maxMapings: 3 })), TypeError, "there is no maxMapings");
+  assertThrows(() => new SimulatedSpaprHost(untyped({ window: 3 })), TypeError, "there is no window");
+  using container = new VfioContainer({ host });
+  using space = bus(new GuestTable({ pages: 16 }));
+  assertThrows(() => container.attach(space, untyped({ countmaps: true })), TypeError, "there is no countmaps");
+  assertEquals(container.space, undefined);
+});
+
 Deno.test("attach() a second time shares the mappings; the last detach() takes them along", () => {
   const table = new GuestTable({ pages: 16 });
   table.map(0, 6, 0n);
   using space = bus(table);
-  using other = new AddressSpace("other", new MemoryRegion({ name: "empty", size: 0x1000n }));
+  using other = new AddressSpace({ name: "other", root: new MemoryRegion({ name: "empty", size: 0x1000n }) });
   const host = new SimulatedHost();
   using container = new VfioContainer({ host });
   container.attach(space);
@@ -195,7 +247,7 @@ Deno.test("plan() tells what an attach would take and asks the host nothing", ()
   const root = new MemoryRegion({ name: "bus", size: 2n ** 64n });
   root.addSubregion(0n, table.region);
   root.addSubregion(0x100000n, new RamRegion({ name: "ram", size: 0x10000n }));
-  using space = new AddressSpace("pci0", root);
+  using space = new AddressSpace({ name: "pci0", root });
   const host = new SimulatedHost({ rules: "type1" });
   using container = new VfioContainer({ host });
   const { pages, extents, ramSections, hostMaps, bytes, refusal, problems } = container.plan(space);
@@ -220,7 +272,7 @@ Deno.test("attach() passes on why an IOMMU refuses a notifier for MAP", () => {
       if (next & IommuNotifierFlag.MAP) throw new Error("caching mode is off");
     },
   });
-  using space = new AddressSpace("pci0", iommu);
+  using space = new AddressSpace({ name: "pci0", root: iommu });
   using container = new VfioContainer({ host: new SimulatedHost() });
   const error = assertThrows(() => container.attach(space), IommuError, "caching mode is off");
   assertEquals([error.code, space.listeners.length, container.space], ["notifier-refused", 0, undefined]);
@@ -233,7 +285,7 @@ Deno.test("attach() to 2^64 bytes that one entry maps takes one host call, and d
     size: 2n ** 64n,
     translate: () => ({ iova: whole, target: 0n, perm: 3, pageSize: 2n ** 64n }),
   });
-  using space = new AddressSpace("pci0", iommu);
+  using space = new AddressSpace({ name: "pci0", root: iommu });
   const host = new SimulatedHost();
   using container = new VfioContainer({ host });
   container.attach(space);
@@ -244,7 +296,7 @@ Deno.test("attach() to 2^64 bytes that one entry maps takes one host call, and d
 
 Deno.test("VfioContainer refuses options that make no container", () => {
   const host = new SimulatedHost({ rules: "type1" });
-  const make = (options: Partial<VfioContainerOptions>) => () => new VfioContainer({ host, ...options });
+  const make = (options: Partial<VfioContainerInit>) => () => new VfioContainer({ host, ...options });
   assertThrows(make({ coalesce: "most" as "full" }), RangeError, "most");
   assertThrows(make({ staticWindows: [{ start: 1n, last: 0n }] }), RangeError, "staticWindows");
   for (const coalesce of ["call", "full"] as const) {
@@ -294,7 +346,8 @@ Deno.test("VfioContainer that was disposed says so, and disposing twice is silen
 Deno.test("VfioContainer leaves other listeners of the same IOMMU alone", () => {
   const table = new GuestTable({ pages: 4 });
   const heard: number[] = [];
-  table.region.notifiers.register(
+  registerNotifier(
+    table.region,
     new IommuNotifier({ flags: IommuNotifierFlag.IOTLB_EVENTS, notify: ({ type }) => heard.push(type) }),
   );
   using space = bus(table);
@@ -321,7 +374,7 @@ Deno.test("attach() to something that is no AddressSpace is refused and leaves t
   }
   assertThrows(() => container.attach(space, null as unknown as object), TypeError, "options");
   assertThrows(() => container.attachSteps(space, { plan: 1 as unknown as boolean }), TypeError, "plan");
-  const gone = new AddressSpace("gone", table.region);
+  const gone = new AddressSpace({ name: "gone", root: table.region });
   gone.dispose();
   for (const attach of [() => container.attach(gone), () => container.attachSteps(gone), () => container.plan(gone)]) {
     assertEquals(assertThrows(attach, IommuError).code, "disposed");
@@ -341,7 +394,7 @@ Deno.test("attach() that fails to count maps is undone", () => {
       yield { iova: { start: 0n, last: 0xfffn }, target: 0n, perm: 3, pageSize: 0x1000n };
     },
   });
-  using space = new AddressSpace("bus", region);
+  using space = new AddressSpace({ name: "bus", root: region });
   const host = new SimulatedHost();
   using container = new VfioContainer({ host });
   assertThrows(() => container.attach(space, { countMaps: true }), Error, "third walk");
@@ -363,7 +416,7 @@ Deno.test("an attach in steps that fails is undone although an IOMMU does not wa
   const root = new MemoryRegion({ name: "bus", size: 2n ** 64n });
   root.addSubregion(0n, region);
   root.addSubregion(0x10_0000n, table.region);
-  using space = new AddressSpace("pci0", root);
+  using space = new AddressSpace({ name: "pci0", root });
   const host = new SimulatedHost({ rules: "type1", failAt: [{ call: 4 }] });
   const container = new VfioContainer({ host });
   const steps = container.attachSteps(space);
@@ -384,7 +437,7 @@ Deno.test("an attach in steps that fails is undone although an IOMMU does not wa
 
 Deno.test("a container refuses options of the wrong kind", () => {
   const make = (options: object) => () =>
-    new VfioContainer({ host: new SimulatedHost({ rules: "type1" }), ...options } as VfioContainerOptions);
+    new VfioContainer({ host: new SimulatedHost({ rules: "type1" }), ...options } as VfioContainerInit);
   const { info } = new SimulatedHost();
   const host = (wrong: object) => ({ host: { map() {}, unmap: () => 0n, info: { ...info, ...wrong } } });
   const wrongs: [object, string][] = [

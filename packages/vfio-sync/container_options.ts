@@ -4,7 +4,7 @@ import type { CoalescePolicy } from "./attach_report.ts";
 import type { HostIommu } from "./host_iommu.ts";
 
 /** How a `VfioContainer` is made. */
-export interface VfioContainerOptions {
+export interface VfioContainerInit {
   /** Where its mappings go. Borrowed; nobody else may map there. */
   readonly host: HostIommu;
   /**

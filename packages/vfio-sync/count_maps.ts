@@ -43,7 +43,7 @@ export interface CountMapsOptions {
  *     return { iova: { start, last: start + 0xfffn }, target: start, perm: 3, pageSize: 0x1000n };
  *   },
  * });
- * using bus = new AddressSpace("bus", iommu);
+ * using bus = new AddressSpace({ name: "bus", root: iommu });
  * assertEquals(countMaps(bus), { none: 16, call: 16, full: 1 });
  * ```
  */

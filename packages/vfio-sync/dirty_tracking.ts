@@ -33,7 +33,7 @@ export let dirtyTrackingOf: (driver: Driver, check: () => void) => DirtyTracking
  * import { SimulatedHost, VfioContainer } from "@giommu/vfio-sync";
  * import { assertEquals } from "@std/assert";
  *
- * using bus = new AddressSpace("bus", new RamRegion({ name: "ram", size: 0x10_0000n }));
+ * using bus = new AddressSpace({ name: "bus", root: new RamRegion({ name: "ram", size: 0x10_0000n }) });
  * const host = new SimulatedHost({ rules: "type1" });
  * using container = new VfioContainer({ host });
  * container.attach(bus);
@@ -78,7 +78,7 @@ export class DirtyTracking {
    * Tells which guest memory was written since the start, or since this was asked the last time, and forgets it.
    *
    * @returns Guest-physical pages.
-   * @throws {IommuError} `"disposed"` if the container was; `"bad-input"` if nothing is tracked; `"change-in-progress"` from inside
+   * @throws {IommuError} `"disposed"` if the container was; `"not-started"` if nothing is tracked; `"change-in-progress"` from inside
    * a call of the host.
    */
   collect(): DirtyPages {

@@ -3,7 +3,7 @@ import { AddressSpace, ArrayGuestMemory, MemoryRegion, RamRegion } from "@giommu
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { GuestTable } from "./_guest_table_test.ts";
-import type { VfioContainerOptions } from "./container_options.ts";
+import type { VfioContainerInit } from "./container_options.ts";
 import type { DirtyPages } from "./dirty_tracking.ts";
 import type { HostDirtyTracking } from "./host_dirty.ts";
 import { HostError } from "./host_error.ts";
@@ -17,12 +17,12 @@ const AT = 0x10_0000n;
 const PAGES = 16;
 
 /** A bus with four pages of RAM at 0 and a table of sixteen pages at 1 MiB, attached. */
-function setUp(hostOptions: SimulatedHostOptions = {}, options: Omit<VfioContainerOptions, "host"> = {}) {
+function setUp(hostOptions: SimulatedHostOptions = {}, options: Omit<VfioContainerInit, "host"> = {}) {
   const table = new GuestTable({ pages: PAGES });
   const root = new MemoryRegion({ name: "bus", size: 2n ** 64n });
   root.addSubregion(0n, new RamRegion({ name: "ram", size: 4n * PAGE }));
   root.addSubregion(AT, table.region);
-  const space = new AddressSpace("pci0", root);
+  const space = new AddressSpace({ name: "pci0", root });
   const host = new SimulatedHost(hostOptions);
   const container = new VfioContainer({ host, ...options });
   container.attach(space);
@@ -132,7 +132,7 @@ function withDirty(host: SimulatedHost, dirty: Partial<HostDirtyTracking>): Host
 }
 
 function attached(host: HostIommu) {
-  const bus = new AddressSpace("bus", new RamRegion({ name: "ram", size: 4n * PAGE }));
+  const bus = new AddressSpace({ name: "bus", root: new RamRegion({ name: "ram", size: 4n * PAGE }) });
   const container = new VfioContainer({ host });
   container.attach(bus);
   return container;
@@ -179,7 +179,7 @@ Deno.test("a bitmap is never about more pages than Linux makes one of, however f
   root.addSubregion(1n << 60n, far);
   const huge = new RamRegion({ name: "huge", size: 1n << 55n });
   root.addSubregion(1n << 56n, huge);
-  using bus = new AddressSpace("bus", root);
+  using bus = new AddressSpace({ name: "bus", root });
   const host = new SimulatedHost();
   const container = new VfioContainer({ host });
   container.attach(bus);
@@ -200,7 +200,7 @@ Deno.test("a bitmap is never about more pages than Linux makes one of, however f
 
 Deno.test("tracking is started, collected and stopped in order, and goes with the container", () => {
   const { host, container } = setUp({ rules: "type1" });
-  assertEquals(assertThrows(() => container.dirty.collect(), IommuError).code, "bad-input");
+  assertEquals(assertThrows(() => container.dirty.collect(), IommuError).code, "not-started");
   container.dirty.stop();
   container.dirty.start();
   const { calls } = host;
@@ -236,7 +236,7 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.record({ do: fc.constant("replug" as const) }) },
 );
 
-const HOSTS: [string, SimulatedHostOptions, Omit<VfioContainerOptions, "host">][] = [
+const HOSTS: [string, SimulatedHostOptions, Omit<VfioContainerInit, "host">][] = [
   ["without rules", {}, {}],
   ["without rules or wide unmaps", { unmapWide: false }, {}],
   ["type1", { rules: "type1" }, {}],
@@ -303,7 +303,7 @@ for (const [name, hostOptions, options] of HOSTS) {
 
 Deno.test("a device's bytes arrive where the mapping says", () => {
   const memory = new ArrayGuestMemory(0x4000);
-  using bus = new AddressSpace("bus", new RamRegion({ name: "ram", size: 0x4000n, memory }));
+  using bus = new AddressSpace({ name: "bus", root: new RamRegion({ name: "ram", size: 0x4000n, memory }) });
   const host = new SimulatedHost();
   using container = new VfioContainer({ host });
   container.attach(bus);

@@ -42,7 +42,7 @@ interface Entry {
  * };
  * await using journal = new HostJournal(host);
  * const container = new VfioContainer({ host: journal });
- * using space = new AddressSpace("memory", new RamRegion({ name: "ram", size: 0x10000n }));
+ * using space = new AddressSpace({ name: "memory", root: new RamRegion({ name: "ram", size: 0x10000n }) });
  * const report = await journal.turn(() => container.attach(space), () => container.detach());
  * assertEquals([report.hostMaps, far.size], [1, 1]);
  * await journal.turn(() => container.dispose());

@@ -35,7 +35,7 @@ async function attached(pages = 64) {
   const asked: string[] = [];
   const journal = new HostJournal(farAway(far, asked));
   const table = new GuestTable({ pages });
-  const space = new AddressSpace("bus", table.region);
+  const space = new AddressSpace({ name: "bus", root: table.region });
   const container = new VfioContainer({ host: journal });
   await journal.turn(() => container.attach(space), () => container.detach());
   asked.length = 0;
@@ -134,7 +134,7 @@ Deno.test("an attach in steps, and guest calls between them, keep their order be
   await using journal = new HostJournal(farAway(far));
   const table = new GuestTable({ pages: 64 });
   for (let page = 0; page < 64; page += 2) table.map(page, 1, BigInt(page) << 16n);
-  using space = new AddressSpace("bus", table.region);
+  using space = new AddressSpace({ name: "bus", root: table.region });
   using container = new VfioContainer({ host: journal });
   const steps = await journal.turn(() => container.attachSteps(space));
   const turns: Promise<unknown>[] = [];

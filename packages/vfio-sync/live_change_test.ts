@@ -3,7 +3,7 @@ import { AddressSpace, MemoryRegion, RamRegion } from "@giommu/memory-api";
 import { mapEvent, unmapEvent } from "@giommu/notifiers";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { flatten, GuestTable } from "./_guest_table_test.ts";
-import type { VfioContainerOptions } from "./container_options.ts";
+import type { VfioContainerInit } from "./container_options.ts";
 import type { SimulatedHostOptions } from "./simulated_host.ts";
 import { SimulatedHost } from "./simulated_host.ts";
 import { verify } from "./verify.ts";
@@ -12,12 +12,12 @@ import { VfioContainer } from "./vfio_container.ts";
 const AT = 0x10_0000n;
 
 /** A table with six pages mapped, attached. */
-function setUp(hostOptions: SimulatedHostOptions = {}, options: Omit<VfioContainerOptions, "host"> = {}) {
+function setUp(hostOptions: SimulatedHostOptions = {}, options: Omit<VfioContainerInit, "host"> = {}) {
   const table = new GuestTable({ pages: 32 });
   table.map(0, 6, 0x40000n);
   const root = new MemoryRegion({ name: "bus", size: 2n ** 64n });
   root.addSubregion(AT, table.region);
-  const space = new AddressSpace("pci0", root);
+  const space = new AddressSpace({ name: "pci0", root });
   const host = new SimulatedHost(hostOptions);
   const container = new VfioContainer({ host, ...options });
   container.attach(space);
@@ -315,7 +315,7 @@ Deno.test("what points to no RAM is stored by the guest, not mapped, and reporte
   root.addSubregion(0n, new RamRegion({ name: "low", size: 0x4000n }));
   root.addSubregion(0x4000n, new RamRegion({ name: "high", size: 0x4000n }));
   root.addSubregion(0x8000n, new RamRegion({ name: "rom", size: 0x1000n, readonly: true }));
-  using memory = new AddressSpace("memory", root);
+  using memory = new AddressSpace({ name: "memory", root });
   const { table, host, container } = setUp({}, { memory });
   assertEquals([host.size, container.problems.length], [0, 1]); // 0x40000 is nothing
   // Two pages of RAM on either side of a border, ROM, nothing.
@@ -344,7 +344,7 @@ Deno.test("what points to no RAM is stored by the guest, not mapped, and reporte
 });
 
 Deno.test("problems are kept up to a hundred, and counted beyond", () => {
-  using memory = new AddressSpace("memory", new RamRegion({ name: "ram", size: 0x1000n }));
+  using memory = new AddressSpace({ name: "memory", root: new RamRegion({ name: "ram", size: 0x1000n }) });
   const { table, container } = setUp({}, { memory });
   for (let i = 0n; i < 300n; i++) table.map(i % 32n, 1, (i + 16n) << 16n);
   assertEquals([container.problems.length, container.counters.problems], [100, 301]);
@@ -352,10 +352,10 @@ Deno.test("problems are kept up to a hundred, and counted beyond", () => {
 });
 
 Deno.test("a target in an address space that is not system memory is not mapped, and reported", () => {
-  using p2p = new AddressSpace("device memory", new RamRegion({ name: "vram", size: 0x10000n }));
+  using p2p = new AddressSpace({ name: "device memory", root: new RamRegion({ name: "vram", size: 0x10000n }) });
   const table = new GuestTable({ pages: 4, space: p2p });
   table.map(0, 1, 0n);
-  using bus = new AddressSpace("pci0", table.region);
+  using bus = new AddressSpace({ name: "pci0", root: table.region });
   const host = new SimulatedHost();
   using container = new VfioContainer({ host });
   container.attach(bus);

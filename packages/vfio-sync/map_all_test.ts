@@ -45,7 +45,7 @@ function bus(): AddressSpace {
       pageSize: 0x1000n,
     }),
   });
-  return new AddressSpace("bus", iommu);
+  return new AddressSpace({ name: "bus", root: iommu });
 }
 
 Deno.test("a run of eight pages reaches a host that takes several maps as one batch of eight", () => {

@@ -23,7 +23,7 @@ class World implements Disposable {
   readonly table = new GuestTable({ pages: ENTRIES, pageSize: HOST_PAGE });
   readonly busRoot = new MemoryRegion({ name: "bus", size: 2n ** 64n });
   readonly memoryRoot = new MemoryRegion({ name: "memory", size: 2n ** 64n });
-  readonly memory = new AddressSpace("memory", this.memoryRoot);
+  readonly memory = new AddressSpace({ name: "memory", root: this.memoryRoot });
   readonly bus: AddressSpace;
   readonly container = new VfioContainer({ host: this.host });
 
@@ -31,7 +31,7 @@ class World implements Disposable {
     this.memoryRoot.addSubregion(0n, new RamRegion({ name: "main", size: MEMORY_SIZE }));
     this.busRoot.addSubregion(RAM_AT, new RamRegion({ name: "ram", size: RAM_SIZE }));
     this.busRoot.addSubregion(TABLE_AT, this.table.region);
-    this.bus = new AddressSpace("bus", this.busRoot, { memory: this.memory });
+    this.bus = new AddressSpace({ name: "bus", root: this.busRoot, memory: this.memory });
   }
 
   /** Which pages of the host a device reaches, by what the bus shows in every block of 4 KiB: all of a page, or nothing of it. */

@@ -13,11 +13,11 @@ function setUp() {
   system.addSubregion(0n, new RamRegion({ name: "ram", size: 0x1_0000n }));
   const bar = new RamRegion({ name: "bar", size: 0x4000n, device: true });
   system.addSubregion(BAR, bar);
-  const memory = new AddressSpace("memory", system);
+  const memory = new AddressSpace({ name: "memory", root: system });
   const table = new GuestTable({ pages: 16 });
   table.map(0, 1, 0x8000n);
   table.map(1, 2, BAR + 0x1000n);
-  return { system, bar, memory, table, space: new AddressSpace("bus", table.region, { memory }) };
+  return { system, bar, memory, table, space: new AddressSpace({ name: "bus", root: table.region, memory }) };
 }
 
 Deno.test("type1 maps the BAR of another device, and follows it when it moves", () => {
@@ -51,7 +51,7 @@ Deno.test("a BAR that devices reach without an IOMMU is mapped where the host ca
   const root = new MemoryRegion({ name: "bus", size: 2n ** 64n });
   root.addSubregion(0n, new RamRegion({ name: "ram", size: 0x1_0000n }));
   root.addSubregion(BAR, new RamRegion({ name: "bar", size: 0x4000n, device: true }));
-  using space = new AddressSpace("bus", root);
+  using space = new AddressSpace({ name: "bus", root });
   for (const [rules, sections, problems] of [["type1", 2, 0], ["iommufd", 1, 1]] as const) {
     const host = new SimulatedHost({ rules });
     using container = new VfioContainer({ host });

@@ -1,8 +1,8 @@
 import type { AddressRange, Gpa, Iova } from "@giommu/core";
-import { checkInteger, checkU64, joinRanges } from "@giommu/core";
+import { checkInteger, checkOptions, checkU64, joinRanges } from "@giommu/core";
 import { IommuPerm } from "@giommu/notifiers";
 import { advance, lowestBit } from "./_arithmetic.ts";
-import { checkObject, checkType } from "./_checks.ts";
+import { checkType } from "./_checks.ts";
 import { accessDevice } from "./_device_access.ts";
 import { HostMaps } from "./_host_maps.ts";
 import { KernelRules } from "./_kernel_rules.ts";
@@ -43,6 +43,20 @@ export interface SimulatedHostOptions {
    */
   observe?(result: HostCallResult, host: SimulatedHost): void;
 }
+
+const FIELDS: Readonly<Record<keyof SimulatedHostOptions, true>> = {
+  rules: true,
+  name: true,
+  pageSize: true,
+  iovaRanges: true,
+  maxMappings: true,
+  split: true,
+  unmapWide: true,
+  writeOnly: true,
+  dirtyTracking: true,
+  failAt: true,
+  observe: true,
+};
 
 /**
  * A host IOMMU without hardware, that answers as Linux does.
@@ -88,7 +102,7 @@ export class SimulatedHost implements HostIommu {
    * @throws {RangeError} If the rules, `split` or an errno are unknown, a page size is no power of two, or a range is empty.
    */
   constructor(options: SimulatedHostOptions = {}) {
-    checkObject("options", options);
+    checkOptions("the options of a simulated host", options, FIELDS);
     const { rules = "none", failAt = [], observe } = options;
     this.info = simulatedInfo(options);
     this.rules = rules;

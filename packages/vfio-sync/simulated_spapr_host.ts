@@ -1,8 +1,8 @@
 import type { AddressRange, Gpa, Iova } from "@giommu/core";
-import { checkInteger, checkU64 } from "@giommu/core";
+import { checkInteger, checkOptions, checkU64 } from "@giommu/core";
 import { IommuPerm } from "@giommu/notifiers";
 import { lowestBit } from "./_arithmetic.ts";
-import { checkObject, checkType } from "./_checks.ts";
+import { checkType } from "./_checks.ts";
 import { accessDevice } from "./_device_access.ts";
 import { HostMaps } from "./_host_maps.ts";
 import { ScriptedCalls } from "./_scripted_calls.ts";
@@ -30,6 +30,15 @@ export interface SimulatedSpaprHostOptions {
   /** Told after every call, also of one that failed. If it throws, the call is undone and throws the same. */
   observe?(result: HostCallResult, host: SimulatedSpaprHost): void;
 }
+
+const FIELDS: Readonly<Record<keyof SimulatedSpaprHostOptions, true>> = {
+  name: true,
+  windows: true,
+  windowStarts: true,
+  maxRegistered: true,
+  failAt: true,
+  observe: true,
+};
 
 /**
  * A host IOMMU of a POWER machine without hardware, by the rules of VFIO's sPAPR TCE v2 (drivers/vfio/vfio_iommu_spapr_tce.c).
@@ -81,7 +90,7 @@ export class SimulatedSpaprHost implements HostIommu {
    * @throws {RangeError} If a number is out of bounds.
    */
   constructor(options: SimulatedSpaprHostOptions = {}) {
-    checkObject("options", options);
+    checkOptions("the options of a simulated host", options, FIELDS);
     const { name = "spapr-tce", windowStarts = [0n, 1n << 59n], failAt = [], observe } = options;
     const base = HOST_RULES.spapr;
     checkType("name", name, "string");

@@ -2,20 +2,20 @@ import { IommuError } from "@giommu/core";
 import { AddressSpace, MemoryRegion, RamRegion, transaction } from "@giommu/memory-api";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { GuestTable } from "./_guest_table_test.ts";
-import type { VfioContainerOptions } from "./container_options.ts";
+import type { VfioContainerInit } from "./container_options.ts";
 import type { SimulatedHostOptions } from "./simulated_host.ts";
 import { SimulatedHost } from "./simulated_host.ts";
 import { verify } from "./verify.ts";
 import { VfioContainer } from "./vfio_container.ts";
 
 /** A bus with sixteen pages of RAM at 0 and a table at 1 MiB, attached; and every call on the host. */
-function setUp(hostOptions: SimulatedHostOptions = {}, options: Omit<VfioContainerOptions, "host"> = {}) {
+function setUp(hostOptions: SimulatedHostOptions = {}, options: Omit<VfioContainerInit, "host"> = {}) {
   const table = new GuestTable({ pages: 16 });
   table.map(0, 16, 0x40000n);
   const root = new MemoryRegion({ name: "bus", size: 2n ** 64n });
   root.addSubregion(0n, new RamRegion({ name: "ram", size: 0x10000n }));
   root.addSubregion(0x10_0000n, table.region);
-  const space = new AddressSpace("pci0", root);
+  const space = new AddressSpace({ name: "pci0", root });
   const calls: string[] = [];
   const host = new SimulatedHost({
     ...hostOptions,
@@ -152,7 +152,7 @@ Deno.test("RAM that comes and goes under live entries is followed", () => {
   const dimm = new RamRegion({ name: "dimm", size: 0x8000n });
   const root = new MemoryRegion({ name: "memory", size: 2n ** 64n });
   root.addSubregion(0n, low);
-  using memory = new AddressSpace("memory", root);
+  using memory = new AddressSpace({ name: "memory", root });
   for (const rules of ["none", "type1"] as const) {
     const { container, table, host } = setUp({ rules }, { memory });
     assertEquals([host.translate(0x10_0000n), container.problems.length], [undefined, 1]);
@@ -177,7 +177,7 @@ Deno.test("RAM that comes and goes under live entries is followed", () => {
 
 Deno.test("RAM that the host has no room for is refused as a whole", () => {
   const root = new MemoryRegion({ name: "memory", size: 2n ** 64n });
-  using memory = new AddressSpace("memory", root);
+  using memory = new AddressSpace({ name: "memory", root });
   const { container, host } = setUp({ rules: "type1", maxMappings: 9 }, { memory });
   const dimm = new RamRegion({ name: "dimm", size: 0x10000n });
   const error = assertThrows(() => root.addSubregion(0x40000n, dimm), IommuError);

@@ -1,6 +1,7 @@
 import type { AddressRange, Gpa } from "@giommu/core";
-import { checkInteger, checkU64, intersect } from "@giommu/core";
-import type { AddressSpace, IommuMemoryRegion, MemoryListener, MemorySection } from "@giommu/memory-api";
+import { checkInstance, checkInteger, checkU64, intersect } from "@giommu/core";
+import type { IommuMemoryRegion, MemoryListener, MemorySection } from "@giommu/memory-api";
+import { AddressSpace, registerNotifier, unregisterNotifier } from "@giommu/memory-api";
 import { IommuNotifier, IommuNotifierFlag, IommuPerm } from "@giommu/notifiers";
 import { RangeMap } from "./_range_map.ts";
 
@@ -10,7 +11,7 @@ export interface UnmapOnlyConsumerOptions {
   readonly capacity?: number;
   /** Whether it listens to `DEVIOTLB_UNMAP` (a device with a translation cache of its own) in place of `UNMAP`. */
   readonly deviceIotlb?: boolean;
-  /** Told of every range of bus addresses that was invalidated. It may be larger than what changed. */
+  /** Told of every range of bus addresses that an UNMAP or a change of the map invalidates. It may be larger than what changed. */
   invalidated?(range: AddressRange): void;
 }
 
@@ -49,13 +50,13 @@ interface Piece {
  * let target: bigint | undefined = 0x8000n;
  * const page = (at: bigint) =>
  *   ({ iova: { start: 0n, last: 0xfffn }, target: at, perm: 3, pageSize: 0x1000n, targetSpace: memory }) as const;
- * using memory = new AddressSpace("memory", new RamRegion({ name: "ram", size: 0x10000n }));
+ * using memory = new AddressSpace({ name: "memory", root: new RamRegion({ name: "ram", size: 0x10000n }) });
  * const iommu = new IommuMemoryRegion({
  *   name: "iommu",
  *   size: 0x1000n,
  *   translate: () => target === undefined ? undefined : page(target),
  * });
- * using bus = new AddressSpace("bus", iommu);
+ * using bus = new AddressSpace({ name: "bus", root: iommu });
  * using device = new UnmapOnlyConsumer(bus);
  * assertEquals(device.translate(0x10n, 1)?.gpa, 0x8010n);
  * assertEquals(device.translate(0x20n, 1)?.gpa, 0x8020n);
@@ -77,6 +78,7 @@ export class UnmapOnlyConsumer implements Disposable {
   readonly #invalidated: UnmapOnlyConsumerOptions["invalidated"];
   readonly #listener: MemoryListener;
   #pieces: Piece[] = [];
+  #isDisposed = false;
   #hits = 0;
   #misses = 0;
   #invalidations = 0;
@@ -86,11 +88,12 @@ export class UnmapOnlyConsumer implements Disposable {
    *
    * @param space What the device sees. Borrowed until this is disposed.
    * @param options The size of the cache, and which events empty it.
+   * @throws {TypeError} If `space` is no `AddressSpace`.
    * @throws {RangeError} If the capacity is not a whole number from 1 on.
    * @throws {IommuError} `"notifier-refused"` if an IOMMU refuses it; nothing is registered then.
    */
   constructor(space: AddressSpace, options: UnmapOnlyConsumerOptions = {}) {
-    this.space = space;
+    this.space = checkInstance("space", space, AddressSpace);
     this.#capacity = checkInteger("capacity", options.capacity ?? 4096, 1);
     this.#flag = options.deviceIotlb === true ? IommuNotifierFlag.DEVIOTLB_UNMAP : IommuNotifierFlag.UNMAP;
     this.#invalidated = options.invalidated;
@@ -153,10 +156,11 @@ export class UnmapOnlyConsumer implements Disposable {
     return { gpa, perm };
   }
 
-  /** Listens to nothing more, and forgets everything. Twice is fine. */
+  /** Listens to nothing more, and forgets everything, of which `invalidated` is not told. Twice is fine. */
   dispose(): void {
+    this.#isDisposed = true;
     this.space.removeListener(this.#listener);
-    for (const { region, notifier } of this.#pieces.splice(0)) region.notifiers.unregister(notifier);
+    for (const { region, notifier } of this.#pieces.splice(0)) unregisterNotifier(region, notifier);
     this.#cache.clear();
     this.#order.clear();
   }
@@ -176,11 +180,12 @@ export class UnmapOnlyConsumer implements Disposable {
       range: { start: range.start - delta, last: range.last - delta },
       notify: ({ iova }) => this.#invalidate({ start: iova.start + delta, last: iova.last + delta }),
     });
-    region.notifiers.register(notifier);
+    registerNotifier(region, notifier);
     this.#pieces.push({ region, range, delta, notifier });
   }
 
   #remove({ region, range, offsetWithinRegion }: MemorySection): void {
+    if (region.kind === "io" || this.#isDisposed) return; // nothing is reached there, so nothing was cached
     this.#invalidate(range);
     const delta = range.start - offsetWithinRegion;
     for (const piece of [...this.#pieces]) {
@@ -189,7 +194,7 @@ export class UnmapOnlyConsumer implements Disposable {
       if (start < range.start) this.#listen(piece.region, { start, last: range.start - 1n }, delta);
       if (range.last < last) this.#listen(piece.region, { start: range.last + 1n, last }, delta);
       this.#pieces.splice(this.#pieces.indexOf(piece), 1);
-      piece.region.notifiers.unregister(piece.notifier);
+      unregisterNotifier(piece.region, piece.notifier);
     }
   }
 

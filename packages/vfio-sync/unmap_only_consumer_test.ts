@@ -1,16 +1,16 @@
-import { AddressSpace, IommuMemoryRegion, MemoryRegion, RamRegion } from "@giommu/memory-api";
+import { AddressSpace, IommuMemoryRegion, IoRegion, MemoryRegion, RamRegion } from "@giommu/memory-api";
 import { IommuNotifierFlag } from "@giommu/notifiers";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { GuestTable } from "./_guest_table_test.ts";
 import { UnmapOnlyConsumer } from "./unmap_only_consumer.ts";
 
 function setUp() {
-  const memory = new AddressSpace("memory", new RamRegion({ name: "ram", size: 0x10_0000n }));
+  const memory = new AddressSpace({ name: "memory", root: new RamRegion({ name: "ram", size: 0x10_0000n }) });
   const table = new GuestTable({ pages: 16, space: memory });
   table.map(0, 8, 0x8000n, 1);
   const root = new MemoryRegion({ name: "bus", size: 2n ** 64n });
   root.addSubregion(0x4000n, table.region);
-  return { table, root, bus: new AddressSpace("bus", root) };
+  return { table, root, bus: new AddressSpace({ name: "bus", root }) };
 }
 
 Deno.test("UnmapOnlyConsumer listens to UNMAP alone and fills its cache by misses", () => {
@@ -91,17 +91,35 @@ Deno.test("UnmapOnlyConsumer can listen to an IOMMU that cannot tell of MAPs", (
       if (next & IommuNotifierFlag.MAP) throw new Error("no caching mode");
     },
   });
-  using bus = new AddressSpace("bus", iommu);
+  using bus = new AddressSpace({ name: "bus", root: iommu });
   using device = new UnmapOnlyConsumer(bus);
   assert(device.translate(0n, 1) === undefined);
 });
 
 Deno.test("UnmapOnlyConsumer refuses an access that is none", () => {
-  using space = new AddressSpace("bus", new RamRegion({ name: "ram", size: 0x1000n }));
+  using space = new AddressSpace({ name: "bus", root: new RamRegion({ name: "ram", size: 0x1000n }) });
   using device = new UnmapOnlyConsumer(space);
   assertThrows(() => device.translate(0n, 7 as 3), RangeError, "access");
   assertThrows(() => device.translate(0n, "r" as unknown as 3), TypeError, "access");
   assertEquals([device.hits, device.misses], [0, 0]);
   device.translate(0n, 1);
   assertThrows(() => device.translate(0n, 8 as 3), RangeError, "access");
+});
+
+Deno.test("UnmapOnlyConsumer tells of no invalidation where nothing could be cached, nor when it is disposed", () => {
+  const { root, bus } = setUp();
+  const msi = new IoRegion({ name: "msi", size: 0x1000n });
+  root.addSubregion(0x10_0000n, msi);
+  const gone: bigint[] = [];
+  const device = new UnmapOnlyConsumer(bus, { invalidated: ({ start }) => gone.push(start) });
+  root.removeSubregion(msi);
+  assertEquals(gone, []);
+  device[Symbol.dispose]();
+  assertEquals(gone, []);
+});
+
+Deno.test("UnmapOnlyConsumer says what it expected instead of a region", () => {
+  const { table } = setUp();
+  const misuse = () => new UnmapOnlyConsumer(table.region as unknown as AddressSpace);
+  assertThrows(misuse, TypeError, "Cannot use space: expected an AddressSpace, got an IommuMemoryRegion");
 });

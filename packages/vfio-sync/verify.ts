@@ -55,7 +55,7 @@ export interface Verification {
  *
  * @param container An attached container.
  * @returns What agrees and what does not.
- * @throws {IommuError} `"backend-unavailable"` if the host cannot tell what it holds; `"container-failed"` if the container is attached to nothing.
+ * @throws {IommuError} `"backend-unavailable"` if the host cannot tell what it holds; `"not-attached"` if the container is attached to nothing.
  *
  * @example Somebody else changes the host
  * ```ts
@@ -63,7 +63,7 @@ export interface Verification {
  * import { SimulatedHost, verify, VfioContainer } from "@giommu/vfio-sync";
  * import { assertEquals } from "@std/assert";
  *
- * using bus = new AddressSpace("bus", new RamRegion({ name: "ram", size: 0x4000n }));
+ * using bus = new AddressSpace({ name: "bus", root: new RamRegion({ name: "ram", size: 0x4000n }) });
  * const host = new SimulatedHost();
  * using container = new VfioContainer({ host });
  * container.attach(bus);
@@ -77,7 +77,9 @@ export interface Verification {
 export function verify(container: VfioContainer): Verification {
   const { host, space, memory } = container;
   if (space === undefined) {
-    throw new IommuError("container-failed", `Cannot verify ${host.info.name}: it is attached to nothing`);
+    throw new IommuError("not-attached", `Cannot verify ${host.info.name}: it is attached to nothing`, {
+      remedy: "attach the container first",
+    });
   }
   if (host.mappings === undefined) {
     throw new IommuError("backend-unavailable", `Cannot verify ${host.info.name}: it does not tell what it holds`);

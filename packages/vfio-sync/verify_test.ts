@@ -13,7 +13,7 @@ function setUp() {
   const root = new MemoryRegion({ name: "bus", size: 2n ** 64n });
   root.addSubregion(0n, table.region);
   root.addSubregion(0x4000_0000n, new RamRegion({ name: "ram", size: 0x4000n }));
-  const space = new AddressSpace("pci0", root);
+  const space = new AddressSpace({ name: "pci0", root });
   const host = new SimulatedHost();
   const container = new VfioContainer({ host });
   container.attach(space);
@@ -85,8 +85,8 @@ Deno.test("verify() asks the guest's IOMMU and the host, not the container", () 
 
 Deno.test("verify() needs an attached container and a host that tells", () => {
   const mute = new VfioContainer({ host: { info: new SimulatedHost().info, map() {}, unmap: () => 0n } });
-  assertEquals(assertThrows(() => verify(mute), IommuError, "attached to nothing").code, "container-failed");
-  using space = new AddressSpace("empty", new MemoryRegion({ name: "empty", size: 1n }));
+  assertEquals(assertThrows(() => verify(mute), IommuError, "attached to nothing").code, "not-attached");
+  using space = new AddressSpace({ name: "empty", root: new MemoryRegion({ name: "empty", size: 1n }) });
   mute.attach(space);
   assertEquals(assertThrows(() => verify(mute), IommuError).code, "backend-unavailable");
   mute.dispose();

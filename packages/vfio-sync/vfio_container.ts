@@ -14,12 +14,7 @@ import { stepperOf } from "./attach_stepper.ts";
 import type { DirtyTracking } from "./dirty_tracking.ts";
 import { dirtyTrackingOf } from "./dirty_tracking.ts";
 import { checkAttachOptions, checkContainerOptions, checkSpace } from "./_checks.ts";
-import type {
-  AttachOptions,
-  AttachStepsOptions,
-  ContainerCounters,
-  VfioContainerOptions,
-} from "./container_options.ts";
+import type { AttachOptions, AttachStepsOptions, ContainerCounters, VfioContainerInit } from "./container_options.ts";
 import type { HostIommu, HostMapping } from "./host_iommu.ts";
 
 /**
@@ -54,7 +49,7 @@ import type { HostIommu, HostMapping } from "./host_iommu.ts";
  *   size: 0x10000n,
  *   translate: (iova) => mapped.has(iova >> 12n) ? page(iova) : undefined,
  * });
- * using bus = new AddressSpace("bus", iommu);
+ * using bus = new AddressSpace({ name: "bus", root: iommu });
  *
  * const host = new SimulatedHost({ rules: "type1" });
  * using container = new VfioContainer({ host });
@@ -76,7 +71,7 @@ export class VfioContainer implements Disposable {
   readonly policy: ContainerPolicy;
   /** Which guest memory the devices write; nothing is tracked until it is started. */
   readonly dirty: DirtyTracking;
-  readonly #options: VfioContainerOptions;
+  readonly #options: VfioContainerInit;
   readonly #mirror: Mirror;
   #raw: RawContainer | undefined;
   #attachment: Attachment | undefined;
@@ -90,7 +85,7 @@ export class VfioContainer implements Disposable {
    * @throws {IommuError} `"dma-holes-not-allowed"` if mappings are to be coalesced on a host that does not split, without
    * `quiesce` or `allowDmaHoles`.
    */
-  constructor(options: VfioContainerOptions) {
+  constructor(options: VfioContainerInit) {
     checkContainerOptions(options);
     const { host, staticWindows = [] } = options;
     this.host = host;
@@ -195,7 +190,7 @@ export class VfioContainer implements Disposable {
    *
    * const root = new MemoryRegion({ name: "bus", size: 2n ** 64n });
    * root.addSubregion(2n ** 59n, new RamRegion({ name: "ram", size: 0x10000n }));
-   * using bus = new AddressSpace("bus", root);
+   * using bus = new AddressSpace({ name: "bus", root });
    * using container = new VfioContainer({ host: new SimulatedHost({ rules: "type1" }) });
    * assertEquals(container.plan(bus).refusal?.code, "iova-out-of-range");
    * ```
@@ -262,7 +257,7 @@ export class VfioContainer implements Disposable {
    *     iova: { start: iova & ~0xfffn, last: iova | 0xfffn }, target: iova & ~0xfffn, perm: 3, pageSize: 0x1000n,
    *   }),
    * });
-   * using bus = new AddressSpace("bus", iommu);
+   * using bus = new AddressSpace({ name: "bus", root: iommu });
    * using container = new VfioContainer({ host: new SimulatedHost({ rules: "iommufd" }) });
    * using steps = container.attachSteps(bus);
    * while (!steps.step(100).done); // let the guest run here

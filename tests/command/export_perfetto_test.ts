@@ -116,7 +116,7 @@ for (const name of [...HOTPLUGS, "boot-multitce-off", "boot-ddw-on"]) {
     for (const ts of times) {
       using machine = new RebuiltMachine();
       machine.stopAt({ time: first + BigInt(ts) });
-      let stop = machine.feed(log, true);
+      let stop = machine.feed(log, { last: true });
       while (stop !== "limit" && stop !== "end") stop = machine.resume();
       for (const { liobn, mapped } of machine.tables) {
         const values = counter(trace, GUEST, `mapped pages of 0x${liobn.toString(16)}`);
@@ -172,7 +172,7 @@ for (const name of HOTPLUGS) {
     const log = bytes(await inflated(recording(`${name}.log.gz`)));
     const trace = await traced(log);
     using machine = new RebuiltMachine();
-    for (let stop = machine.feed(log, true); stop !== "end";) stop = machine.resume();
+    for (let stop = machine.feed(log, { last: true }); stop !== "end";) stop = machine.resume();
     const tracks = slicesOf(trace);
     const [[, qemu] = [0, []]] = ofProcess(tracks, QEMU);
     const hotplugs = qemu.filter(({ name }) => name === "hotplug");

@@ -106,7 +106,7 @@ Deno.test("Each event has its row, with the addresses of its line", async () => 
 function mappedAt(log: Uint8Array, line: number): Set<string> {
   using machine = new RebuiltMachine();
   machine.stopAt({ line });
-  let stop = machine.feed(log, true);
+  let stop = machine.feed(log, { last: true });
   while (stop !== "limit" && stop !== "end") stop = machine.resume();
   const pages = new Set<string>();
   for (const { liobn, pageShift } of machine.tables) {

@@ -103,7 +103,7 @@ class Pair implements Disposable {
       },
     });
     const ram = new RamRegion({ name: "ram", size: 0x20_0000n, memory: new ArrayGuestMemory(0x20_0000) });
-    this.memory = new AddressSpace("memory", ram);
+    this.memory = new AddressSpace({ name: "memory", root: ram });
     this.phb = new SpaprPhb({ index: 0, memory: this.memory, dmaWindow: { size: BigInt(FIRST.pages) * PAGE } });
     this.model.open(0, FIRST);
   }

@@ -224,7 +224,7 @@ export class SpaprPair implements Disposable {
 
   #dma({ vio, bus, bytes, writes }: Extract<Step, { readonly do: "dma" }>): void {
     const place = this.#place(vio);
-    const space = vio ? this.machine.vio(UNIT)?.space : this.machine.phb(0)?.space;
+    const space = vio ? this.machine.vio(UNIT).space : this.machine.phb(0).space;
     assert(space !== undefined);
     const room = 2n ** 64n - bus;
     const length = room < BigInt(bytes) ? Number(room) : bytes;
@@ -269,7 +269,7 @@ export class SpaprPair implements Disposable {
         if (entry !== tce) throw new Error(`entry ${index} of ${table} is ${entry}, not ${tce}`);
       }
     }
-    assertEquals(machine.vio(UNIT)?.bypass, model.bypass(UNIT));
+    assertEquals(machine.vio(UNIT).bypass, model.bypass(UNIT));
     for (const place of this.#places) place.compare(model);
   }
 

@@ -6,7 +6,7 @@ import {
   RamRegion,
   registerNotifier,
   replayAsync,
-  startReplay,
+  replaySteps,
 } from "@giommu/memory-api";
 import { IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
 import { SpaprMachine, SpaprPhb, TceTable } from "@giommu/spapr-tce";
@@ -16,7 +16,7 @@ import { HOST_RULES, SimulatedHost, type SimulatedHostOptions, verify, VfioConta
 /** A bus whose guest has mapped some pages that do not adjoin. */
 function busWith(pages: number): SpaprPhb {
   const phb = new SpaprPhb({ index: 0 });
-  for (let page = 0n; page < BigInt(pages); page++) phb.windows[0]?.putTce(page << 12n, 0x10_0003n + (page << 13n));
+  for (let page = 0n; page < BigInt(pages); page++) phb.defaultWindow.putTce(page << 12n, 0x10_0003n + (page << 13n));
   return phb;
 }
 
@@ -26,12 +26,6 @@ function attached(phb: SpaprPhb, options: SimulatedHostOptions): { host: Simulat
   const container = new VfioContainer({ host });
   container.attach(phb.space);
   return { host, container };
-}
-
-function tableOf(phb: SpaprPhb): TceTable {
-  const [table] = phb.windows;
-  if (table === undefined) throw new Error("a bridge has its default window");
-  return table;
 }
 
 const NOBODY = new IommuNotifier({ flags: IommuNotifierFlag.MAP, notify: () => {} });
@@ -74,9 +68,9 @@ export const PROVOKED: Readonly<Partial<Record<IommuErrorCode, () => unknown>>> 
     container.attach(phb.space);
   },
   "not-ram"() {
-    using memory = new AddressSpace("memory", new RamRegion({ name: "ram", size: 0x10_0000n }));
+    using memory = new AddressSpace({ name: "memory", root: new RamRegion({ name: "ram", size: 0x10_0000n }) });
     using phb = new SpaprPhb({ index: 0, memory });
-    tableOf(phb).putTce(0x5000n, 0x4000_0003n);
+    phb.defaultWindow.putTce(0x5000n, 0x4000_0003n);
     using container = new VfioContainer({ host: new SimulatedHost() });
     container.attach(phb.space);
     return container.problems[0];
@@ -86,14 +80,14 @@ export const PROVOKED: Readonly<Partial<Record<IommuErrorCode, () => unknown>>> 
     const { host, container } = attached(phb, {});
     using _container = container;
     host.failWhen({ call: ({ call }) => call === "MAP", errno: "ENOMEM" }); // the new page, and the old one again
-    return tableOf(phb).putTce(0n, 0x70_0003n).error;
+    return phb.defaultWindow.putTce(0n, 0x70_0003n).error;
   },
   "unmap-failed"() {
     using phb = busWith(1);
     const { host, container } = attached(phb, {});
     using _container = container;
     host.failWhen({ call: ({ call }) => call === "UNMAP", errno: "EIO" });
-    const { error } = tableOf(phb).putTce(0n, 0n);
+    const { error } = phb.defaultWindow.putTce(0n, 0n);
     host.failNoMore();
     return error;
   },
@@ -145,7 +139,7 @@ export const PROVOKED: Readonly<Partial<Record<IommuErrorCode, () => unknown>>> 
     const { host, container } = attached(phb, {});
     using _container = container;
     host.failWhen({ call: ({ call }) => call === "UNMAP", errno: "EIO" });
-    tableOf(phb).putTce(0n, 0n); // unmap-failed: from here on the container is failed
+    phb.defaultWindow.putTce(0n, 0n); // unmap-failed: from here on the container is failed
     host.failNoMore();
     container.attach(phb.space);
   },
@@ -155,7 +149,7 @@ export const PROVOKED: Readonly<Partial<Record<IommuErrorCode, () => unknown>>> 
   },
   "already-attached"() {
     using phb = busWith(1);
-    using other = new AddressSpace("another bus", new RamRegion({ name: "ram", size: 0x1000n }));
+    using other = new AddressSpace({ name: "another bus", root: new RamRegion({ name: "ram", size: 0x1000n }) });
     using container = attached(phb, {}).container;
     container.attach(other);
   },
@@ -181,8 +175,23 @@ export const PROVOKED: Readonly<Partial<Record<IommuErrorCode, () => unknown>>> 
   },
   "replay-in-progress"() {
     const iommu = new IommuMemoryRegion({ name: "iommu", size: 0x1_0000n, translate: () => undefined });
-    using _first = startReplay(iommu, NOBODY);
-    startReplay(iommu, NOBODY);
+    using _first = replaySteps(iommu, NOBODY);
+    replaySteps(iommu, NOBODY);
+  },
+  "not-attached"() {
+    using container = new VfioContainer({ host: new SimulatedHost() });
+    verify(container);
+  },
+  "not-started"() {
+    using phb = busWith(1);
+    using container = attached(phb, {}).container;
+    container.dirty.collect();
+  },
+  "no-window"() {
+    using machine = new SpaprMachine({ ram: 0x1_0000n, phbs: [{ index: 0 }] });
+    const phb = machine.phb(0);
+    machine.rtas("ibm,remove-pe-dma-window", [phb.defaultWindow.liobn], 1);
+    return phb.defaultWindow;
   },
   "snapshot-mismatch"() {
     using machine = new SpaprMachine({ ram: 0x1_0000n, phbs: [{ index: 0 }] });

@@ -2,7 +2,7 @@
 import type { IommuError } from "@giommu/core";
 import { AddressSpace, ArrayGuestMemory, MemoryRegion, RamRegion } from "@giommu/memory-api";
 import { TceTable } from "@giommu/spapr-tce";
-import type { HostIommu, VfioContainerOptions } from "@giommu/vfio-sync";
+import type { HostIommu, VfioContainerInit } from "@giommu/vfio-sync";
 import { SimulatedHost, verify, VfioContainer } from "@giommu/vfio-sync";
 import { FaultyHost, pagesOf } from "./faulty_host.ts";
 
@@ -24,7 +24,7 @@ export interface MachineInit {
   /** Whether calls that it refuses are made all the same; for tests of the tests. */
   readonly lies?: boolean;
   /** Of the first container. */
-  readonly options: Omit<VfioContainerOptions, "host">;
+  readonly options: Omit<VfioContainerInit, "host">;
 }
 
 export class Machine implements Disposable {
@@ -50,9 +50,9 @@ export class Machine implements Disposable {
     this.container = new VfioContainer({ host: this.host, ...init.options });
     this.high = new TceTable({ liobn: 0x8000_0001, entries: ENTRIES, busOffset: init.highAt });
     this.memoryRoot.addSubregion(0n, new RamRegion({ name: "main", size: DIMM_AT }));
-    this.memory = new AddressSpace("memory", this.memoryRoot);
+    this.memory = new AddressSpace({ name: "memory", root: this.memoryRoot });
     this.busRoot.addSubregion(0n, this.low.region);
-    this.bus = new AddressSpace("bus", this.busRoot, { memory: this.memory });
+    this.bus = new AddressSpace({ name: "bus", root: this.busRoot, memory: this.memory });
   }
 
   /** Both containers see the same; the second one first, so that it is told last of what goes and first of what comes. */

@@ -1,5 +1,5 @@
 // Lets every host call of every kind of change fail, one at a time and several in a row, and looks at what is left.
-import type { HostErrno, HostIommu, VfioContainerOptions } from "@giommu/vfio-sync";
+import type { HostErrno, HostIommu, VfioContainerInit } from "@giommu/vfio-sync";
 import type { Change } from "./changes.ts";
 import { CHANGES, prepare } from "./changes.ts";
 import { Machine, type MachineInit, type Refusal } from "./machine.ts";
@@ -31,7 +31,7 @@ export interface SweptHost {
   /** Whether calls that it refuses are made all the same; for tests of this. */
   readonly lies?: boolean;
   /** Of the container on it. */
-  readonly options?: Omit<VfioContainerOptions, "host">;
+  readonly options?: Omit<VfioContainerInit, "host">;
   /** Where the second window lies; 1 MiB unless given. */
   readonly highAt?: bigint;
   /** Whether the bus may show RAM without an IOMMU; true unless given. */

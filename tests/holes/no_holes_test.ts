@@ -2,7 +2,7 @@
 // default policy it never misses one; where holes were allowed it misses exactly those that are counted.
 import { AddressSpace, ArrayGuestMemory, RamRegion } from "@giommu/memory-api";
 import { Hcall, SpaprPhb, type TceTable } from "@giommu/spapr-tce";
-import type { HostIommu, SimulatedHostOptions, VfioContainerOptions } from "@giommu/vfio-sync";
+import type { HostIommu, SimulatedHostOptions, VfioContainerInit } from "@giommu/vfio-sync";
 import { SimulatedHost, SimulatedSpaprHost, verify, VfioContainer } from "@giommu/vfio-sync";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
@@ -30,10 +30,10 @@ function newHost(kind: Kind, observe: () => void): Readable {
 
 class Machine implements Disposable {
   readonly bytes = new ArrayGuestMemory(FRAMES * 0x1000);
-  readonly memory = new AddressSpace(
-    "memory",
-    new RamRegion({ name: "ram", size: BigInt(FRAMES) * PAGE, memory: this.bytes }),
-  );
+  readonly memory = new AddressSpace({
+    name: "memory",
+    root: new RamRegion({ name: "ram", size: BigInt(FRAMES) * PAGE, memory: this.bytes }),
+  });
   readonly phb = new SpaprPhb({ index: 0, memory: this.memory, dmaWindow: { size: 32n * PAGE } });
   readonly host: Readable;
   readonly container: VfioContainer;
@@ -48,7 +48,7 @@ class Machine implements Disposable {
   #reached = new Map<number, string>();
   #gone = new Map<number, string>();
 
-  constructor(kind: Kind, options: Omit<VfioContainerOptions, "host"> = {}) {
+  constructor(kind: Kind, options: Omit<VfioContainerInit, "host"> = {}) {
     const view = new DataView(this.bytes.bytes.buffer);
     for (let frame = 0; frame < FRAMES; frame++) view.setUint32(frame << 12, frame);
     this.host = newHost(kind, () => this.#look());
@@ -56,7 +56,7 @@ class Machine implements Disposable {
   }
 
   get table(): TceTable {
-    return this.phb.windows[0]!;
+    return this.phb.defaultWindow;
   }
 
   /** Stores one value per entry by one guest call, or by a stuff of one value; the device reads meanwhile. */
@@ -117,7 +117,7 @@ const change = fc.record({
 /** A guest that maps everything to adjoining frames, a device that comes, and then changes. */
 function play(
   kind: Kind,
-  options: Omit<VfioContainerOptions, "host">,
+  options: Omit<VfioContainerInit, "host">,
   changes: readonly { first: number; count: number; tce: bigint }[],
 ): Machine {
   const machine = new Machine(kind, options);

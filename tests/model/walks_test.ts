@@ -5,7 +5,7 @@
 
 import { AddressSpace, ArrayGuestMemory, MemoryRegion, RamRegion } from "@giommu/memory-api";
 import { Hcall, TceTable } from "@giommu/spapr-tce";
-import type { AttachStepper, HostRules, VfioContainerOptions } from "@giommu/vfio-sync";
+import type { AttachStepper, HostRules, VfioContainerInit } from "@giommu/vfio-sync";
 import { SimulatedHost, VfioContainer } from "@giommu/vfio-sync";
 import { assert, assertEquals } from "@std/assert";
 
@@ -55,7 +55,7 @@ class Seat {
       ...(isAtomic && { split: "atomic" as const }),
       failAt: [{ call: () => !this.#answer(), errno: "EIO" }],
     });
-    const options: VfioContainerOptions = {
+    const options: VfioContainerInit = {
       host: this.host,
       ...(this.#kind === "quiesced" && {
         coalesce: "full" as const,
@@ -100,7 +100,7 @@ class Machine {
     this.#pages = pages;
     this.#table = new TceTable({ liobn: 0x8000_0000, entries: pages });
     this.#root.addSubregion(0n, this.#table.region);
-    this.#bus = new AddressSpace("bus", this.#root);
+    this.#bus = new AddressSpace({ name: "bus", root: this.#root });
     const answer = () => this.#answers[this.#asked++] !== "n";
     this.#seats = hosts.map((kind) => new Seat(kind, unplugs, answer));
   }

@@ -38,7 +38,7 @@ Deno.test("every name of ours on the page for those who come from QEMU exists", 
   using table = new TceTable({ liobn: 1, entries: 1 });
   using container = new VfioContainer({ host: new SimulatedHost() });
   const root = new MemoryRegion({ name: "root", size: 1n });
-  using space = new AddressSpace("space", root);
+  using space = new AddressSpace({ name: "space", root });
   const region = new IommuMemoryRegion({ name: "iommu", size: 1n, translate: () => undefined });
   const objects: Readonly<Record<string, object>> = {
     ...{ machine, phb, table, container, root, space, region, host: container.host },

@@ -6,7 +6,7 @@ import { HOST_RULES, SimulatedHost, UnmapOnlyConsumer, verify, VfioContainer } f
 import { assert, assertEquals, assertThrows } from "@std/assert";
 
 function defaultTable(phb: SpaprPhb): TceTable {
-  const [table] = phb.windows;
+  const table = phb.defaultWindow;
   assert(table !== undefined);
   return table;
 }
@@ -147,7 +147,7 @@ Deno.test("onHostFailure: qemu answers success to the guest and leaves the host 
 });
 
 Deno.test("A consumer that listens to UNMAP alone fetches what it needs and forgets what went", () => {
-  using memory = new AddressSpace("memory", new RamRegion({ name: "ram", size: 1n << 32n }));
+  using memory = new AddressSpace({ name: "memory", root: new RamRegion({ name: "ram", size: 1n << 32n }) });
   using phb = new SpaprPhb({ index: 0, memory });
   const table = defaultTable(phb);
   table.putTce(0x1000n, 0x10_0003n);

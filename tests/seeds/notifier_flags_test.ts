@@ -1,5 +1,5 @@
 // Seed: "memory: introduce IOMMUNotifier and its caps".
-import { IommuMemoryRegion, registerNotifier } from "@giommu/memory-api";
+import { IommuMemoryRegion, registerNotifier, unregisterNotifier } from "@giommu/memory-api";
 import { IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
 import { TceTable } from "@giommu/spapr-tce";
 import { assertEquals, assertThrows } from "@std/assert";
@@ -12,7 +12,7 @@ function listen(table: TceTable, flags: IommuNotifierFlag, heard: Heard): IommuN
     notify: ({ type, iova, target }) =>
       void heard.push([type === IommuNotifierFlag.MAP ? "map" : "unmap", iova.start, target]),
   });
-  table.region.notifiers.register(notifier);
+  registerNotifier(table.region, notifier);
   return notifier;
 }
 
@@ -61,7 +61,8 @@ Deno.test("All UNMAPs of one call reach every notifier before the first MAP reac
   table.stuffTce(0n, 0x10_0003n, 4n);
   const order: string[] = [];
   for (const name of ["older", "newer"]) {
-    table.region.notifiers.register(
+    registerNotifier(
+      table.region,
       new IommuNotifier({
         flags: IommuNotifierFlag.IOTLB_EVENTS,
         notify: ({ type }) => void order.push(`${name} ${type === IommuNotifierFlag.MAP ? "map" : "unmap"}`),
@@ -90,8 +91,8 @@ Deno.test("An IOMMU hears the union of the flags, and may refuse a notifier with
   registerNotifier(iommu, same);
   assertThrows(() => registerNotifier(iommu, map), Error, "MAP needs caching mode");
   assertEquals(map.registered, false);
-  iommu.notifiers.unregister(unmap);
-  iommu.notifiers.unregister(same);
+  unregisterNotifier(iommu, unmap);
+  unregisterNotifier(iommu, same);
   assertEquals(unions, [[0, 1], [1, 0]]);
 });
 

@@ -1,6 +1,6 @@
 // Seed: "[RFC,05/10] memory: Allow replay of IOMMU mapping notifications", and the review of it, which found that the
 // loop never ends where the region's size is UINT64_MAX.
-import { IommuMemoryRegion, registerNotifier, replay, startReplay } from "@giommu/memory-api";
+import { IommuMemoryRegion, registerNotifier, replay, replaySteps } from "@giommu/memory-api";
 import { IommuNotifier, IommuNotifierFlag, IommuPerm, type IotlbEntry, type IotlbEvent } from "@giommu/notifiers";
 import { TceTable } from "@giommu/spapr-tce";
 import { assert, assertEquals, assertThrows } from "@std/assert";
@@ -105,7 +105,7 @@ Deno.test("A walk of 2^64 bytes that nobody can wait for is done in steps, and s
   const iommu = new IommuMemoryRegion({ name: "endless", size: 1n << 64n, translate: () => undefined });
   const notifier = mapListener([]);
   {
-    using stepper = startReplay(iommu, notifier, { register: true });
+    using stepper = replaySteps(iommu, notifier, { register: true });
     const progress = stepper.step(1000);
     assertEquals([progress.done, progress.steps, notifier.registered], [false, 1000n, true]);
   }

@@ -1,6 +1,6 @@
 // Seed: "memory: Allow replay of IOMMU mapping notifications" (final form).
 // A notifier that joins late is told of what is mapped already, and nobody else is.
-import { IommuMemoryRegion, replay } from "@giommu/memory-api";
+import { IommuMemoryRegion, registerNotifier, replay } from "@giommu/memory-api";
 import { IommuNotifier, IommuNotifierFlag, IommuPerm, type IotlbEntry, type IotlbEvent } from "@giommu/notifiers";
 import { TceTable } from "@giommu/spapr-tce";
 import { assertEquals, assertThrows } from "@std/assert";
@@ -20,7 +20,7 @@ Deno.test("Replay tells one notifier of every mapping that exists, and the other
   table.putTce(0x3fff_f000n, 0x30_0002n);
   const newcomer: IotlbEvent[] = [];
   const older: IotlbEvent[] = [];
-  table.region.notifiers.register(listener(older));
+  registerNotifier(table.region, listener(older));
   const told = replay(table.region, listener(newcomer));
   assertEquals([told.pages, told.extents], [3n, 3]);
   assertEquals(seen(newcomer), [

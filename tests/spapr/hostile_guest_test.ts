@@ -72,7 +72,7 @@ Deno.test("any RTAS call, by its arguments or as a block anywhere: a status, no 
     fc.property(fc.array(call, { minLength: 1, maxLength: 20 }), fc.array(edge, { maxLength: 4 }), (calls, blocks) => {
       using machine = machineOf();
       using container = new VfioContainer({ host: new SimulatedHost() });
-      container.attach(machine.phb(0)!.space);
+      container.attach(machine.phb(0).space);
       for (const [which, args, nret] of calls) {
         const { ret, status, rets } = machine.rtas(which, args, nret);
         assert([0, -1, -3].includes(status) && [0, -4].includes(ret) && rets.length > 0);
@@ -100,11 +100,11 @@ Deno.test("any DMA: zeros where nothing is, nothing written outside RAM, always 
       fc.integer({ min: 0, max: 0x3000 }),
       (puts, bus, length) => {
         using machine = machineOf();
-        machine.rtas("ibm,create-pe-dma-window", [0, ...machine.phb(0)!.buidCells, 16, 47], 4);
+        machine.rtas("ibm,create-pe-dma-window", [0, ...machine.phb(0).buidCells, 16, 47], 4);
         for (const [ioba, tce] of puts) {
           for (const table of [0x8000_0000, 0x8000_0001, UNIT]) machine.putTce(table, ioba, tce);
         }
-        for (const space of [machine.phb(0)!.space, machine.vio(UNIT)!.space]) {
+        for (const space of [machine.phb(0).space, machine.vio(UNIT).space]) {
           const bytes = new Uint8Array(length).fill(0xff);
           const { bytes: real, lost } = readDma(space, bus, bytes);
           assertEquals(real + lost, length);
@@ -129,7 +129,7 @@ Deno.test("memory that answers in its own way is no way in: a list that changes 
     write: () => true,
   };
   using machine: SpaprMachine = new SpaprMachine({ ram: memory, phbs: [{ index: 0 }] });
-  machine.rtas("ibm,create-pe-dma-window", [0, ...machine.phb(0)!.buidCells, 12, 30], 4);
+  machine.rtas("ibm,create-pe-dma-window", [0, ...machine.phb(0).buidCells, 12, 30], 4);
   assertEquals(machine.putTceIndirect(0x8000_0000, 0n, 0x1000n, 2n).ret, 0);
   assertEquals([0, 1, 2].map((at) => machine.table(0x8000_0000)?.entry(at)), [2n ** 64n - 1n, 2n ** 64n - 1n, 0x5003n]);
 });

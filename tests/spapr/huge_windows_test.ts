@@ -1,6 +1,6 @@
 // The largest windows and tables there can be: what they cost is what is stored in them.
 import { memory } from "@giommu/core/wasm/spapr";
-import { registerNotifier } from "@giommu/memory-api";
+import { registerNotifier, unregisterNotifier } from "@giommu/memory-api";
 import { IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
 import { SpaprMachine, TceTable } from "@giommu/spapr-tce";
 import { assert, assertEquals, assertLess } from "@std/assert";
@@ -16,7 +16,7 @@ function replayed(table: TceTable): [bigint, bigint][] {
     notify: ({ iova }) => ranges.push([iova.start, iova.last]),
   });
   registerNotifier(table.region, notifier, { replay: true });
-  table.region.notifiers.unregister(notifier);
+  unregisterNotifier(table.region, notifier);
   return ranges;
 }
 
@@ -33,7 +33,7 @@ for (
     const pages = memory().buffer.byteLength;
     const { rets } = machine.rtas(
       "ibm,create-pe-dma-window",
-      [0, ...machine.phb(0)!.buidCells, pageShift, windowShift],
+      [0, ...machine.phb(0).buidCells, pageShift, windowShift],
       4,
     );
     assertEquals(rets, [0, HIGH, Number(FAR >> 32n), 0]);
@@ -73,7 +73,7 @@ Deno.test("a table of 2^64 bytes has a first and a last page, and no end beyond 
 Deno.test("a window that would pass the top of the space is a hardware error", () => {
   using machine = new SpaprMachine({ ram: 0x1000n, phbs: [{ index: 0, pgsz: 1n << 40n, dma64WinAddr: 1n << 63n }] });
   const create = (shift: number) =>
-    machine.rtas("ibm,create-pe-dma-window", [0, ...machine.phb(0)!.buidCells, 40, shift], 4);
+    machine.rtas("ibm,create-pe-dma-window", [0, ...machine.phb(0).buidCells, 40, shift], 4);
   assertEquals(create(63).rets, [0, HIGH, 0x8000_0000, 0], "up to the very top");
   machine.rtas("ibm,remove-pe-dma-window", [HIGH], 1);
   using higher = new SpaprMachine({ ram: 0x1000n, phbs: [{ index: 0, pgsz: 1n << 40n, dma64WinAddr: 3n << 62n }] });

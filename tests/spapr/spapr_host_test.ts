@@ -8,7 +8,7 @@ const BIT59 = 1n << 59n;
 
 function setUp(phb: { readonly dma64WinAddr?: bigint; readonly pgsz?: bigint } = {}) {
   const machine = new SpaprMachine({ ram: 0x100_0000n, phbs: [{ index: 0, ...phb }] });
-  const { space, buidCells } = machine.phb(0)!;
+  const { space, buidCells } = machine.phb(0);
   const host = new SimulatedSpaprHost();
   const container = new VfioContainer({ host });
   container.attach(space);

@@ -18,7 +18,7 @@ function machineOf(init: Partial<SpaprMachineInit> = {}): SpaprMachine {
 function create(machine: SpaprMachine, pageShift: number, windowShift: number): void {
   const { status } = machine.rtas(
     "ibm,create-pe-dma-window",
-    [0, ...machine.phb(0)!.buidCells, pageShift, windowShift],
+    [0, ...machine.phb(0).buidCells, pageShift, windowShift],
     4,
   );
   assertEquals(status, 0);
@@ -65,8 +65,8 @@ for (const [way, carry] of Object.entries(WAYS)) {
     const hosts = [new SimulatedHost(), new SimulatedHost()] as const;
     using pci = new VfioContainer({ host: hosts[0] });
     using vio = new VfioContainer({ host: hosts[1] });
-    pci.attach(other.phb(0)!.space);
-    vio.attach(other.vio(UNIT)!.space);
+    pci.attach(other.phb(0).space);
+    vio.attach(other.vio(UNIT).space);
     other.putTce(LOW, 0x3000n, 0x7003n);
     other.putTce(UNIT, 0x7000n, 0x8003n);
     carry(machine, other);
@@ -74,7 +74,7 @@ for (const [way, carry] of Object.entries(WAYS)) {
       [UNIT, 0n, 1 << 16],
       [HIGH, FAR, 1 << 18],
     ]);
-    assertEquals([other.vio(UNIT)?.bypass, other.stored], [true, 6]);
+    assertEquals([other.vio(UNIT).bypass, other.stored], [true, 6]);
     assertEquals(other.getTce(UNIT, 0x5000n).value, 0xffff_ffff_ffff_ff00n, "all bits, also of what maps nothing");
     assert(verify(pci).agrees && verify(vio).agrees);
     assertGreater(hosts[0].size, 0);
@@ -96,7 +96,7 @@ for (const [way, carry] of Object.entries(WAYS)) {
     using other = machineOf();
     const host = new SimulatedHost({ maxMappings: 2 });
     using container = new VfioContainer({ host });
-    container.attach(other.phb(0)!.space);
+    container.attach(other.phb(0).space);
     other.putTce(LOW, 0x3000n, 0x7003n);
     other.putTce(UNIT, 0x3000n, 0x9003n);
     const before = [...sectionBytes(other)];
@@ -115,7 +115,7 @@ for (const [way, carry] of Object.entries(WAYS)) {
     using other = machineOf();
     const host = new SimulatedHost();
     using container = new VfioContainer({ host });
-    container.attach(other.phb(0)!.space);
+    container.attach(other.phb(0).space);
     for (let page = 0n; page < 8n; page++) other.putTce(LOW, page << 13n, page << 16n | 3n);
     other.putTce(LOW, 4n << 13n, 0x7777_7003n & 0xff_f003n);
     const calls = host.calls;
@@ -234,14 +234,14 @@ for (const [name, init] of Object.entries(STREAMS)) {
     const stream = await inflatedBytes(path);
     using read = await readMigrationStream(stream);
     const vios = read.tables.filter(({ liobn }) => liobn >>> 31 === 0).map(({ liobn }) => ({ unit: liobn }));
-    using memory = new AddressSpace("memory", new RamRegion({ name: "ram", size: 1n << 29n }));
+    using memory = new AddressSpace({ name: "memory", root: new RamRegion({ name: "ram", size: 1n << 29n }) });
     using machine = new SpaprMachine({ memory, ...init, vios });
     const host = new SimulatedHost();
     using container = new VfioContainer({ host });
-    container.attach(machine.phb(0)!.space);
+    container.attach(machine.phb(0).space);
     readQemuSections(machine, [stream]);
     assert(verify(container).agrees);
-    const mapped = machine.phb(0)!.windows.reduce((sum, { mapped }) => sum + mapped, 0);
+    const mapped = machine.phb(0).windows.reduce((sum, { mapped }) => sum + mapped, 0);
     assertEquals(verify(container).guestPages, BigInt(mapped));
     const starts = new Map(read.tables.map(({ liobn }) => [liobn, sectionStart(stream, liobn)]));
     const id = (liobn: number) => new DataView(stream.buffer).getUint32(starts.get(liobn)! + 1);

@@ -17,7 +17,7 @@ function machineOf(
 }
 
 function create(machine: SpaprMachine, pageShift: number, windowShift: number): RtasResult {
-  return machine.rtas("ibm,create-pe-dma-window", [0, ...machine.phb(0)!.buidCells, pageShift, windowShift], 4);
+  return machine.rtas("ibm,create-pe-dma-window", [0, ...machine.phb(0).buidCells, pageShift, windowShift], 4);
 }
 
 function remove(machine: SpaprMachine, liobn: number): RtasResult {
@@ -36,7 +36,7 @@ Deno.test("a new window costs the host nothing, whatever its size, and then hold
   using machine = machineOf({ pgsz: 1n << 12n | 1n << 34n });
   const host = new SimulatedHost();
   using container = new VfioContainer({ host });
-  container.attach(machine.phb(0)!.space);
+  container.attach(machine.phb(0).space);
   assertEquals(create(machine, 34, 63).status, RtasStatus.SUCCESS, "2^63 bytes");
   assertEquals(host.calls, 0);
   machine.putTce(HIGH, FAR, 3n);
@@ -52,7 +52,7 @@ Deno.test("a window wholly beyond what the host translates is refused at create,
   using machine = machineOf();
   const host = new SimulatedHost({ rules: "type1" });
   using container = new VfioContainer({ host });
-  container.attach(machine.phb(0)!.space);
+  container.attach(machine.phb(0).space);
   const refused = create(machine, 16, 30);
   assertEquals([refused.status, refused.error?.code, refused.error?.range], [
     RtasStatus.HARDWARE_ERROR,
@@ -73,7 +73,7 @@ Deno.test("of a window that the host translates in part, what lies outside is re
   using machine = machineOf({ dma64WinAddr: (1n << 48n) - (1n << 29n) });
   const host = new SimulatedHost({ rules: "type1" });
   using container = new VfioContainer({ host });
-  container.attach(machine.phb(0)!.space);
+  container.attach(machine.phb(0).space);
   assertEquals(create(machine, 16, 30).status, RtasStatus.SUCCESS);
   assertEquals(machine.putTce(HIGH, (1n << 48n) - 1n, 0x1_0003n).ret, 0);
   const beyond = machine.putTce(HIGH, 1n << 48n, 0x1_0003n);
@@ -98,7 +98,7 @@ Deno.test("of two windows at one address only the difference reaches the host wh
   using machine = overlapping();
   const host = new SimulatedHost();
   using container = new VfioContainer({ host });
-  container.attach(machine.phb(0)!.space);
+  container.attach(machine.phb(0).space);
   const beyond = [32n, 40n, 48n, 56n].map((page) => [FAR + (page << 12n), 0x10_0000n + (page << 12n), 1n] as const);
   assertEquals(held(host), [[FAR, 0x20_0000n, 16n], ...beyond.map((one) => [...one] as [bigint, bigint, bigint])]);
 
@@ -124,12 +124,12 @@ Deno.test("what becomes visible and does not fit the host refuses the removal: n
   using machine = overlapping();
   const host = new SimulatedHost({ maxMappings: 6 });
   using container = new VfioContainer({ host });
-  container.attach(machine.phb(0)!.space);
+  container.attach(machine.phb(0).space);
   const before = held(host);
   const removed = remove(machine, HIGH);
   assertEquals([removed.status, removed.error?.code], [RtasStatus.HARDWARE_ERROR, "mapping-limit"]);
   assertEquals([held(host), container.failed], [before, undefined]);
-  assertEquals(machine.phb(0)?.windows.map(({ liobn }) => liobn), [LOW, HIGH]);
+  assertEquals(machine.phb(0).windows.map(({ liobn }) => liobn), [LOW, HIGH]);
   assert(verify(container).agrees);
   assertEquals(machine.putTce(HIGH, FAR + 0x1_0000n, 0x30_0003n).ret, 0, "the window lives on");
   assertEquals(held(host).length, 6);
@@ -139,10 +139,10 @@ Deno.test("a reset empties what a window hides before the window goes: a host th
   using machine = overlapping();
   const host = new SimulatedHost({ maxMappings: 5 });
   using container = new VfioContainer({ host });
-  container.attach(machine.phb(0)!.space);
+  container.attach(machine.phb(0).space);
   machine.reset();
   assertEquals([held(host), machine.stored], [[], 0]);
-  assertEquals(machine.phb(0)?.windows.map(({ busOffset }) => busOffset), [0n]);
+  assertEquals(machine.phb(0).windows.map(({ busOffset }) => busOffset), [0n]);
   assertEquals(machine.putTce(LOW, 0n, 3n).ret, 0);
   assert(verify(container).agrees);
 });
@@ -156,10 +156,10 @@ Deno.test("a reset that a bus cannot follow leaves the machine as it was, entrie
   const hosts = [new SimulatedHost(), new SimulatedHost()] as const;
   using pci = new VfioContainer({ host: hosts[0] });
   using vio = new VfioContainer({ host: hosts[1] });
-  pci.attach(machine.phb(0)!.space);
-  vio.attach(machine.vio(UNIT)!.space);
+  pci.attach(machine.phb(0).space);
+  vio.attach(machine.vio(UNIT).space);
   const before = hosts.map(held);
-  machine.phb(0)!.space.addListener({
+  machine.phb(0).space.addListener({
     regionAdd: ({ region }) => {
       if (region.name.endsWith("80000000")) throw new Error("no default window here");
     },
@@ -168,8 +168,8 @@ Deno.test("a reset that a bus cannot follow leaves the machine as it was, entrie
   assertEquals(hosts.map(held), before);
   assertEquals([machine.getTce(HIGH, FAR).value, machine.getTce(UNIT, 0x1000n).value], [0x20_0003n, 0x5003n]);
   assert(verify(pci).agrees && verify(vio).agrees);
-  const reply = machine.rtas("ibm,reset-pe-dma-window", [0, ...machine.phb(0)!.buidCells], 1);
-  assertEquals([reply.status, machine.phb(0)?.windows[0]?.liobn], [RtasStatus.HARDWARE_ERROR, HIGH]);
+  const reply = machine.rtas("ibm,reset-pe-dma-window", [0, ...machine.phb(0).buidCells], 1);
+  assertEquals([reply.status, machine.phb(0).windows[0]?.liobn], [RtasStatus.HARDWARE_ERROR, HIGH]);
 });
 
 Deno.test("a mapping that a refused reset cannot put back is nothing on both sides", () => {
@@ -180,8 +180,8 @@ Deno.test("a mapping that a refused reset cannot put back is nothing on both sid
   machine.putTce(UNIT, 0x3000n, 0x6003n);
   const host = new SimulatedHost();
   using vio = new VfioContainer({ host });
-  vio.attach(machine.vio(UNIT)!.space);
-  machine.phb(0)!.space.addListener({
+  vio.attach(machine.vio(UNIT).space);
+  machine.phb(0).space.addListener({
     regionAdd: ({ region }) => {
       if (region.name.endsWith("80000000")) throw new Error("no default window here");
     },
@@ -201,7 +201,7 @@ Deno.test("an UNMAP that fails while a window goes: the window is gone, the cont
   const host = new SimulatedHost();
   let cutOff = 0;
   using container = new VfioContainer({ host, cutOff: () => void cutOff++ });
-  container.attach(machine.phb(0)!.space);
+  container.attach(machine.phb(0).space);
   host.failWhen({ call: ({ call }) => call === "UNMAP", errno: "EIO" });
   const removed = remove(machine, HIGH);
   assertEquals([removed.status, removed.error?.code], [RtasStatus.HARDWARE_ERROR, "unmap-failed"]);
@@ -218,7 +218,7 @@ Deno.test("several containers on one bus: all hold a window's mappings, or the g
     new SimulatedHost({ rules: "iommufd", iovaRanges: [{ start: 0n, last: 2n ** 64n - 1n }] }),
   ];
   const containers = hosts.map((host) => new VfioContainer({ host }));
-  for (const container of containers) container.attach(machine.phb(0)!.space);
+  for (const container of containers) container.attach(machine.phb(0).space);
   const before = hosts.map(held);
   assertEquals(remove(machine, HIGH).status, RtasStatus.HARDWARE_ERROR);
   assertEquals(hosts.map(held), before);
@@ -234,7 +234,7 @@ Deno.test("bypass shows a VIO device all of system memory, and its table again a
   using machine = machineOf();
   const host = new SimulatedHost();
   using container = new VfioContainer({ host });
-  container.attach(machine.vio(UNIT)!.space);
+  container.attach(machine.vio(UNIT).space);
   machine.putTce(UNIT, 0x1000n, 0x5003n);
   assertEquals(machine.rtas("ibm,set-tce-bypass", [UNIT, 1], 1).status, 0);
   assertEquals(held(host), [[0n, 0n, 0x1000n]]);
@@ -243,9 +243,9 @@ Deno.test("bypass shows a VIO device all of system memory, and its table again a
   assertEquals(held(host), [[0x1000n, 0x5000n, 2n]]);
   const full = new SimulatedHost({ iovaRanges: [{ start: 0n, last: 0xffff_ffn }] });
   using tight = new VfioContainer({ host: full });
-  tight.attach(machine.vio(UNIT)!.space);
+  tight.attach(machine.vio(UNIT).space);
   const refused = machine.rtas("ibm,set-tce-bypass", [UNIT, 1], 1);
-  assertEquals([refused.status, machine.vio(UNIT)?.bypass, held(full).length], [0, true, 1]);
+  assertEquals([refused.status, machine.vio(UNIT).bypass, held(full).length], [0, true, 1]);
 });
 
 Deno.test("bypass that a host cannot hold is refused, and undone for everybody", () => {
@@ -255,11 +255,11 @@ Deno.test("bypass that a host cannot hold is refused, and undone for everybody",
   using first = new VfioContainer({ host: wide });
   using second = new VfioContainer({ host: narrow });
   machine.putTce(UNIT, 0x1000n, 0x5003n);
-  first.attach(machine.vio(UNIT)!.space);
-  second.attach(machine.vio(UNIT)!.space);
+  first.attach(machine.vio(UNIT).space);
+  second.attach(machine.vio(UNIT).space);
   const refused = machine.rtas("ibm,set-tce-bypass", [UNIT, 1], 1);
   assertEquals([refused.status, refused.error?.code], [RtasStatus.HARDWARE_ERROR, "iova-out-of-range"]);
-  assertEquals([machine.vio(UNIT)?.bypass, held(wide), held(narrow)], [false, [[0x1000n, 0x5000n, 1n]], [[
+  assertEquals([machine.vio(UNIT).bypass, held(wide), held(narrow)], [false, [[0x1000n, 0x5000n, 1n]], [[
     0x1000n,
     0x5000n,
     1n,
@@ -270,7 +270,7 @@ Deno.test("a target that is not RAM is stored, told to nobody's host, and report
   using machine = machineOf();
   const host = new SimulatedHost();
   using container = new VfioContainer({ host });
-  container.attach(machine.phb(0)!.space);
+  container.attach(machine.phb(0).space);
   assertEquals(machine.putTce(LOW, 0n, 0x4000_0000_0003n).ret, 0);
   assertEquals([machine.getTce(LOW, 0n).value, held(host), container.problems[0]?.code], [
     0x4000_0000_0003n,
@@ -283,7 +283,7 @@ Deno.test('onHostFailure "qemu": the guest hears success, the host lacks the map
   using machine = machineOf({}, { onHostFailure: "qemu" });
   const host = new SimulatedHost({ maxMappings: 1 });
   using container = new VfioContainer({ host });
-  container.attach(machine.phb(0)!.space);
+  container.attach(machine.phb(0).space);
   machine.putTce(LOW, 0n, 3n);
   const put = machine.putTce(LOW, 0x5000n, 3n);
   assertEquals([put.ret, put.error?.code, machine.getTce(LOW, 0x5000n).value, held(host).length], [

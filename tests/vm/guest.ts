@@ -24,14 +24,13 @@ export class Guest implements Disposable {
     const { size = 0x100_0000n, pages = "small", index = 0 } = options;
     this.memory = new PinnedMemory({ size, pages });
     this.ram = new RamRegion({ name: "ram", size: this.memory.size, memory: this.memory });
-    this.system = new AddressSpace("system", this.ram);
+    this.system = new AddressSpace({ name: "system", root: this.ram });
     this.phb = new SpaprPhb({ index, memory: this.system });
   }
 
   /** The table of the default window. */
   get table(): TceTable {
-    const [table] = this.phb.windows;
-    if (table === undefined) throw new Error("Cannot use the default window: there is none");
+    const table = this.phb.defaultWindow;
     return table;
   }
 

@@ -25,7 +25,7 @@ for (const { file, size, pages: expected } of RECORDINGS) {
   hostTest(`${file}: the kernel maps what the guest has mapped, from the hotplug to the unplug`, async ({ open }) => {
     using memory = new PinnedMemory({ size });
     const ram = new RamRegion({ name: "ram", size, memory });
-    using system = new AddressSpace("system", ram);
+    using system = new AddressSpace({ name: "system", root: ram });
     using host = open();
     await using input = await openInput(new URL(`../data/logs/${file}`, import.meta.url));
     using machine = new RebuiltMachine();

@@ -23,7 +23,7 @@ class Machine implements Disposable {
 
   constructor(options: SimulatedSpaprHostOptions = {}) {
     this.memoryRoot.addSubregion(0n, new RamRegion({ name: "ram", size: RAM }));
-    this.memory = new AddressSpace("memory", this.memoryRoot);
+    this.memory = new AddressSpace({ name: "memory", root: this.memoryRoot });
     this.phb = new SpaprPhb({ index: 0, memory: this.memory });
     this.host = new SimulatedSpaprHost({
       ...options,
@@ -34,7 +34,7 @@ class Machine implements Disposable {
   }
 
   get table() {
-    return this.phb.windows[0]!;
+    return this.phb.defaultWindow;
   }
 
   attach() {
@@ -253,7 +253,7 @@ Deno.test("without system memory there is nothing to make known, and the attach 
     assertEquals(refusal?.code, "host-refused");
     assert(refusal?.remedy?.includes("memory"));
   }
-  assertEquals([host.calls, phb.windows[0]?.region.notifiers.size], [0, 0]);
+  assertEquals([host.calls, phb.defaultWindow.region.notifiers.size], [0, 0]);
 });
 
 Deno.test("what the host does not take back is named, and taken back by the next detach", () => {
@@ -314,11 +314,11 @@ Deno.test("an attach in steps that is aborted takes windows and memory back, and
 Deno.test("a window that is hidden in part keeps its host window until nothing of it is seen", () => {
   const root = new MemoryRegion({ name: "bus", size: 2n ** 64n });
   using phb = new SpaprPhb({ index: 0, dmaWindow: { size: 16n << 12n } });
-  const table = phb.windows[0]!;
+  const table = phb.defaultWindow;
   table.stuffTce(0n, 0x20_0003n, 16n);
-  using memory = new AddressSpace("memory", new RamRegion({ name: "ram", size: RAM }));
+  using memory = new AddressSpace({ name: "memory", root: new RamRegion({ name: "ram", size: RAM }) });
   root.addSubregion(0n, new AliasRegion({ name: "window", target: table.region, size: 16n << 12n }));
-  using bus = new AddressSpace("bus", root, { memory });
+  using bus = new AddressSpace({ name: "bus", root, memory });
   const host = new SimulatedSpaprHost();
   using container = new VfioContainer({ host });
   container.attach(bus);

@@ -51,7 +51,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 
 class World implements Disposable {
   readonly root = new MemoryRegion({ name: "memory", size: 2n ** 64n });
-  readonly memory = new AddressSpace("memory", this.root);
+  readonly memory = new AddressSpace({ name: "memory", root: this.root });
   readonly dimm = new RamRegion({ name: "dimm", size: DIMM });
   readonly over = new RamRegion({ name: "over", size: 0x1_0000n });
   readonly phb = new SpaprPhb({ index: 0, memory: this.memory, dmaWindow: { size: 16n * PAGE } });

@@ -41,6 +41,7 @@ function loader(name: string, glue: string, wasm: Uint8Array<ArrayBuffer>): stri
   if (own.includes("__wbg_set_wasm")) {
     throw new Error("Cannot adapt the glue: wasm-bindgen writes it in another way now");
   }
+  const told = trapsTold(own);
   const byModule = Map.groupBy(imports, (entry) => entry.module);
   const objects = Array.from(byModule, ([module, entries]) => {
     const names = entries.map((entry) => `      ${entry.name},\n`).sort().join("");
@@ -65,7 +66,37 @@ export function memory() {
   return wasm.memory;
 }
 
-${own}`;
+/** What is thrown for a trap. */
+let tell = (error) => error;
+
+/** Decides what is thrown for a trap, the first time and ever after. */
+export function onTrap(told) {
+  tell = told;
+}
+
+/** After a trap nothing here can be trusted: what is called says so again, and what is freed is gone anyway. */
+function told(error) {
+  if (!(error instanceof WebAssembly.RuntimeError)) return error;
+  const { memory } = wasm;
+  const again = () => {
+    throw tell(error);
+  };
+  wasm = new Proxy({}, {
+    get: (_, name) => name === "memory" ? memory : name.endsWith("_free") ? () => {} : again,
+  });
+  return tell(error);
+}
+
+${told}`;
+}
+
+/** Has every method of the glue say what ended it. A `try` costs nothing where nothing is thrown, a wrapped function would. */
+function trapsTold(glue: string): string {
+  const method = /^ {4}((?:static |get |set )?(?!__|free\()\w+\([\w, $]*\)) \{\n([^]*?)\n {4}\}$/gm;
+  return glue.replaceAll(method, (_, head: string, body: string) => {
+    const inner = body.replaceAll(/^/gm, "    ");
+    return `    ${head} {\n        try {\n${inner}\n        } catch (error) {\n            throw told(error);\n        }\n    }`;
+  });
 }
 
 /** wasm-bindgen leaves two methods of every class, and the memory, without a word. */
@@ -81,6 +112,9 @@ function documented(types: string): string {
     `
 /** This module's memory. Its \`buffer\` is another one after every growth: views must be made anew. */
 export function memory(): WebAssembly.Memory;
+
+/** Decides what is thrown for a trap, the first time and ever after: nothing of the module can be used from then on. */
+export function onTrap(told: (error: WebAssembly.RuntimeError) => Error): void;
 `;
 }
 

@@ -68,8 +68,8 @@ class Walk implements Disposable {
   feed(bytes: Uint8Array, last: boolean): void {
     const { machine } = this.#session;
     this.#last = last;
-    this.#events = this.#reader.feed(bytes, last);
-    let stop = machine.feed(bytes, last);
+    this.#events = this.#reader.feed(bytes, { last });
+    let stop = machine.feed(bytes, { last });
     while (stop !== "input" && stop !== "end") stop = machine.resume();
     this.#showTo(Infinity);
   }

@@ -23,6 +23,27 @@ export function memory() {
   return wasm.memory;
 }
 
+/** What is thrown for a trap. */
+let tell = (error) => error;
+
+/** Decides what is thrown for a trap, the first time and ever after. */
+export function onTrap(told) {
+  tell = told;
+}
+
+/** After a trap nothing here can be trusted: what is called says so again, and what is freed is gone anyway. */
+function told(error) {
+  if (!(error instanceof WebAssembly.RuntimeError)) return error;
+  const { memory } = wasm;
+  const again = () => {
+    throw tell(error);
+  };
+  wasm = new Proxy({}, {
+    get: (_, name) => name === "memory" ? memory : name.endsWith("_free") ? () => {} : again,
+  });
+  return tell(error);
+}
+
 /**
  * A container. JavaScript owns it.
  */
@@ -50,52 +71,80 @@ export class RawContainer {
      * @returns {number}
      */
     absent(start, last) {
-        const ret = wasm.rawcontainer_absent(this.__wbg_ptr, start, last);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawcontainer_absent(this.__wbg_ptr, start, last);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Where the batch is in the memory of WebAssembly.
      * @returns {number}
      */
     batch() {
-        const ret = wasm.rawcontainer_batch(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawcontainer_batch(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Opens a transaction. Returns 0, or the number of a refusal.
      * @returns {number}
      */
     begin() {
-        const ret = wasm.rawcontainer_begin(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawcontainer_begin(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Forgets every call that was not reported yet.
      */
     cancel() {
-        wasm.rawcontainer_cancel(this.__wbg_ptr);
+        try {
+            wasm.rawcontainer_cancel(this.__wbg_ptr);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Queues the UNMAP of everything.
      */
     clear() {
-        wasm.rawcontainer_clear(this.__wbg_ptr);
+        try {
+            wasm.rawcontainer_clear(this.__wbg_ptr);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Closes the transaction. Calls may be pending then.
      */
     commit() {
-        wasm.rawcontainer_commit(this.__wbg_ptr);
+        try {
+            wasm.rawcontainer_commit(this.__wbg_ptr);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Totals: maps, unmaps, failed, holes, exposed pages, quiesced, widened pages.
      * @returns {BigUint64Array}
      */
     counters() {
-        const ret = wasm.rawcontainer_counters(this.__wbg_ptr);
-        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
-        return v1;
+        try {
+            const ret = wasm.rawcontainer_counters(this.__wbg_ptr);
+            var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Says that the open transaction will map a range again after it unmapped it.
@@ -103,7 +152,11 @@ export class RawContainer {
      * @param {bigint} last
      */
     expect(start, last) {
-        wasm.rawcontainer_expect(this.__wbg_ptr, start, last);
+        try {
+            wasm.rawcontainer_expect(this.__wbg_ptr, start, last);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Fails the container for what it could not ask of the host. `kind`: see [`RawContainer::failure_kind`].
@@ -112,25 +165,37 @@ export class RawContainer {
      * @param {bigint} last
      */
     fail(kind, start, last) {
-        wasm.rawcontainer_fail(this.__wbg_ptr, kind, start, last);
+        try {
+            wasm.rawcontainer_fail(this.__wbg_ptr, kind, start, last);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * 0 while the container lives; else what failed: 1 unmap, 2 rest of a hole, 3 quiesce, 4 rollback.
      * @returns {number}
      */
     get failureKind() {
-        const ret = wasm.rawcontainer_failureKind(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawcontainer_failureKind(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Where host and guest differ: pairs of first and last address.
      * @returns {BigUint64Array}
      */
     failureRanges() {
-        const ret = wasm.rawcontainer_failureRanges(this.__wbg_ptr);
-        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
-        return v1;
+        try {
+            const ret = wasm.rawcontainer_failureRanges(this.__wbg_ptr);
+            var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * A copy that goes its own way, to try out what would happen; it keeps room for `reserve` maps, and no log of dirty memory.
@@ -138,8 +203,12 @@ export class RawContainer {
      * @returns {RawContainer}
      */
     fork(reserve) {
-        const ret = wasm.rawcontainer_fork(this.__wbg_ptr, reserve);
-        return RawContainer.__wrap(ret);
+        try {
+            const ret = wasm.rawcontainer_fork(this.__wbg_ptr, reserve);
+            return RawContainer.__wrap(ret);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * What a pending call takes away: pairs of first and last address.
@@ -147,20 +216,28 @@ export class RawContainer {
      * @returns {BigUint64Array}
      */
     leaving(index) {
-        const ret = wasm.rawcontainer_leaving(this.__wbg_ptr, index);
-        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
-        return v1;
+        try {
+            const ret = wasm.rawcontainer_leaving(this.__wbg_ptr, index);
+            var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * What the last rollback lost: pairs of first and last address.
      * @returns {BigUint64Array}
      */
     lost() {
-        const ret = wasm.rawcontainer_lost(this.__wbg_ptr);
-        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
-        return v1;
+        try {
+            const ret = wasm.rawcontainer_lost(this.__wbg_ptr);
+            var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Queues the MAP of a run. `meta`: bits 0-7 permission, 8-15 kind (0 RAM, 1 IOMMU, 2 static), 16-23 page
@@ -175,8 +252,12 @@ export class RawContainer {
      * @returns {number}
      */
     map(start, last, target, phase, backing, meta) {
-        const ret = wasm.rawcontainer_map(this.__wbg_ptr, start, last, target, phase, backing, meta);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawcontainer_map(this.__wbg_ptr, start, last, target, phase, backing, meta);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Writes the maps that overlap a range into the batch, in order, at most a batch full; returns how many.
@@ -185,8 +266,12 @@ export class RawContainer {
      * @returns {number}
      */
     maps(start, last) {
-        const ret = wasm.rawcontainer_maps(this.__wbg_ptr, start, last);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawcontainer_maps(this.__wbg_ptr, start, last);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The same for what a pending call takes away in a range: between making and reporting it.
@@ -196,12 +281,16 @@ export class RawContainer {
      * @param {Uint8Array | number[] | null} [bitmap]
      */
     markLeaving(index, start, last, bitmap) {
-        const val2 = +index;
-        const val3 = BigInt.asIntN(64, start);
-        const val4 = BigInt.asIntN(64, last);
-        var ptr0 = isLikeNone(bitmap) ? 0 : passArray8ToWasm0(bitmap, wasm.__wbindgen_malloc);
-        var len0 = WASM_VECTOR_LEN;
-        wasm.rawcontainer_markLeaving(this.__wbg_ptr, val2, val3, val4, ptr0, len0);
+        try {
+            const val2 = +index;
+            const val3 = BigInt.asIntN(64, start);
+            const val4 = BigInt.asIntN(64, last);
+            var ptr0 = isLikeNone(bitmap) ? 0 : passArray8ToWasm0(bitmap, wasm.__wbindgen_malloc);
+            var len0 = WASM_VECTOR_LEN;
+            wasm.rawcontainer_markLeaving(this.__wbg_ptr, val2, val3, val4, ptr0, len0);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Notes what the host told of a range, one bit per page of it; everything where it told nothing.
@@ -210,11 +299,15 @@ export class RawContainer {
      * @param {Uint8Array | number[] | null} [bitmap]
      */
     markWritten(start, last, bitmap) {
-        const val2 = BigInt.asIntN(64, start);
-        const val3 = BigInt.asIntN(64, last);
-        var ptr0 = isLikeNone(bitmap) ? 0 : passArray8ToWasm0(bitmap, wasm.__wbindgen_malloc);
-        var len0 = WASM_VECTOR_LEN;
-        wasm.rawcontainer_markWritten(this.__wbg_ptr, val2, val3, ptr0, len0);
+        try {
+            const val2 = BigInt.asIntN(64, start);
+            const val3 = BigInt.asIntN(64, last);
+            var ptr0 = isLikeNone(bitmap) ? 0 : passArray8ToWasm0(bitmap, wasm.__wbindgen_malloc);
+            var len0 = WASM_VECTOR_LEN;
+            wasm.rawcontainer_markWritten(this.__wbg_ptr, val2, val3, ptr0, len0);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * A container that has mapped nothing.
@@ -232,20 +325,24 @@ export class RawContainer {
      * @param {number} holes
      */
     constructor(page_sizes, iova_ranges, max_mappings, features, coalesce, holes) {
-        const val2 = BigInt.asIntN(64, page_sizes);
-        const val3 = +(isLikeNone(max_mappings) ? Number.MAX_SAFE_INTEGER : (max_mappings) >>> 0);
-        const val4 = +features;
-        const val5 = +coalesce;
-        const val6 = +holes;
-        const ptr0 = passArray64ToWasm0(iova_ranges, wasm.__wbindgen_malloc);
-        const len0 = WASM_VECTOR_LEN;
-        const ret = wasm.rawcontainer_new(val2, ptr0, len0, val3, val4, val5, val6);
-        if (ret[2]) {
-            throw takeFromExternrefTable0(ret[1]);
+        try {
+            const val2 = BigInt.asIntN(64, page_sizes);
+            const val3 = +(isLikeNone(max_mappings) ? Number.MAX_SAFE_INTEGER : (max_mappings) >>> 0);
+            const val4 = +features;
+            const val5 = +coalesce;
+            const val6 = +holes;
+            const ptr0 = passArray64ToWasm0(iova_ranges, wasm.__wbindgen_malloc);
+            const len0 = WASM_VECTOR_LEN;
+            const ret = wasm.rawcontainer_new(val2, ptr0, len0, val3, val4, val5, val6);
+            if (ret[2]) {
+                throw takeFromExternrefTable0(ret[1]);
+            }
+            this.__wbg_ptr = ret[0];
+            RawContainerFinalization.register(this, this.__wbg_ptr, this);
+            return this;
+        } catch (error) {
+            throw told(error);
         }
-        this.__wbg_ptr = ret[0];
-        RawContainerFinalization.register(this, this.__wbg_ptr, this);
-        return this;
     }
     /**
      * Remembers a run that reaches no memory now. Returns 0, or the number of a refusal.
@@ -257,34 +354,50 @@ export class RawContainer {
      * @returns {number}
      */
     noteAbsent(start, last, target, phase, meta) {
-        const ret = wasm.rawcontainer_noteAbsent(this.__wbg_ptr, start, last, target, phase, meta);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawcontainer_noteAbsent(this.__wbg_ptr, start, last, target, phase, meta);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Writes the next calls to make into the batch and returns how many there are.
      * @returns {number}
      */
     pending() {
-        const ret = wasm.rawcontainer_pending(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawcontainer_pending(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * What explains the newest refusal, in the order of its fields; ranges as two numbers.
      * @returns {BigUint64Array}
      */
     refusalDetails() {
-        const ret = wasm.rawcontainer_refusalDetails(this.__wbg_ptr);
-        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
-        return v1;
+        try {
+            const ret = wasm.rawcontainer_refusalDetails(this.__wbg_ptr);
+            var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Whether the host refused a MAP since the newest request.
      * @returns {boolean}
      */
     get refused() {
-        const ret = wasm.rawcontainer_refused(this.__wbg_ptr);
-        return ret !== 0;
+        try {
+            const ret = wasm.rawcontainer_refused(this.__wbg_ptr);
+            return ret !== 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Reports how the calls of the newest batch went: `done` succeeded, and the next one failed if `failed` is set.
@@ -292,33 +405,53 @@ export class RawContainer {
      * @param {boolean} failed
      */
     report(done, failed) {
-        wasm.rawcontainer_report(this.__wbg_ptr, done, failed);
+        try {
+            wasm.rawcontainer_report(this.__wbg_ptr, done, failed);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Queues what undoes the transaction.
      */
     rollback() {
-        wasm.rawcontainer_rollback(this.__wbg_ptr);
+        try {
+            wasm.rawcontainer_rollback(this.__wbg_ptr);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many maps the host holds.
      * @returns {number}
      */
     get size() {
-        const ret = wasm.rawcontainer_size(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawcontainer_size(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Begins to log memory that devices wrote.
      */
     startDirty() {
-        wasm.rawcontainer_startDirty(this.__wbg_ptr);
+        try {
+            wasm.rawcontainer_startDirty(this.__wbg_ptr);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Ends that log and forgets it.
      */
     stopDirty() {
-        wasm.rawcontainer_stopDirty(this.__wbg_ptr);
+        try {
+            wasm.rawcontainer_stopDirty(this.__wbg_ptr);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Takes the absent runs that reach memory from `first` to `last` and writes the first of them into the batch;
@@ -328,18 +461,26 @@ export class RawContainer {
      * @returns {number}
      */
     takeAbsent(first, last) {
-        const ret = wasm.rawcontainer_takeAbsent(this.__wbg_ptr, first, last);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawcontainer_takeAbsent(this.__wbg_ptr, first, last);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Takes what was written: pairs of first and last guest-physical address.
      * @returns {BigUint64Array}
      */
     takeDirty() {
-        const ret = wasm.rawcontainer_takeDirty(this.__wbg_ptr);
-        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
-        return v1;
+        try {
+            const ret = wasm.rawcontainer_takeDirty(this.__wbg_ptr);
+            var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Queues the UNMAP of every IOMMU entry whose target lies in a range. Returns 0, or the number of a refusal.
@@ -348,8 +489,12 @@ export class RawContainer {
      * @returns {number}
      */
     unmapTargets(first, last) {
-        const ret = wasm.rawcontainer_unmapTargets(this.__wbg_ptr, first, last);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawcontainer_unmapTargets(this.__wbg_ptr, first, last);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Queues the UNMAP of whatever is mapped in a range. Returns 0, or the number of a refusal.
@@ -358,8 +503,12 @@ export class RawContainer {
      * @returns {number}
      */
     unmap(start, last) {
-        const ret = wasm.rawcontainer_unmap(this.__wbg_ptr, start, last);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawcontainer_unmap(this.__wbg_ptr, start, last);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
 }
 if (Symbol.dispose) RawContainer.prototype[Symbol.dispose] = RawContainer.prototype.free;

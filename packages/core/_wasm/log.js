@@ -23,6 +23,27 @@ export function memory() {
   return wasm.memory;
 }
 
+/** What is thrown for a trap. */
+let tell = (error) => error;
+
+/** Decides what is thrown for a trap, the first time and ever after. */
+export function onTrap(told) {
+  tell = told;
+}
+
+/** After a trap nothing here can be trusted: what is called says so again, and what is freed is gone anyway. */
+function told(error) {
+  if (!(error instanceof WebAssembly.RuntimeError)) return error;
+  const { memory } = wasm;
+  const again = () => {
+    throw tell(error);
+  };
+  wasm = new Proxy({}, {
+    get: (_, name) => name === "memory" ? memory : name.endsWith("_free") ? () => {} : again,
+  });
+  return tell(error);
+}
+
 /**
  * A walk over the extents of a table. JavaScript owns it; the table lives as long as it does.
  */
@@ -113,24 +134,36 @@ export class RawLogMachine {
      * @returns {BigUint64Array}
      */
     agreement() {
-        const ret = wasm.rawlogmachine_agreement(this.__wbg_ptr);
-        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
-        return v1;
+        try {
+            const ret = wasm.rawlogmachine_agreement(this.__wbg_ptr);
+            var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The table that the newest change is of.
      * @returns {number}
      */
     get changedLiobn() {
-        const ret = wasm.rawlogmachine_changedLiobn(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawlogmachine_changedLiobn(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes the entries 0 that the newest change was about: the host failed to unmap them.
      */
     clearChanged() {
-        wasm.rawlogmachine_clearChanged(this.__wbg_ptr);
+        try {
+            wasm.rawlogmachine_clearChanged(this.__wbg_ptr);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Compares the tables with those of a stream: how many numbers each has beside this one; LIOBN, entries, agreed,
@@ -139,21 +172,29 @@ export class RawLogMachine {
      * @returns {BigUint64Array}
      */
     compareState(stream) {
-        _assertClass(stream, RawMigrationReader);
-        const ret = wasm.rawlogmachine_compareState(this.__wbg_ptr, stream.__wbg_ptr);
-        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
-        return v1;
+        try {
+            _assertClass(stream, RawMigrationReader);
+            const ret = wasm.rawlogmachine_compareState(this.__wbg_ptr, stream.__wbg_ptr);
+            var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Lines, events, lines that do not parse, bytes.
      * @returns {BigUint64Array}
      */
     counts() {
-        const ret = wasm.rawlogmachine_counts(this.__wbg_ptr);
-        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
-        return v1;
+        try {
+            const ret = wasm.rawlogmachine_counts(this.__wbg_ptr);
+            var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Ten numbers for each of the first lines that contradict the tables: line, LIOBN, address, whether a guest read;
@@ -161,10 +202,14 @@ export class RawLogMachine {
      * @returns {BigUint64Array}
      */
     disagreements() {
-        const ret = wasm.rawlogmachine_disagreements(this.__wbg_ptr);
-        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
-        return v1;
+        try {
+            const ret = wasm.rawlogmachine_disagreements(this.__wbg_ptr);
+            var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Reads on with the bytes that were put there; returns why it stopped.
@@ -173,8 +218,12 @@ export class RawLogMachine {
      * @returns {number}
      */
     feed(length, last) {
-        const ret = wasm.rawlogmachine_feed(this.__wbg_ptr, length, last);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawlogmachine_feed(this.__wbg_ptr, length, last);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Says the geometry of a table that the log may not tell. Returns whether it is one that a table can have.
@@ -185,8 +234,12 @@ export class RawLogMachine {
      * @returns {boolean}
      */
     give(liobn, bus_offset, page_shift, size) {
-        const ret = wasm.rawlogmachine_give(this.__wbg_ptr, liobn, bus_offset, page_shift, size);
-        return ret !== 0;
+        try {
+            const ret = wasm.rawlogmachine_give(this.__wbg_ptr, liobn, bus_offset, page_shift, size);
+            return ret !== 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * For each hotplug: how many numbers it has beside this one; line, events before the unplug and its line (0: none),
@@ -194,10 +247,14 @@ export class RawLogMachine {
      * @returns {BigUint64Array}
      */
     hotplugs() {
-        const ret = wasm.rawlogmachine_hotplugs(this.__wbg_ptr);
-        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
-        return v1;
+        try {
+            const ret = wasm.rawlogmachine_hotplugs(this.__wbg_ptr);
+            var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * 0: the entry is unknown; 1: page and permission are known; 2: all of it is.
@@ -206,69 +263,101 @@ export class RawLogMachine {
      * @returns {number}
      */
     knowledge(liobn, index) {
-        const ret = wasm.rawlogmachine_knowledge(this.__wbg_ptr, liobn, index);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawlogmachine_knowledge(this.__wbg_ptr, liobn, index);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Takes the tables of a migration stream.
      * @param {RawMigrationReader} stream
      */
     load(stream) {
-        _assertClass(stream, RawMigrationReader);
-        wasm.rawlogmachine_load(this.__wbg_ptr, stream.__wbg_ptr);
+        try {
+            _assertClass(stream, RawMigrationReader);
+            wasm.rawlogmachine_load(this.__wbg_ptr, stream.__wbg_ptr);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many they are.
      * @returns {number}
      */
     get mapsLength() {
-        const ret = wasm.rawlogmachine_mapsLength(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawlogmachine_mapsLength(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Where the mappings lie that it made.
      * @returns {number}
      */
     get mapsPointer() {
-        const ret = wasm.rawlogmachine_mapsPointer(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawlogmachine_mapsPointer(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * A machine that has read nothing.
      */
     constructor() {
-        const ret = wasm.rawlogmachine_new();
-        this.__wbg_ptr = ret;
-        RawLogMachineFinalization.register(this, this.__wbg_ptr, this);
-        return this;
+        try {
+            const ret = wasm.rawlogmachine_new();
+            this.__wbg_ptr = ret;
+            RawLogMachineFinalization.register(this, this.__wbg_ptr, this);
+            return this;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Four numbers for each host bridge: LIOBN of window 0, pages in use, the most, the line that made them.
      * @returns {BigUint64Array}
      */
     peaks() {
-        const ret = wasm.rawlogmachine_peaks(this.__wbg_ptr);
-        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
-        return v1;
+        try {
+            const ret = wasm.rawlogmachine_peaks(this.__wbg_ptr);
+            var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many lines could not be taken as they stand; then four numbers for each of the first: why, line, LIOBN, address.
      * @returns {BigUint64Array}
      */
     problems() {
-        const ret = wasm.rawlogmachine_problems(this.__wbg_ptr);
-        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
-        return v1;
+        try {
+            const ret = wasm.rawlogmachine_problems(this.__wbg_ptr);
+            var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Reads on with the bytes that are there; returns why it stopped.
      * @returns {number}
      */
     resume() {
-        const ret = wasm.rawlogmachine_resume(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawlogmachine_resume(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes room for bytes; returns where JavaScript puts them.
@@ -276,8 +365,12 @@ export class RawLogMachine {
      * @returns {number}
      */
     room(length) {
-        const ret = wasm.rawlogmachine_room(this.__wbg_ptr, length);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawlogmachine_room(this.__wbg_ptr, length);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Stops after a line, before a line that ends beyond an offset, before an event later than a time (microseconds).
@@ -287,7 +380,11 @@ export class RawLogMachine {
      * @param {bigint} time
      */
     setLimits(line, offset, time) {
-        wasm.rawlogmachine_setLimits(this.__wbg_ptr, line, offset, time);
+        try {
+            wasm.rawlogmachine_setLimits(this.__wbg_ptr, line, offset, time);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * A handle on a table, which shares it.
@@ -295,8 +392,12 @@ export class RawLogMachine {
      * @returns {RawTceTable | undefined}
      */
     table(liobn) {
-        const ret = wasm.rawlogmachine_table(this.__wbg_ptr, liobn);
-        return ret === 0 ? undefined : RawTceTable.__wrap(ret);
+        try {
+            const ret = wasm.rawlogmachine_table(this.__wbg_ptr, liobn);
+            return ret === 0 ? undefined : RawTceTable.__wrap(ret);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Nine numbers for each table: LIOBN, serial, bus offset, page shift, entries, mapped, unknown, in use, where its
@@ -304,24 +405,36 @@ export class RawLogMachine {
      * @returns {BigUint64Array}
      */
     tables() {
-        const ret = wasm.rawlogmachine_tables(this.__wbg_ptr);
-        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
-        return v1;
+        try {
+            const ret = wasm.rawlogmachine_tables(this.__wbg_ptr);
+            var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Whether any event had a timestamp.
      * @returns {boolean}
      */
     get timed() {
-        const ret = wasm.rawlogmachine_timed(this.__wbg_ptr);
-        return ret !== 0;
+        try {
+            const ret = wasm.rawlogmachine_timed(this.__wbg_ptr);
+            return ret !== 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Takes the newest change back: the host refused it.
      */
     undoChange() {
-        wasm.rawlogmachine_undoChange(this.__wbg_ptr);
+        try {
+            wasm.rawlogmachine_undoChange(this.__wbg_ptr);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * First entry and number of entries of up to `most` runs of unknown entries from entry `from` on.
@@ -331,33 +444,49 @@ export class RawLogMachine {
      * @returns {Uint32Array}
      */
     unknownRuns(liobn, from, most) {
-        const ret = wasm.rawlogmachine_unknownRuns(this.__wbg_ptr, liobn, from, most);
-        var v1 = getArrayU32FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 4, 4);
-        return v1;
+        try {
+            const ret = wasm.rawlogmachine_unknownRuns(this.__wbg_ptr, liobn, from, most);
+            var v1 = getArrayU32FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 4, 4);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many they are.
      * @returns {number}
      */
     get unmapsLength() {
-        const ret = wasm.rawlogmachine_unmapsLength(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawlogmachine_unmapsLength(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Where the mappings lie that the newest change removed.
      * @returns {number}
      */
     get unmapsPointer() {
-        const ret = wasm.rawlogmachine_unmapsPointer(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawlogmachine_unmapsPointer(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Tells of changes and of topology of every table, also of those that are yet to come, or ends that.
      * @param {boolean} on
      */
     watchAll(on) {
-        wasm.rawlogmachine_watchAll(this.__wbg_ptr, on);
+        try {
+            wasm.rawlogmachine_watchAll(this.__wbg_ptr, on);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Tells of changes and of topology of the tables of a LIOBN's owner, or ends that.
@@ -365,7 +494,11 @@ export class RawLogMachine {
      * @param {boolean} on
      */
     watch(liobn, on) {
-        wasm.rawlogmachine_watch(this.__wbg_ptr, liobn, on);
+        try {
+            wasm.rawlogmachine_watch(this.__wbg_ptr, liobn, on);
+        } catch (error) {
+            throw told(error);
+        }
     }
 }
 if (Symbol.dispose) RawLogMachine.prototype[Symbol.dispose] = RawLogMachine.prototype.free;
@@ -389,10 +522,14 @@ export class RawLogReader {
      * @returns {BigUint64Array}
      */
     counts() {
-        const ret = wasm.rawlogreader_counts(this.__wbg_ptr);
-        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
-        return v1;
+        try {
+            const ret = wasm.rawlogreader_counts(this.__wbg_ptr);
+            var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Takes the bytes that were put there.
@@ -400,7 +537,11 @@ export class RawLogReader {
      * @param {boolean} last
      */
     fill(length, last) {
-        wasm.rawlogreader_fill(this.__wbg_ptr, length, last);
+        try {
+            wasm.rawlogreader_fill(this.__wbg_ptr, length, last);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The format of a kind of event; nothing if there is no such kind.
@@ -408,13 +549,17 @@ export class RawLogReader {
      * @returns {string | undefined}
      */
     static kindFormat(kind) {
-        const ret = wasm.rawlogreader_kindFormat(kind);
-        let v1;
-        if (ret[0] !== 0) {
-            v1 = getStringFromWasm0(ret[0], ret[1]);
-            wasm.__wbindgen_free(ret[0], ret[1] * 1, 1);
+        try {
+            const ret = wasm.rawlogreader_kindFormat(kind);
+            let v1;
+            if (ret[0] !== 0) {
+                v1 = getStringFromWasm0(ret[0], ret[1]);
+                wasm.__wbindgen_free(ret[0], ret[1] * 1, 1);
+            }
+            return v1;
+        } catch (error) {
+            throw told(error);
         }
-        return v1;
     }
     /**
      * The name of a kind of event in QEMU's source; nothing if there is no such kind.
@@ -422,38 +567,54 @@ export class RawLogReader {
      * @returns {string | undefined}
      */
     static kindName(kind) {
-        const ret = wasm.rawlogreader_kindName(kind);
-        let v1;
-        if (ret[0] !== 0) {
-            v1 = getStringFromWasm0(ret[0], ret[1]);
-            wasm.__wbindgen_free(ret[0], ret[1] * 1, 1);
+        try {
+            const ret = wasm.rawlogreader_kindName(kind);
+            let v1;
+            if (ret[0] !== 0) {
+                v1 = getStringFromWasm0(ret[0], ret[1]);
+                wasm.__wbindgen_free(ret[0], ret[1] * 1, 1);
+            }
+            return v1;
+        } catch (error) {
+            throw told(error);
         }
-        return v1;
     }
     /**
      * A reader that has read nothing.
      */
     constructor() {
-        const ret = wasm.rawlogreader_new();
-        this.__wbg_ptr = ret;
-        RawLogReaderFinalization.register(this, this.__wbg_ptr, this);
-        return this;
+        try {
+            const ret = wasm.rawlogreader_new();
+            this.__wbg_ptr = ret;
+            RawLogReaderFinalization.register(this, this.__wbg_ptr, this);
+            return this;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Where the newest batch lies.
      * @returns {number}
      */
     get pointer() {
-        const ret = wasm.rawlogreader_pointer(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawlogreader_pointer(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Reads the next batch of events; returns how many are in it, none if all bytes are read.
      * @returns {number}
      */
     read() {
-        const ret = wasm.rawlogreader_read(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawlogreader_read(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes room for bytes; returns where JavaScript puts them. The newest batch is gone then.
@@ -461,14 +622,22 @@ export class RawLogReader {
      * @returns {number}
      */
     room(length) {
-        const ret = wasm.rawlogreader_room(this.__wbg_ptr, length);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawlogreader_room(this.__wbg_ptr, length);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Reads on to the end of the bytes without keeping events; [`RawLogReader::counts`] has them.
      */
     skip() {
-        wasm.rawlogreader_skip(this.__wbg_ptr);
+        try {
+            wasm.rawlogreader_skip(this.__wbg_ptr);
+        } catch (error) {
+            throw told(error);
+        }
     }
 }
 if (Symbol.dispose) RawLogReader.prototype[Symbol.dispose] = RawLogReader.prototype.free;
@@ -492,20 +661,28 @@ export class RawMigrationReader {
      * @returns {BigUint64Array}
      */
     counts() {
-        const ret = wasm.rawmigrationreader_counts(this.__wbg_ptr);
-        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
-        return v1;
+        try {
+            const ret = wasm.rawmigrationreader_counts(this.__wbg_ptr);
+            var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The LIOBNs of the sections that the end cut.
      * @returns {Uint32Array}
      */
     cut() {
-        const ret = wasm.rawmigrationreader_cut(this.__wbg_ptr);
-        var v1 = getArrayU32FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 4, 4);
-        return v1;
+        try {
+            const ret = wasm.rawmigrationreader_cut(this.__wbg_ptr);
+            var v1 = getArrayU32FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 4, 4);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Reads on with the bytes that were put there.
@@ -513,16 +690,24 @@ export class RawMigrationReader {
      * @param {boolean} last
      */
     feed(length, last) {
-        wasm.rawmigrationreader_feed(this.__wbg_ptr, length, last);
+        try {
+            wasm.rawmigrationreader_feed(this.__wbg_ptr, length, last);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * A reader that has read nothing.
      */
     constructor() {
-        const ret = wasm.rawmigrationreader_new();
-        this.__wbg_ptr = ret;
-        RawMigrationReaderFinalization.register(this, this.__wbg_ptr, this);
-        return this;
+        try {
+            const ret = wasm.rawmigrationreader_new();
+            this.__wbg_ptr = ret;
+            RawMigrationReaderFinalization.register(this, this.__wbg_ptr, this);
+            return this;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes room for bytes; returns where JavaScript puts them.
@@ -530,8 +715,12 @@ export class RawMigrationReader {
      * @returns {number}
      */
     room(length) {
-        const ret = wasm.rawmigrationreader_room(this.__wbg_ptr, length);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawmigrationreader_room(this.__wbg_ptr, length);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * A handle on a table, which shares it.
@@ -539,8 +728,12 @@ export class RawMigrationReader {
      * @returns {RawTceTable | undefined}
      */
     table(liobn) {
-        const ret = wasm.rawmigrationreader_table(this.__wbg_ptr, liobn);
-        return ret === 0 ? undefined : RawTceTable.__wrap(ret);
+        try {
+            const ret = wasm.rawmigrationreader_table(this.__wbg_ptr, liobn);
+            return ret === 0 ? undefined : RawTceTable.__wrap(ret);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Eight numbers for each table: LIOBN, entries (0: a window that is not in use), bus offset, page shift, mapped,
@@ -548,10 +741,14 @@ export class RawMigrationReader {
      * @returns {BigUint64Array}
      */
     tables() {
-        const ret = wasm.rawmigrationreader_tables(this.__wbg_ptr);
-        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
-        return v1;
+        try {
+            const ret = wasm.rawmigrationreader_tables(this.__wbg_ptr);
+            var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
 }
 if (Symbol.dispose) RawMigrationReader.prototype[Symbol.dispose] = RawMigrationReader.prototype.free;
@@ -581,8 +778,12 @@ export class RawTceTable {
      * @returns {bigint}
      */
     get busOffset() {
-        const ret = wasm.rawtcetable_busOffset(this.__wbg_ptr);
-        return BigInt.asUintN(64, ret);
+        try {
+            const ret = wasm.rawtcetable_busOffset(this.__wbg_ptr);
+            return BigInt.asUintN(64, ret);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The checks of H_PUT_TCE_INDIRECT before its list is read: how many entries to read, or the return code.
@@ -591,8 +792,12 @@ export class RawTceTable {
      * @returns {number}
      */
     static checkIndirect(list, npages) {
-        const ret = wasm.rawtcetable_checkIndirect(list, npages);
-        return ret;
+        try {
+            const ret = wasm.rawtcetable_checkIndirect(list, npages);
+            return ret;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes entries 0, for addresses that the host has lost: all entries that `start` to `last` touch, relative to the
@@ -601,19 +806,31 @@ export class RawTceTable {
      * @param {bigint} last
      */
     clearAddresses(start, last) {
-        wasm.rawtcetable_clearAddresses(this.__wbg_ptr, start, last);
+        try {
+            wasm.rawtcetable_clearAddresses(this.__wbg_ptr, start, last);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes all entries 0 and records no extents.
      */
     clearAll() {
-        wasm.rawtcetable_clearAll(this.__wbg_ptr);
+        try {
+            wasm.rawtcetable_clearAll(this.__wbg_ptr);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes every entry 0 that the newest call changed.
      */
     clearChanged() {
-        wasm.rawtcetable_clearChanged(this.__wbg_ptr);
+        try {
+            wasm.rawtcetable_clearChanged(this.__wbg_ptr);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many extents the table has; `runs` as for [`RawTceTable::replay_batch`].
@@ -621,32 +838,48 @@ export class RawTceTable {
      * @returns {number}
      */
     countRuns(runs) {
-        const ret = wasm.rawtcetable_countRuns(this.__wbg_ptr, runs);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_countRuns(this.__wbg_ptr, runs);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The entry from which the next batch of the walk begins; nothing if the newest batch was the last.
      * @returns {number | undefined}
      */
     get cursor() {
-        const ret = wasm.rawtcetable_cursor(this.__wbg_ptr);
-        return ret === Number.MAX_SAFE_INTEGER ? undefined : ret;
+        try {
+            const ret = wasm.rawtcetable_cursor(this.__wbg_ptr);
+            return ret === Number.MAX_SAFE_INTEGER ? undefined : ret;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many entries there are.
      * @returns {number}
      */
     get entries() {
-        const ret = wasm.rawtcetable_entries(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_entries(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many entries may be other than 0, by its own limit or that of the budget that it shares.
      * @returns {number}
      */
     get entryLimit() {
-        const ret = wasm.rawtcetable_entryLimit(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_entryLimit(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * H_GET_TCE: the raw entry, nothing where the call answers H_PARAMETER.
@@ -654,8 +887,12 @@ export class RawTceTable {
      * @returns {bigint | undefined}
      */
     getTce(ioba) {
-        const ret = wasm.rawtcetable_getTce(this.__wbg_ptr, ioba);
-        return ret[0] === 0 ? undefined : BigInt.asUintN(64, ret[1]);
+        try {
+            const ret = wasm.rawtcetable_getTce(this.__wbg_ptr, ioba);
+            return ret[0] === 0 ? undefined : BigInt.asUintN(64, ret[1]);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The raw entry; 0 beyond the end.
@@ -663,32 +900,48 @@ export class RawTceTable {
      * @returns {bigint}
      */
     get(index) {
-        const ret = wasm.rawtcetable_get(this.__wbg_ptr, index);
-        return BigInt.asUintN(64, ret);
+        try {
+            const ret = wasm.rawtcetable_get(this.__wbg_ptr, index);
+            return BigInt.asUintN(64, ret);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many entries the newest call stored.
      * @returns {number}
      */
     get lastStored() {
-        const ret = wasm.rawtcetable_lastStored(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_lastStored(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The logical I/O bus number.
      * @returns {number}
      */
     get liobn() {
-        const ret = wasm.rawtcetable_liobn(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_liobn(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many entries have a permission.
      * @returns {number}
      */
     get mapped() {
-        const ret = wasm.rawtcetable_mapped(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_mapped(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes a batch of what the newest call mapped, from extent `from` on; how many are in it.
@@ -696,24 +949,36 @@ export class RawTceTable {
      * @returns {number}
      */
     mapsBatch(from) {
-        const ret = wasm.rawtcetable_mapsBatch(this.__wbg_ptr, from);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_mapsBatch(this.__wbg_ptr, from);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many extents the newest call mapped.
      * @returns {number}
      */
     get mapsLength() {
-        const ret = wasm.rawtcetable_mapsLength(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_mapsLength(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Bytes that the table holds.
      * @returns {number}
      */
     get memoryBytes() {
-        const ret = wasm.rawtcetable_memoryBytes(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_memoryBytes(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * An empty table.
@@ -727,29 +992,41 @@ export class RawTceTable {
      * @param {number} entry_limit
      */
     constructor(liobn, bus_offset, page_shift, entries, entry_limit) {
-        const ret = wasm.rawtcetable_new(liobn, bus_offset, page_shift, entries, entry_limit);
-        if (ret[2]) {
-            throw takeFromExternrefTable0(ret[1]);
+        try {
+            const ret = wasm.rawtcetable_new(liobn, bus_offset, page_shift, entries, entry_limit);
+            if (ret[2]) {
+                throw takeFromExternrefTable0(ret[1]);
+            }
+            this.__wbg_ptr = ret[0];
+            RawTceTableFinalization.register(this, this.__wbg_ptr, this);
+            return this;
+        } catch (error) {
+            throw told(error);
         }
-        this.__wbg_ptr = ret[0];
-        RawTceTableFinalization.register(this, this.__wbg_ptr, this);
-        return this;
     }
     /**
      * The page size as a power of two.
      * @returns {number}
      */
     get pageShift() {
-        const ret = wasm.rawtcetable_pageShift(this.__wbg_ptr);
-        return ret;
+        try {
+            const ret = wasm.rawtcetable_pageShift(this.__wbg_ptr);
+            return ret;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Where the newest batch lies.
      * @returns {number}
      */
     get pointer() {
-        const ret = wasm.rawtcetable_pointer(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_pointer(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * H_PUT_TCE_INDIRECT with the list as the guest has it, big endian, 8 bytes per entry: the return code.
@@ -758,11 +1035,15 @@ export class RawTceTable {
      * @returns {number}
      */
     putTceIndirect(ioba, list) {
-        const val2 = BigInt.asIntN(64, ioba);
-        const ptr0 = passArray8ToWasm0(list, wasm.__wbindgen_malloc);
-        const len0 = WASM_VECTOR_LEN;
-        const ret = wasm.rawtcetable_putTceIndirect(this.__wbg_ptr, val2, ptr0, len0);
-        return ret;
+        try {
+            const val2 = BigInt.asIntN(64, ioba);
+            const ptr0 = passArray8ToWasm0(list, wasm.__wbindgen_malloc);
+            const len0 = WASM_VECTOR_LEN;
+            const ret = wasm.rawtcetable_putTceIndirect(this.__wbg_ptr, val2, ptr0, len0);
+            return ret;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * H_PUT_TCE: the return code. Where it succeeded and mappings changed, what there is to be told instead: 1 an UNMAP,
@@ -772,8 +1053,12 @@ export class RawTceTable {
      * @returns {number}
      */
     putTce(ioba, tce) {
-        const ret = wasm.rawtcetable_putTce(this.__wbg_ptr, ioba, tce);
-        return ret;
+        try {
+            const ret = wasm.rawtcetable_putTce(this.__wbg_ptr, ioba, tce);
+            return ret;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes a batch of at most `max` extents of entries `from` to `last`; how many are in it.
@@ -786,37 +1071,57 @@ export class RawTceTable {
      * @returns {number}
      */
     replayBatch(from, last, runs, max) {
-        const ret = wasm.rawtcetable_replayBatch(this.__wbg_ptr, from, last, runs, max);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_replayBatch(this.__wbg_ptr, from, last, runs, max);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Whether the next calls record extents. Without, they record only how to undo.
      * @param {boolean} quiet
      */
     setQuiet(quiet) {
-        wasm.rawtcetable_setQuiet(this.__wbg_ptr, quiet);
+        try {
+            wasm.rawtcetable_setQuiet(this.__wbg_ptr, quiet);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many entries of all tables that share its budget are not 0; nothing where it shares none.
      * @returns {number | undefined}
      */
     get sharedStored() {
-        const ret = wasm.rawtcetable_sharedStored(this.__wbg_ptr);
-        return ret === Number.MAX_SAFE_INTEGER ? undefined : ret;
+        try {
+            const ret = wasm.rawtcetable_sharedStored(this.__wbg_ptr);
+            return ret === Number.MAX_SAFE_INTEGER ? undefined : ret;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Gives back the memory that a large call left behind.
      */
     shrink() {
-        wasm.rawtcetable_shrink(this.__wbg_ptr);
+        try {
+            wasm.rawtcetable_shrink(this.__wbg_ptr);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many entries are not 0.
      * @returns {number}
      */
     get stored() {
-        const ret = wasm.rawtcetable_stored(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_stored(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * H_STUFF_TCE: the return code.
@@ -826,8 +1131,12 @@ export class RawTceTable {
      * @returns {number}
      */
     stuffTce(ioba, tce, npages) {
-        const ret = wasm.rawtcetable_stuffTce(this.__wbg_ptr, ioba, tce, npages);
-        return ret;
+        try {
+            const ret = wasm.rawtcetable_stuffTce(this.__wbg_ptr, ioba, tce, npages);
+            return ret;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes a batch of the one page that holds an address relative to the window's start. False outside the window.
@@ -835,14 +1144,22 @@ export class RawTceTable {
      * @returns {boolean}
      */
     translate(offset) {
-        const ret = wasm.rawtcetable_translate(this.__wbg_ptr, offset);
-        return ret !== 0;
+        try {
+            const ret = wasm.rawtcetable_translate(this.__wbg_ptr, offset);
+            return ret !== 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Puts back what the newest call changed; only once.
      */
     undo() {
-        wasm.rawtcetable_undo(this.__wbg_ptr);
+        try {
+            wasm.rawtcetable_undo(this.__wbg_ptr);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes a batch of what the newest call unmapped, from extent `from` on; how many are in it.
@@ -850,24 +1167,36 @@ export class RawTceTable {
      * @returns {number}
      */
     unmapsBatch(from) {
-        const ret = wasm.rawtcetable_unmapsBatch(this.__wbg_ptr, from);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_unmapsBatch(this.__wbg_ptr, from);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many extents the newest call unmapped.
      * @returns {number}
      */
     get unmapsLength() {
-        const ret = wasm.rawtcetable_unmapsLength(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_unmapsLength(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Grows whenever entries may have changed. Cut to 32 bits: only compared with itself.
      * @returns {number}
      */
     get version() {
-        const ret = wasm.rawtcetable_version(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_version(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * A walk over the table's extents, with batches of its own.

@@ -23,6 +23,27 @@ export function memory() {
   return wasm.memory;
 }
 
+/** What is thrown for a trap. */
+let tell = (error) => error;
+
+/** Decides what is thrown for a trap, the first time and ever after. */
+export function onTrap(told) {
+  tell = told;
+}
+
+/** After a trap nothing here can be trusted: what is called says so again, and what is freed is gone anyway. */
+function told(error) {
+  if (!(error instanceof WebAssembly.RuntimeError)) return error;
+  const { memory } = wasm;
+  const again = () => {
+    throw tell(error);
+  };
+  wasm = new Proxy({}, {
+    get: (_, name) => name === "memory" ? memory : name.endsWith("_free") ? () => {} : again,
+  });
+  return tell(error);
+}
+
 /**
  * A walk over the extents of a table. JavaScript owns it; the table lives as long as it does.
  */
@@ -113,20 +134,28 @@ export class RawMigrationReader {
      * @returns {BigUint64Array}
      */
     counts() {
-        const ret = wasm.rawmigrationreader_counts(this.__wbg_ptr);
-        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
-        return v1;
+        try {
+            const ret = wasm.rawmigrationreader_counts(this.__wbg_ptr);
+            var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The LIOBNs of the sections that the end cut.
      * @returns {Uint32Array}
      */
     cut() {
-        const ret = wasm.rawmigrationreader_cut(this.__wbg_ptr);
-        var v1 = getArrayU32FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 4, 4);
-        return v1;
+        try {
+            const ret = wasm.rawmigrationreader_cut(this.__wbg_ptr);
+            var v1 = getArrayU32FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 4, 4);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Reads on with the bytes that were put there.
@@ -134,16 +163,24 @@ export class RawMigrationReader {
      * @param {boolean} last
      */
     feed(length, last) {
-        wasm.rawmigrationreader_feed(this.__wbg_ptr, length, last);
+        try {
+            wasm.rawmigrationreader_feed(this.__wbg_ptr, length, last);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * A reader that has read nothing.
      */
     constructor() {
-        const ret = wasm.rawmigrationreader_new();
-        this.__wbg_ptr = ret;
-        RawMigrationReaderFinalization.register(this, this.__wbg_ptr, this);
-        return this;
+        try {
+            const ret = wasm.rawmigrationreader_new();
+            this.__wbg_ptr = ret;
+            RawMigrationReaderFinalization.register(this, this.__wbg_ptr, this);
+            return this;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes room for bytes; returns where JavaScript puts them.
@@ -151,8 +188,12 @@ export class RawMigrationReader {
      * @returns {number}
      */
     room(length) {
-        const ret = wasm.rawmigrationreader_room(this.__wbg_ptr, length);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawmigrationreader_room(this.__wbg_ptr, length);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * A handle on a table, which shares it.
@@ -160,8 +201,12 @@ export class RawMigrationReader {
      * @returns {RawTceTable | undefined}
      */
     table(liobn) {
-        const ret = wasm.rawmigrationreader_table(this.__wbg_ptr, liobn);
-        return ret === 0 ? undefined : RawTceTable.__wrap(ret);
+        try {
+            const ret = wasm.rawmigrationreader_table(this.__wbg_ptr, liobn);
+            return ret === 0 ? undefined : RawTceTable.__wrap(ret);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Eight numbers for each table: LIOBN, entries (0: a window that is not in use), bus offset, page shift, mapped,
@@ -169,10 +214,14 @@ export class RawMigrationReader {
      * @returns {BigUint64Array}
      */
     tables() {
-        const ret = wasm.rawmigrationreader_tables(this.__wbg_ptr);
-        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
-        return v1;
+        try {
+            const ret = wasm.rawmigrationreader_tables(this.__wbg_ptr);
+            var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
 }
 if (Symbol.dispose) RawMigrationReader.prototype[Symbol.dispose] = RawMigrationReader.prototype.free;
@@ -203,13 +252,17 @@ export class RawSectionWriter {
      * @returns {Uint8Array | undefined}
      */
     next(max) {
-        const ret = wasm.rawsectionwriter_next(this.__wbg_ptr, max);
-        let v1;
-        if (ret[0] !== 0) {
-            v1 = getArrayU8FromWasm0(ret[0], ret[1]).slice();
-            wasm.__wbindgen_free(ret[0], ret[1] * 1, 1);
+        try {
+            const ret = wasm.rawsectionwriter_next(this.__wbg_ptr, max);
+            let v1;
+            if (ret[0] !== 0) {
+                v1 = getArrayU8FromWasm0(ret[0], ret[1]).slice();
+                wasm.__wbindgen_free(ret[0], ret[1] * 1, 1);
+            }
+            return v1;
+        } catch (error) {
+            throw told(error);
         }
-        return v1;
     }
 }
 if (Symbol.dispose) RawSectionWriter.prototype[Symbol.dispose] = RawSectionWriter.prototype.free;
@@ -247,9 +300,13 @@ export class RawSpaprMachine {
      * @param {bigint} dma64_win_addr
      */
     addPhb(index, ddw, pgsz, dma_win_addr, dma_win_size, dma64_win_addr) {
-        const ret = wasm.rawspaprmachine_addPhb(this.__wbg_ptr, index, ddw, pgsz, dma_win_addr, dma_win_size, dma64_win_addr);
-        if (ret[1]) {
-            throw takeFromExternrefTable0(ret[0]);
+        try {
+            const ret = wasm.rawspaprmachine_addPhb(this.__wbg_ptr, index, ddw, pgsz, dma_win_addr, dma_win_size, dma64_win_addr);
+            if (ret[1]) {
+                throw takeFromExternrefTable0(ret[0]);
+            }
+        } catch (error) {
+            throw told(error);
         }
     }
     /**
@@ -261,9 +318,13 @@ export class RawSpaprMachine {
      * @param {bigint} window_size
      */
     addVio(unit, window_size) {
-        const ret = wasm.rawspaprmachine_addVio(this.__wbg_ptr, unit, window_size);
-        if (ret[1]) {
-            throw takeFromExternrefTable0(ret[0]);
+        try {
+            const ret = wasm.rawspaprmachine_addVio(this.__wbg_ptr, unit, window_size);
+            if (ret[1]) {
+                throw takeFromExternrefTable0(ret[0]);
+            }
+        } catch (error) {
+            throw told(error);
         }
     }
     /**
@@ -271,8 +332,12 @@ export class RawSpaprMachine {
      * @returns {bigint}
      */
     get answersAt() {
-        const ret = wasm.rawspaprmachine_answersAt(this.__wbg_ptr);
-        return BigInt.asUintN(64, ret);
+        try {
+            const ret = wasm.rawspaprmachine_answersAt(this.__wbg_ptr);
+            return BigInt.asUintN(64, ret);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The guest-physical address of a byte of a block.
@@ -281,16 +346,24 @@ export class RawSpaprMachine {
      * @returns {bigint}
      */
     static blockAddress(block, offset) {
-        const ret = wasm.rawspaprmachine_blockAddress(block, offset);
-        return BigInt.asUintN(64, ret);
+        try {
+            const ret = wasm.rawspaprmachine_blockAddress(block, offset);
+            return BigInt.asUintN(64, ret);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many words of a block a call looks at.
      * @returns {number}
      */
     static blockWords() {
-        const ret = wasm.rawspaprmachine_blockWords();
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawspaprmachine_blockWords();
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Whether a VIO device goes past its table.
@@ -298,8 +371,12 @@ export class RawSpaprMachine {
      * @returns {boolean}
      */
     bypass(unit) {
-        const ret = wasm.rawspaprmachine_bypass(this.__wbg_ptr, unit);
-        return ret !== 0;
+        try {
+            const ret = wasm.rawspaprmachine_bypass(this.__wbg_ptr, unit);
+            return ret !== 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * `ibm,ddw-applicable` of a bridge; nothing without dynamic windows.
@@ -307,13 +384,17 @@ export class RawSpaprMachine {
      * @returns {Uint32Array | undefined}
      */
     ddwApplicable(index) {
-        const ret = wasm.rawspaprmachine_ddwApplicable(this.__wbg_ptr, index);
-        let v1;
-        if (ret[0] !== 0) {
-            v1 = getArrayU32FromWasm0(ret[0], ret[1]).slice();
-            wasm.__wbindgen_free(ret[0], ret[1] * 4, 4);
+        try {
+            const ret = wasm.rawspaprmachine_ddwApplicable(this.__wbg_ptr, index);
+            let v1;
+            if (ret[0] !== 0) {
+                v1 = getArrayU32FromWasm0(ret[0], ret[1]).slice();
+                wasm.__wbindgen_free(ret[0], ret[1] * 4, 4);
+            }
+            return v1;
+        } catch (error) {
+            throw told(error);
         }
-        return v1;
     }
     /**
      * `ibm,ddw-extensions` of a bridge; nothing without dynamic windows.
@@ -321,13 +402,17 @@ export class RawSpaprMachine {
      * @returns {Uint32Array | undefined}
      */
     ddwExtensions(index) {
-        const ret = wasm.rawspaprmachine_ddwExtensions(this.__wbg_ptr, index);
-        let v1;
-        if (ret[0] !== 0) {
-            v1 = getArrayU32FromWasm0(ret[0], ret[1]).slice();
-            wasm.__wbindgen_free(ret[0], ret[1] * 4, 4);
+        try {
+            const ret = wasm.rawspaprmachine_ddwExtensions(this.__wbg_ptr, index);
+            let v1;
+            if (ret[0] !== 0) {
+                v1 = getArrayU32FromWasm0(ret[0], ret[1]).slice();
+                wasm.__wbindgen_free(ret[0], ret[1] * 4, 4);
+            }
+            return v1;
+        } catch (error) {
+            throw told(error);
         }
-        return v1;
     }
     /**
      * The cells that tell a guest of the default window with this LIOBN, or of a VIO device's.
@@ -335,18 +420,26 @@ export class RawSpaprMachine {
      * @returns {Uint32Array}
      */
     deviceTreeWindow(liobn) {
-        const ret = wasm.rawspaprmachine_deviceTreeWindow(this.__wbg_ptr, liobn);
-        var v1 = getArrayU32FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 4, 4);
-        return v1;
+        try {
+            const ret = wasm.rawspaprmachine_deviceTreeWindow(this.__wbg_ptr, liobn);
+            var v1 = getArrayU32FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 4, 4);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many may be.
      * @returns {number}
      */
     get entryLimit() {
-        const ret = wasm.rawspaprmachine_entryLimit(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawspaprmachine_entryLimit(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * 0: entries of a table changed; 1: a window is gone; 2: there is a new one; 3, 4: bypass is on, or off.
@@ -354,8 +447,12 @@ export class RawSpaprMachine {
      * @returns {number}
      */
     eventKind(at) {
-        const ret = wasm.rawspaprmachine_eventKind(this.__wbg_ptr, at);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawspaprmachine_eventKind(this.__wbg_ptr, at);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The LIOBN, which of a device is its unit.
@@ -363,22 +460,34 @@ export class RawSpaprMachine {
      * @returns {number}
      */
     eventLiobn(at) {
-        const ret = wasm.rawspaprmachine_eventLiobn(this.__wbg_ptr, at);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawspaprmachine_eventLiobn(this.__wbg_ptr, at);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many events the newest call left.
      * @returns {number}
      */
     get eventsLength() {
-        const ret = wasm.rawspaprmachine_eventsLength(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawspaprmachine_eventsLength(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * A host refused or failed: the newest call answers a failure of the hardware.
      */
     failReply() {
-        wasm.rawspaprmachine_failReply(this.__wbg_ptr);
+        try {
+            wasm.rawspaprmachine_failReply(this.__wbg_ptr);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * A machine as it was saved.
@@ -390,14 +499,18 @@ export class RawSpaprMachine {
      * @returns {RawSpaprMachine}
      */
     static fromSnapshot(bytes, entry_limit) {
-        const val2 = +entry_limit;
-        const ptr0 = passArray8ToWasm0(bytes, wasm.__wbindgen_malloc);
-        const len0 = WASM_VECTOR_LEN;
-        const ret = wasm.rawspaprmachine_fromSnapshot(ptr0, len0, val2);
-        if (ret[2]) {
-            throw takeFromExternrefTable0(ret[1]);
+        try {
+            const val2 = +entry_limit;
+            const ptr0 = passArray8ToWasm0(bytes, wasm.__wbindgen_malloc);
+            const len0 = WASM_VECTOR_LEN;
+            const ret = wasm.rawspaprmachine_fromSnapshot(ptr0, len0, val2);
+            if (ret[2]) {
+                throw takeFromExternrefTable0(ret[1]);
+            }
+            return RawSpaprMachine.__wrap(ret[0]);
+        } catch (error) {
+            throw told(error);
         }
-        return RawSpaprMachine.__wrap(ret[0]);
     }
     /**
      * Brings the tables into the state that a migration stream of QEMU holds.
@@ -407,10 +520,14 @@ export class RawSpaprMachine {
      * @param {RawMigrationReader} stream
      */
     loadStream(stream) {
-        _assertClass(stream, RawMigrationReader);
-        const ret = wasm.rawspaprmachine_loadStream(this.__wbg_ptr, stream.__wbg_ptr);
-        if (ret[1]) {
-            throw takeFromExternrefTable0(ret[0]);
+        try {
+            _assertClass(stream, RawMigrationReader);
+            const ret = wasm.rawspaprmachine_loadStream(this.__wbg_ptr, stream.__wbg_ptr);
+            if (ret[1]) {
+                throw takeFromExternrefTable0(ret[0]);
+            }
+        } catch (error) {
+            throw told(error);
         }
     }
     /**
@@ -418,26 +535,38 @@ export class RawSpaprMachine {
      * @param {number} entry_limit
      */
     constructor(entry_limit) {
-        const ret = wasm.rawspaprmachine_new(entry_limit);
-        this.__wbg_ptr = ret;
-        RawSpaprMachineFinalization.register(this, this.__wbg_ptr, this);
-        return this;
+        try {
+            const ret = wasm.rawspaprmachine_new(entry_limit);
+            this.__wbg_ptr = ret;
+            RawSpaprMachineFinalization.register(this, this.__wbg_ptr, this);
+            return this;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Six numbers for each bridge, in the order of [`RawSpaprMachine::add_phb`].
      * @returns {BigUint64Array}
      */
     phbs() {
-        const ret = wasm.rawspaprmachine_phbs(this.__wbg_ptr);
-        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
-        return v1;
+        try {
+            const ret = wasm.rawspaprmachine_phbs(this.__wbg_ptr);
+            var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Resets the machine.
      */
     reset() {
-        wasm.rawspaprmachine_reset(this.__wbg_ptr);
+        try {
+            wasm.rawspaprmachine_reset(this.__wbg_ptr);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Brings the machine into a saved state.
@@ -447,11 +576,15 @@ export class RawSpaprMachine {
      * @param {Uint8Array | number[]} bytes
      */
     restore(bytes) {
-        const ptr0 = passArray8ToWasm0(bytes, wasm.__wbindgen_malloc);
-        const len0 = WASM_VECTOR_LEN;
-        const ret = wasm.rawspaprmachine_restore(this.__wbg_ptr, ptr0, len0);
-        if (ret[1]) {
-            throw takeFromExternrefTable0(ret[0]);
+        try {
+            const ptr0 = passArray8ToWasm0(bytes, wasm.__wbindgen_malloc);
+            const len0 = WASM_VECTOR_LEN;
+            const ret = wasm.rawspaprmachine_restore(this.__wbg_ptr, ptr0, len0);
+            if (ret[1]) {
+                throw takeFromExternrefTable0(ret[0]);
+            }
+        } catch (error) {
+            throw told(error);
         }
     }
     /**
@@ -459,27 +592,39 @@ export class RawSpaprMachine {
      * @returns {number}
      */
     get ret() {
-        const ret = wasm.rawspaprmachine_ret(this.__wbg_ptr);
-        return ret;
+        try {
+            const ret = wasm.rawspaprmachine_ret(this.__wbg_ptr);
+            return ret;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The words that it writes, the status first.
      * @returns {Uint32Array}
      */
     rets() {
-        const ret = wasm.rawspaprmachine_rets(this.__wbg_ptr);
-        var v1 = getArrayU32FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 4, 4);
-        return v1;
+        try {
+            const ret = wasm.rawspaprmachine_rets(this.__wbg_ptr);
+            var v1 = getArrayU32FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 4, 4);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * H_RTAS, with the first words of its block. Where its answers go is in `answersAt` as well.
      * @param {Uint32Array | number[]} words
      */
     rtasWords(words) {
-        const ptr0 = passArray32ToWasm0(words, wasm.__wbindgen_malloc);
-        const len0 = WASM_VECTOR_LEN;
-        wasm.rawspaprmachine_rtasWords(this.__wbg_ptr, ptr0, len0);
+        try {
+            const ptr0 = passArray32ToWasm0(words, wasm.__wbindgen_malloc);
+            const len0 = WASM_VECTOR_LEN;
+            wasm.rawspaprmachine_rtasWords(this.__wbg_ptr, ptr0, len0);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes an RTAS call. What it answers is in `ret` and `rets`.
@@ -488,31 +633,43 @@ export class RawSpaprMachine {
      * @param {number} nret
      */
     rtas(token, args, nret) {
-        const val2 = +token;
-        const val3 = +nret;
-        const ptr0 = passArray32ToWasm0(args, wasm.__wbindgen_malloc);
-        const len0 = WASM_VECTOR_LEN;
-        wasm.rawspaprmachine_rtas(this.__wbg_ptr, val2, ptr0, len0, val3);
+        try {
+            const val2 = +token;
+            const val3 = +nret;
+            const ptr0 = passArray32ToWasm0(args, wasm.__wbindgen_malloc);
+            const len0 = WASM_VECTOR_LEN;
+            wasm.rawspaprmachine_rtas(this.__wbg_ptr, val2, ptr0, len0, val3);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The state of the machine.
      * @returns {Uint8Array}
      */
     save() {
-        const ret = wasm.rawspaprmachine_save(this.__wbg_ptr);
-        var v1 = getArrayU8FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 1, 1);
-        return v1;
+        try {
+            const ret = wasm.rawspaprmachine_save(this.__wbg_ptr);
+            var v1 = getArrayU8FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 1, 1);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The LIOBNs that have a section in QEMU's streams, ascending.
      * @returns {Uint32Array}
      */
     sectionLiobns() {
-        const ret = wasm.rawspaprmachine_sectionLiobns(this.__wbg_ptr);
-        var v1 = getArrayU32FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 4, 4);
-        return v1;
+        try {
+            const ret = wasm.rawspaprmachine_sectionLiobns(this.__wbg_ptr);
+            var v1 = getArrayU32FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 4, 4);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * A writer of the section of one table; `id` is its number in the stream. Nothing if there is no such LIOBN.
@@ -521,16 +678,24 @@ export class RawSpaprMachine {
      * @returns {RawSectionWriter | undefined}
      */
     section(liobn, id) {
-        const ret = wasm.rawspaprmachine_section(this.__wbg_ptr, liobn, id);
-        return ret === 0 ? undefined : RawSectionWriter.__wrap(ret);
+        try {
+            const ret = wasm.rawspaprmachine_section(this.__wbg_ptr, liobn, id);
+            return ret === 0 ? undefined : RawSectionWriter.__wrap(ret);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many entries of all tables together are not 0.
      * @returns {number}
      */
     get stored() {
-        const ret = wasm.rawspaprmachine_stored(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawspaprmachine_stored(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * A handle on the table of a window that is there, which shares it.
@@ -538,8 +703,12 @@ export class RawSpaprMachine {
      * @returns {RawTceTable | undefined}
      */
     table(liobn) {
-        const ret = wasm.rawspaprmachine_table(this.__wbg_ptr, liobn);
-        return ret === 0 ? undefined : RawTceTable.__wrap(ret);
+        try {
+            const ret = wasm.rawspaprmachine_table(this.__wbg_ptr, liobn);
+            return ret === 0 ? undefined : RawTceTable.__wrap(ret);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * A handle on the table of an event; of one that changed, with what changed and what undoes it.
@@ -550,29 +719,41 @@ export class RawSpaprMachine {
      * @returns {RawTceTable}
      */
     takeTable(at) {
-        const ret = wasm.rawspaprmachine_takeTable(this.__wbg_ptr, at);
-        if (ret[2]) {
-            throw takeFromExternrefTable0(ret[1]);
+        try {
+            const ret = wasm.rawspaprmachine_takeTable(this.__wbg_ptr, at);
+            if (ret[2]) {
+                throw takeFromExternrefTable0(ret[1]);
+            }
+            return RawTceTable.__wrap(ret[0]);
+        } catch (error) {
+            throw told(error);
         }
-        return RawTceTable.__wrap(ret[0]);
     }
     /**
      * Takes the newest call back. What [`RawSpaprMachine::take_table`] took of it is not: its handle undoes it.
      * @returns {boolean}
      */
     undo() {
-        const ret = wasm.rawspaprmachine_undo(this.__wbg_ptr);
-        return ret !== 0;
+        try {
+            const ret = wasm.rawspaprmachine_undo(this.__wbg_ptr);
+            return ret !== 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The unit of each VIO device.
      * @returns {Uint32Array}
      */
     vios() {
-        const ret = wasm.rawspaprmachine_vios(this.__wbg_ptr);
-        var v1 = getArrayU32FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 4, 4);
-        return v1;
+        try {
+            const ret = wasm.rawspaprmachine_vios(this.__wbg_ptr);
+            var v1 = getArrayU32FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 4, 4);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
 }
 if (Symbol.dispose) RawSpaprMachine.prototype[Symbol.dispose] = RawSpaprMachine.prototype.free;
@@ -602,8 +783,12 @@ export class RawTceTable {
      * @returns {bigint}
      */
     get busOffset() {
-        const ret = wasm.rawtcetable_busOffset(this.__wbg_ptr);
-        return BigInt.asUintN(64, ret);
+        try {
+            const ret = wasm.rawtcetable_busOffset(this.__wbg_ptr);
+            return BigInt.asUintN(64, ret);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The checks of H_PUT_TCE_INDIRECT before its list is read: how many entries to read, or the return code.
@@ -612,8 +797,12 @@ export class RawTceTable {
      * @returns {number}
      */
     static checkIndirect(list, npages) {
-        const ret = wasm.rawtcetable_checkIndirect(list, npages);
-        return ret;
+        try {
+            const ret = wasm.rawtcetable_checkIndirect(list, npages);
+            return ret;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes entries 0, for addresses that the host has lost: all entries that `start` to `last` touch, relative to the
@@ -622,19 +811,31 @@ export class RawTceTable {
      * @param {bigint} last
      */
     clearAddresses(start, last) {
-        wasm.rawtcetable_clearAddresses(this.__wbg_ptr, start, last);
+        try {
+            wasm.rawtcetable_clearAddresses(this.__wbg_ptr, start, last);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes all entries 0 and records no extents.
      */
     clearAll() {
-        wasm.rawtcetable_clearAll(this.__wbg_ptr);
+        try {
+            wasm.rawtcetable_clearAll(this.__wbg_ptr);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes every entry 0 that the newest call changed.
      */
     clearChanged() {
-        wasm.rawtcetable_clearChanged(this.__wbg_ptr);
+        try {
+            wasm.rawtcetable_clearChanged(this.__wbg_ptr);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many extents the table has; `runs` as for [`RawTceTable::replay_batch`].
@@ -642,32 +843,48 @@ export class RawTceTable {
      * @returns {number}
      */
     countRuns(runs) {
-        const ret = wasm.rawtcetable_countRuns(this.__wbg_ptr, runs);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_countRuns(this.__wbg_ptr, runs);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The entry from which the next batch of the walk begins; nothing if the newest batch was the last.
      * @returns {number | undefined}
      */
     get cursor() {
-        const ret = wasm.rawtcetable_cursor(this.__wbg_ptr);
-        return ret === Number.MAX_SAFE_INTEGER ? undefined : ret;
+        try {
+            const ret = wasm.rawtcetable_cursor(this.__wbg_ptr);
+            return ret === Number.MAX_SAFE_INTEGER ? undefined : ret;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many entries there are.
      * @returns {number}
      */
     get entries() {
-        const ret = wasm.rawtcetable_entries(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_entries(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many entries may be other than 0, by its own limit or that of the budget that it shares.
      * @returns {number}
      */
     get entryLimit() {
-        const ret = wasm.rawtcetable_entryLimit(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_entryLimit(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * H_GET_TCE: the raw entry, nothing where the call answers H_PARAMETER.
@@ -675,8 +892,12 @@ export class RawTceTable {
      * @returns {bigint | undefined}
      */
     getTce(ioba) {
-        const ret = wasm.rawtcetable_getTce(this.__wbg_ptr, ioba);
-        return ret[0] === 0 ? undefined : BigInt.asUintN(64, ret[1]);
+        try {
+            const ret = wasm.rawtcetable_getTce(this.__wbg_ptr, ioba);
+            return ret[0] === 0 ? undefined : BigInt.asUintN(64, ret[1]);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The raw entry; 0 beyond the end.
@@ -684,32 +905,48 @@ export class RawTceTable {
      * @returns {bigint}
      */
     get(index) {
-        const ret = wasm.rawtcetable_get(this.__wbg_ptr, index);
-        return BigInt.asUintN(64, ret);
+        try {
+            const ret = wasm.rawtcetable_get(this.__wbg_ptr, index);
+            return BigInt.asUintN(64, ret);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many entries the newest call stored.
      * @returns {number}
      */
     get lastStored() {
-        const ret = wasm.rawtcetable_lastStored(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_lastStored(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The logical I/O bus number.
      * @returns {number}
      */
     get liobn() {
-        const ret = wasm.rawtcetable_liobn(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_liobn(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many entries have a permission.
      * @returns {number}
      */
     get mapped() {
-        const ret = wasm.rawtcetable_mapped(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_mapped(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes a batch of what the newest call mapped, from extent `from` on; how many are in it.
@@ -717,24 +954,36 @@ export class RawTceTable {
      * @returns {number}
      */
     mapsBatch(from) {
-        const ret = wasm.rawtcetable_mapsBatch(this.__wbg_ptr, from);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_mapsBatch(this.__wbg_ptr, from);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many extents the newest call mapped.
      * @returns {number}
      */
     get mapsLength() {
-        const ret = wasm.rawtcetable_mapsLength(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_mapsLength(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Bytes that the table holds.
      * @returns {number}
      */
     get memoryBytes() {
-        const ret = wasm.rawtcetable_memoryBytes(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_memoryBytes(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * An empty table.
@@ -748,29 +997,41 @@ export class RawTceTable {
      * @param {number} entry_limit
      */
     constructor(liobn, bus_offset, page_shift, entries, entry_limit) {
-        const ret = wasm.rawtcetable_new(liobn, bus_offset, page_shift, entries, entry_limit);
-        if (ret[2]) {
-            throw takeFromExternrefTable0(ret[1]);
+        try {
+            const ret = wasm.rawtcetable_new(liobn, bus_offset, page_shift, entries, entry_limit);
+            if (ret[2]) {
+                throw takeFromExternrefTable0(ret[1]);
+            }
+            this.__wbg_ptr = ret[0];
+            RawTceTableFinalization.register(this, this.__wbg_ptr, this);
+            return this;
+        } catch (error) {
+            throw told(error);
         }
-        this.__wbg_ptr = ret[0];
-        RawTceTableFinalization.register(this, this.__wbg_ptr, this);
-        return this;
     }
     /**
      * The page size as a power of two.
      * @returns {number}
      */
     get pageShift() {
-        const ret = wasm.rawtcetable_pageShift(this.__wbg_ptr);
-        return ret;
+        try {
+            const ret = wasm.rawtcetable_pageShift(this.__wbg_ptr);
+            return ret;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Where the newest batch lies.
      * @returns {number}
      */
     get pointer() {
-        const ret = wasm.rawtcetable_pointer(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_pointer(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * H_PUT_TCE_INDIRECT with the list as the guest has it, big endian, 8 bytes per entry: the return code.
@@ -779,11 +1040,15 @@ export class RawTceTable {
      * @returns {number}
      */
     putTceIndirect(ioba, list) {
-        const val2 = BigInt.asIntN(64, ioba);
-        const ptr0 = passArray8ToWasm0(list, wasm.__wbindgen_malloc);
-        const len0 = WASM_VECTOR_LEN;
-        const ret = wasm.rawtcetable_putTceIndirect(this.__wbg_ptr, val2, ptr0, len0);
-        return ret;
+        try {
+            const val2 = BigInt.asIntN(64, ioba);
+            const ptr0 = passArray8ToWasm0(list, wasm.__wbindgen_malloc);
+            const len0 = WASM_VECTOR_LEN;
+            const ret = wasm.rawtcetable_putTceIndirect(this.__wbg_ptr, val2, ptr0, len0);
+            return ret;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * H_PUT_TCE: the return code. Where it succeeded and mappings changed, what there is to be told instead: 1 an UNMAP,
@@ -793,8 +1058,12 @@ export class RawTceTable {
      * @returns {number}
      */
     putTce(ioba, tce) {
-        const ret = wasm.rawtcetable_putTce(this.__wbg_ptr, ioba, tce);
-        return ret;
+        try {
+            const ret = wasm.rawtcetable_putTce(this.__wbg_ptr, ioba, tce);
+            return ret;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes a batch of at most `max` extents of entries `from` to `last`; how many are in it.
@@ -807,37 +1076,57 @@ export class RawTceTable {
      * @returns {number}
      */
     replayBatch(from, last, runs, max) {
-        const ret = wasm.rawtcetable_replayBatch(this.__wbg_ptr, from, last, runs, max);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_replayBatch(this.__wbg_ptr, from, last, runs, max);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Whether the next calls record extents. Without, they record only how to undo.
      * @param {boolean} quiet
      */
     setQuiet(quiet) {
-        wasm.rawtcetable_setQuiet(this.__wbg_ptr, quiet);
+        try {
+            wasm.rawtcetable_setQuiet(this.__wbg_ptr, quiet);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many entries of all tables that share its budget are not 0; nothing where it shares none.
      * @returns {number | undefined}
      */
     get sharedStored() {
-        const ret = wasm.rawtcetable_sharedStored(this.__wbg_ptr);
-        return ret === Number.MAX_SAFE_INTEGER ? undefined : ret;
+        try {
+            const ret = wasm.rawtcetable_sharedStored(this.__wbg_ptr);
+            return ret === Number.MAX_SAFE_INTEGER ? undefined : ret;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Gives back the memory that a large call left behind.
      */
     shrink() {
-        wasm.rawtcetable_shrink(this.__wbg_ptr);
+        try {
+            wasm.rawtcetable_shrink(this.__wbg_ptr);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many entries are not 0.
      * @returns {number}
      */
     get stored() {
-        const ret = wasm.rawtcetable_stored(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_stored(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * H_STUFF_TCE: the return code.
@@ -847,8 +1136,12 @@ export class RawTceTable {
      * @returns {number}
      */
     stuffTce(ioba, tce, npages) {
-        const ret = wasm.rawtcetable_stuffTce(this.__wbg_ptr, ioba, tce, npages);
-        return ret;
+        try {
+            const ret = wasm.rawtcetable_stuffTce(this.__wbg_ptr, ioba, tce, npages);
+            return ret;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes a batch of the one page that holds an address relative to the window's start. False outside the window.
@@ -856,14 +1149,22 @@ export class RawTceTable {
      * @returns {boolean}
      */
     translate(offset) {
-        const ret = wasm.rawtcetable_translate(this.__wbg_ptr, offset);
-        return ret !== 0;
+        try {
+            const ret = wasm.rawtcetable_translate(this.__wbg_ptr, offset);
+            return ret !== 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Puts back what the newest call changed; only once.
      */
     undo() {
-        wasm.rawtcetable_undo(this.__wbg_ptr);
+        try {
+            wasm.rawtcetable_undo(this.__wbg_ptr);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes a batch of what the newest call unmapped, from extent `from` on; how many are in it.
@@ -871,24 +1172,36 @@ export class RawTceTable {
      * @returns {number}
      */
     unmapsBatch(from) {
-        const ret = wasm.rawtcetable_unmapsBatch(this.__wbg_ptr, from);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_unmapsBatch(this.__wbg_ptr, from);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many extents the newest call unmapped.
      * @returns {number}
      */
     get unmapsLength() {
-        const ret = wasm.rawtcetable_unmapsLength(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_unmapsLength(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Grows whenever entries may have changed. Cut to 32 bits: only compared with itself.
      * @returns {number}
      */
     get version() {
-        const ret = wasm.rawtcetable_version(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawtcetable_version(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * A walk over the table's extents, with batches of its own.

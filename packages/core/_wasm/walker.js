@@ -22,6 +22,27 @@ export function memory() {
   return wasm.memory;
 }
 
+/** What is thrown for a trap. */
+let tell = (error) => error;
+
+/** Decides what is thrown for a trap, the first time and ever after. */
+export function onTrap(told) {
+  tell = told;
+}
+
+/** After a trap nothing here can be trusted: what is called says so again, and what is freed is gone anyway. */
+function told(error) {
+  if (!(error instanceof WebAssembly.RuntimeError)) return error;
+  const { memory } = wasm;
+  const again = () => {
+    throw tell(error);
+  };
+  wasm = new Proxy({}, {
+    get: (_, name) => name === "memory" ? memory : name.endsWith("_free") ? () => {} : again,
+  });
+  return tell(error);
+}
+
 /**
  * A walk over an IOMMU that can only be asked address by address.
  */
@@ -48,16 +69,24 @@ export class RawWalker {
      * @returns {number}
      */
     answerHoleUntil(next) {
-        const ret = wasm.rawwalker_answerHoleUntil(this.__wbg_ptr, !isLikeNone(next), isLikeNone(next) ? BigInt(0) : next);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawwalker_answerHoleUntil(this.__wbg_ptr, !isLikeNone(next), isLikeNone(next) ? BigInt(0) : next);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The probed address is not mapped, and the IOMMU cannot tell what is.
      * @returns {number}
      */
     answerHole() {
-        const ret = wasm.rawwalker_answerHole(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawwalker_answerHole(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The probed address is mapped.
@@ -70,8 +99,12 @@ export class RawWalker {
      * @returns {number}
      */
     answerMapped(start, last, target, perm, page_shift, space) {
-        const ret = wasm.rawwalker_answerMapped(this.__wbg_ptr, start, last, target, perm, page_shift, space);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawwalker_answerMapped(this.__wbg_ptr, start, last, target, perm, page_shift, space);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * A walk from `start` to `last`; `None` unless the range is one and the granularity a power of two.
@@ -82,80 +115,120 @@ export class RawWalker {
      * @returns {RawWalker | undefined}
      */
     static create(start, last, granularity, joins) {
-        const ret = wasm.rawwalker_create(start, last, granularity, joins);
-        return ret === 0 ? undefined : RawWalker.__wrap(ret);
+        try {
+            const ret = wasm.rawwalker_create(start, last, granularity, joins);
+            return ret === 0 ? undefined : RawWalker.__wrap(ret);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Gives out the run that is still open.
      * @returns {number}
      */
     finish() {
-        const ret = wasm.rawwalker_finish(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawwalker_finish(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The first address that is not covered by what was given out.
      * @returns {bigint | undefined}
      */
     position() {
-        const ret = wasm.rawwalker_position(this.__wbg_ptr);
-        return ret[0] === 0 ? undefined : BigInt.asUintN(64, ret[1]);
+        try {
+            const ret = wasm.rawwalker_position(this.__wbg_ptr);
+            return ret[0] === 0 ? undefined : BigInt.asUintN(64, ret[1]);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The next address to translate; `undefined` at the end.
      * @returns {bigint | undefined}
      */
     probe() {
-        const ret = wasm.rawwalker_probe(this.__wbg_ptr);
-        return ret[0] === 0 ? undefined : BigInt.asUintN(64, ret[1]);
+        try {
+            const ret = wasm.rawwalker_probe(this.__wbg_ptr);
+            return ret[0] === 0 ? undefined : BigInt.asUintN(64, ret[1]);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Its last address.
      * @returns {bigint}
      */
     get runLast() {
-        const ret = wasm.rawwalker_runLast(this.__wbg_ptr);
-        return BigInt.asUintN(64, ret);
+        try {
+            const ret = wasm.rawwalker_runLast(this.__wbg_ptr);
+            return BigInt.asUintN(64, ret);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Its permission (bits 0-7) and page shift (bits 8-15).
      * @returns {number}
      */
     get runMeta() {
-        const ret = wasm.rawwalker_runMeta(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawwalker_runMeta(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How many pages it has, less one.
      * @returns {bigint}
      */
     get runPagesMinus1() {
-        const ret = wasm.rawwalker_runPagesMinus1(this.__wbg_ptr);
-        return BigInt.asUintN(64, ret);
+        try {
+            const ret = wasm.rawwalker_runPagesMinus1(this.__wbg_ptr);
+            return BigInt.asUintN(64, ret);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The number of its target's address space.
      * @returns {number}
      */
     get runSpace() {
-        const ret = wasm.rawwalker_runSpace(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawwalker_runSpace(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The first address of the run that was given out last.
      * @returns {bigint}
      */
     get runStart() {
-        const ret = wasm.rawwalker_runStart(this.__wbg_ptr);
-        return BigInt.asUintN(64, ret);
+        try {
+            const ret = wasm.rawwalker_runStart(this.__wbg_ptr);
+            return BigInt.asUintN(64, ret);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Where its first address points to.
      * @returns {bigint}
      */
     get runTarget() {
-        const ret = wasm.rawwalker_runTarget(this.__wbg_ptr);
-        return BigInt.asUintN(64, ret);
+        try {
+            const ret = wasm.rawwalker_runTarget(this.__wbg_ptr);
+            return BigInt.asUintN(64, ret);
+        } catch (error) {
+            throw told(error);
+        }
     }
 }
 if (Symbol.dispose) RawWalker.prototype[Symbol.dispose] = RawWalker.prototype.free;
