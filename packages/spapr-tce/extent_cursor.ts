@@ -1,9 +1,8 @@
 import type { Gpa, Iova } from "@giommu/core";
 import { checkInteger, checkU64, IommuError } from "@giommu/core";
-import type { CoreMemory } from "@giommu/core/wasm";
+import { type CoreMemory, trappedIn } from "@giommu/core/wasm";
 import type { RawExtents, RawTceTable } from "@giommu/core/wasm/table";
 import { IommuPerm } from "@giommu/notifiers";
-import { coreTrapped, isTrapped } from "./_trap.ts";
 
 /** Which extents a cursor reads, and how they are cut. */
 export interface ExtentCursorOptions {
@@ -200,7 +199,7 @@ export class ExtentCursor implements Disposable {
     try {
       found = raw.find(iova);
     } catch (error) {
-      throw coreTrapped("translate through a TCE table", error);
+      throw trappedIn("translate through a TCE table", error);
     }
     if (!found) {
       this.#standOnNothing(Number(iova / this.#table.pageSize) + 1);
@@ -219,7 +218,7 @@ export class ExtentCursor implements Disposable {
     this.#standOnNothing(undefined);
     const raw = this.#raw;
     this.#raw = undefined;
-    if (!isTrapped()) raw?.free();
+    raw?.free();
   }
 
   /** The target where the memory has grown, which makes views void. */
@@ -277,7 +276,7 @@ export class ExtentCursor implements Disposable {
     try {
       count = raw.batch(from, this.#last, this.#runs, this.#size);
     } catch (error) {
-      throw coreTrapped("read extents of a TCE table", error);
+      throw trappedIn("read extents of a TCE table", error);
     }
     this.#size = Math.min(this.#size * 2, LAST_BATCH);
     this.#from = raw.cursor;

@@ -15,7 +15,7 @@ function newMemory(): AddressSpace {
   root.addSubregion(0n, new RamRegion({ name: "low", size: 0x8000n }));
   root.addSubregion(0x8000n, new RamRegion({ name: "rom", size: 0x1c00n, readonly: true }));
   root.addSubregion(2n ** 64n - 0x4000n, new RamRegion({ name: "top", size: 0x4000n }));
-  return new AddressSpace("memory", root);
+  return new AddressSpace({ name: "memory", root });
 }
 
 const target = fc.oneof(fc.bigInt(0n, 0x30n), fc.bigInt(-0x18n, -1n)).map((at) => BigInt.asUintN(64, at * KIB));

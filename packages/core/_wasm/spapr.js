@@ -75,16 +75,24 @@ export class RawExtents {
      * @returns {number}
      */
     batch(from, last, runs, max) {
-        const ret = wasm.rawextents_batch(this.__wbg_ptr, from, last, runs, max);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawextents_batch(this.__wbg_ptr, from, last, runs, max);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The entry from which the next batch begins; nothing if the newest was the last.
      * @returns {number | undefined}
      */
     get cursor() {
-        const ret = wasm.rawextents_cursor(this.__wbg_ptr);
-        return ret === Number.MAX_SAFE_INTEGER ? undefined : ret;
+        try {
+            const ret = wasm.rawextents_cursor(this.__wbg_ptr);
+            return ret === Number.MAX_SAFE_INTEGER ? undefined : ret;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes a batch of the one page that holds an address relative to the window's start. False where nothing is mapped.
@@ -92,16 +100,24 @@ export class RawExtents {
      * @returns {boolean}
      */
     find(offset) {
-        const ret = wasm.rawextents_find(this.__wbg_ptr, offset);
-        return ret !== 0;
+        try {
+            const ret = wasm.rawextents_find(this.__wbg_ptr, offset);
+            return ret !== 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Where the newest batch lies.
      * @returns {number}
      */
     get pointer() {
-        const ret = wasm.rawextents_pointer(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawextents_pointer(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Where the low 32 bits of the table's version lie, for as long as this lives: JavaScript sees there, without a call,
@@ -109,8 +125,12 @@ export class RawExtents {
      * @returns {number}
      */
     get versionPointer() {
-        const ret = wasm.rawextents_versionPointer(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawextents_versionPointer(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
 }
 if (Symbol.dispose) RawExtents.prototype[Symbol.dispose] = RawExtents.prototype.free;
@@ -1208,8 +1228,12 @@ export class RawTceTable {
      * @returns {RawExtents}
      */
     walk() {
-        const ret = wasm.rawtcetable_walk(this.__wbg_ptr);
-        return RawExtents.__wrap(ret);
+        try {
+            const ret = wasm.rawtcetable_walk(this.__wbg_ptr);
+            return RawExtents.__wrap(ret);
+        } catch (error) {
+            throw told(error);
+        }
     }
 }
 if (Symbol.dispose) RawTceTable.prototype[Symbol.dispose] = RawTceTable.prototype.free;
