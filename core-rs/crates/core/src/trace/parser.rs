@@ -95,9 +95,16 @@ pub struct Parser {
     offset: u64,
     /// Inside a line that is too long, which was counted when that showed.
     passing: bool,
+    intel_iommu: bool,
 }
 
 impl Parser {
+    /// A parser that also reads what intel-iommu logs, which is nothing to a guest with sPAPR tables.
+    #[must_use]
+    pub fn with_intel_iommu() -> Self {
+        Self { intel_iommu: true, ..Self::default() }
+    }
+
     /// Lines read.
     #[must_use]
     pub fn lines(&self) -> u64 {
@@ -162,13 +169,15 @@ impl Parser {
             }
             if line.len() > LINE_MAX {
                 self.lines += 1;
-                self.unparsed += u64::from(named(line.get(prefix..LINE_MAX).unwrap_or_default()).is_some());
+                let named = named(line.get(prefix..LINE_MAX).unwrap_or_default());
+                self.unparsed += u64::from(named.is_some_and(|(kind, _)| self.intel_iommu || !kind.is_intel_iommu()));
                 self.passing = !terminated;
                 self.advance(at, length);
                 continue;
             }
             let line = line.strip_suffix(b"\r").unwrap_or(line);
-            let Some((kind, text)) = named(line.get(prefix..).unwrap_or_default()) else {
+            let named = named(line.get(prefix..).unwrap_or_default());
+            let Some((kind, text)) = named.filter(|(kind, _)| self.intel_iommu || !kind.is_intel_iommu()) else {
                 self.lines += 1;
                 self.advance(at, length);
                 continue;

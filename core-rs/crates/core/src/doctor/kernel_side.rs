@@ -1,0 +1,457 @@
+//! Matches the kernel's events with what QEMU did, by order, address, thread and, where both logs have it, time.
+
+use std::collections::VecDeque;
+
+use super::input::Input;
+use crate::trace::kernel::{HostEvent, KernelParser, KernelRecord};
+
+/// How far ahead an event is looked for behind others that nothing explains.
+const AHEAD: usize = 64;
+/// The same before the first one was matched: other processes may fill the log's beginning.
+const BOOT: usize = 1 << 16;
+/// How many events are read ahead where the time does not say how many are needed.
+const UNTIMED: usize = 1024;
+/// The most events that are held.
+const HELD: usize = 1 << 20;
+/// Microseconds by which an event may seem to be too late for its cause. A tracer's own clock and the wall clock drift apart:
+/// 50 parts in a million is what crystals are sold with.
+const SLACK: i64 = 100_000;
+/// The same where events lie between.
+const TIGHT: i64 = 2_000;
+/// How many threads are remembered.
+const THREADS: usize = 256;
+
+/// One event, without the text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Event {
+    pub(super) event: HostEvent,
+    pub(super) line: u64,
+    pub(super) time: Option<u64>,
+    thread: Option<u32>,
+    /// Its thread's name is one of QEMU's.
+    named: bool,
+    pub(super) start: u64,
+    pub(super) last: u64,
+    pub(super) value: u64,
+}
+
+impl From<&KernelRecord<'_>> for Event {
+    fn from(record: &KernelRecord<'_>) -> Self {
+        let named = [&b"qemu"[..], b"kvm", b"CPU ", b"<...>"].iter().any(|name| record.task.starts_with(name));
+        Self {
+            event: record.event,
+            line: record.line,
+            time: record.time,
+            thread: record.thread,
+            named,
+            start: record.start,
+            last: record.last,
+            value: record.value,
+        }
+    }
+}
+
+/// How many events of each fate.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct KernelCounts {
+    /// Maps that an operation of QEMU explains.
+    pub maps: u64,
+    /// Unmaps that one explains.
+    pub unmaps: u64,
+    /// Events of the driver's own test of a new container.
+    pub tests: u64,
+    /// Unmaps of what was held when QEMU's log ended.
+    pub exit: u64,
+    /// Faults of devices.
+    pub faults: u64,
+    /// Events of other processes.
+    pub foreign: u64,
+    /// What nothing explains.
+    pub unexplained: u64,
+    /// Events that the tracer lost.
+    pub lost: u64,
+}
+
+/// How the clocks of two logs differ.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Offset {
+    /// What the kernel's time lacks to QEMU's, in microseconds, at the first match.
+    pub first: i64,
+    /// The same at the newest.
+    pub newest: i64,
+    /// Matches that it was estimated from.
+    pub matches: u64,
+}
+
+/// What the kernel did for a map.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Seen {
+    /// Where it went, if that is one stretch.
+    pub(super) physical: Option<u64>,
+    pub(super) line: u64,
+}
+
+/// An operation as the kernel's events are compared with it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) start: u64,
+    pub(super) last: u64,
+    pub(super) time: Option<u64>,
+    /// When QEMU logged the next thing.
+    pub(super) until: Option<u64>,
+}
+
+/// The kernel's log, and what of it is not explained yet.
+#[derive(Debug, Default)]
+pub(super) struct KernelSide {
+    pub(super) given: bool,
+    parser: KernelParser,
+    queue: VecDeque<Event>,
+    ended: bool,
+    /// Threads of QEMU, by its own log and by events that matched.
+    threads: Vec<u32>,
+    matched: Vec<u32>,
+    /// Whether QEMU and the kernel number threads alike; known from the first match on.
+    alike: Option<bool>,
+    pub(super) offset: Option<Offset>,
+    /// Something of the log belongs to this QEMU.
+    anchored: bool,
+    pub(super) counts: KernelCounts,
+    /// Events that nothing explains, for whoever asks next.
+    pub(super) stray: Vec<Event>,
+}
+
+impl KernelSide {
+    pub(super) fn new(given: bool) -> Self {
+        Self { given, ..Self::default() }
+    }
+
+    pub(super) fn parser(&self) -> &KernelParser {
+        &self.parser
+    }
+
+    /// A thread of QEMU.
+    pub(super) fn thread(&mut self, thread: Option<u32>) {
+        if let Some(thread) = thread
+            && self.threads.last() != Some(&thread)
+            && !self.threads.contains(&thread)
+            && self.threads.len() < THREADS
+        {
+            self.threads.push(thread);
+        }
+    }
+
+    /// Reads ahead until everything that can matter before a time of QEMU's log is there. Returns whether it is.
+    pub(super) fn fill(&mut self, input: &mut Input<'_>, time: Option<u64>) -> bool {
+        while !self.ended && !self.is_filled(time) {
+            match self.parser.next(input.bytes, input.at, input.last) {
+                Some(record) => {
+                    let event = Event::from(&record);
+                    self.queue.push_back(event);
+                }
+                None if input.last => self.ended = true,
+                None => return false,
+            }
+        }
+        true
+    }
+
+    fn is_filled(&self, time: Option<u64>) -> bool {
+        let Some(newest) = self.queue.back() else { return false };
+        if self.queue.len() >= HELD {
+            return true;
+        }
+        match (self.offset, newest.time, time) {
+            (None, ..) => self.queue.len() >= BOOT,
+            (Some(offset), Some(newest), Some(time)) => self.queue.len() >= AHEAD && late(newest, offset, time) > SLACK,
+            _ => self.queue.len() >= UNTIMED,
+        }
+    }
+
+    /// Whether an event may be QEMU's.
+    fn is_ours(&self, event: &Event) -> bool {
+        let known = event.thread.is_some_and(|thread| self.threads.contains(&thread) || self.matched.contains(&thread));
+        known
+            || (event.named && self.alike != Some(true))
+            || event.event != HostEvent::Map && event.event != HostEvent::Unmap
+    }
+
+    /// Whether it can be proved from the kernel's log that something did not happen.
+    pub(super) fn proves_absence(&self) -> bool {
+        self.anchored && self.counts.lost == 0 && !(self.ended && self.queue.is_empty())
+    }
+
+    fn is_due(&self, event: &Event, asked: &Asked, slack: i64) -> bool {
+        match (self.offset, event.time, asked.until.or(asked.time)) {
+            (Some(offset), Some(time), Some(until)) => late(time, offset, until) <= slack,
+            _ => true,
+        }
+    }
+
+    /// Puts aside what happened before a time of QEMU's log and nothing explained, and what a new container's test left.
+    pub(super) fn advance(&mut self, time: Option<u64>, next: Option<(u64, u64)>) {
+        while let Some(event) = self.queue.front().copied() {
+            let early = match (self.offset, event.time, time) {
+                (Some(offset), Some(at), Some(time)) => late(at, offset, time) < -SLACK,
+                _ => false,
+            };
+            match event.event {
+                HostEvent::Lost => self.counts.lost += event.value.max(1),
+                HostEvent::Fault if early || self.offset.is_none() => self.fault(event),
+                HostEvent::Fault => return,
+                _ if !self.is_ours(&event) => {
+                    // Its thread may turn out to be QEMU's as long as QEMU's log has not come that far.
+                    if !early {
+                        break;
+                    }
+                    self.counts.foreign += 1;
+                }
+                _ if self.take_test(next) => continue,
+                _ if early => self.stray(event),
+                _ => return,
+            }
+            self.queue.pop_front();
+        }
+        self.take_test(next);
+    }
+
+    fn fault(&mut self, event: Event) {
+        self.counts.faults += 1;
+        self.stray.push(event);
+    }
+
+    fn stray(&mut self, event: Event) {
+        // Before the log is known to be this QEMU's, what it says is nothing to wonder about.
+        if self.anchored {
+            self.counts.unexplained += 1;
+            self.stray.push(event);
+        } else {
+            self.counts.foreign += 1;
+        }
+    }
+
+    /// Takes the test that the driver makes of a new container's page table: two pages mapped, then unmapped again (Linux,
+    /// drivers/vfio/vfio_iommu_type1.c). `next` is what QEMU maps next.
+    fn take_test(&mut self, next: Option<(u64, u64)>) -> bool {
+        let Some(at) = self.queue.iter().take(AHEAD).position(|event| self.is_ours(event)) else { return false };
+        let Some(first) = self.queue.get(at).copied() else { return false };
+        if first.event != HostEvent::Map || first.last - first.start != 0x1fff {
+            return false;
+        }
+        let mut test = vec![at];
+        let mut unmapped = 0;
+        let mut after = None;
+        for (at, event) in self.queue.iter().enumerate().skip(at + 1).take(AHEAD) {
+            if event.thread != first.thread || event.event == HostEvent::Fault {
+                continue;
+            }
+            if unmapped >= 0x2000 {
+                after = Some(*event);
+                break;
+            }
+            if event.event != HostEvent::Unmap || event.start != first.start + unmapped {
+                return false;
+            }
+            unmapped += (event.last - event.start + 1).max(event.value);
+            test.push(at);
+        }
+        if unmapped < 0x2000 {
+            return false;
+        }
+        if next == Some((first.start, first.last))
+            && !after.is_some_and(|event| event.event == HostEvent::Map && event.start == first.start)
+        {
+            return false;
+        }
+        for at in test.iter().rev() {
+            self.queue.remove(*at);
+        }
+        self.counts.tests += test.len() as u64;
+        self.anchor(&first);
+        true
+    }
+
+    fn anchor(&mut self, event: &Event) {
+        self.anchored = true;
+        let Some(thread) = event.thread else { return };
+        self.alike.get_or_insert(self.threads.contains(&thread));
+        if !self.matched.contains(&thread) && self.matched.len() < THREADS {
+            self.matched.push(thread);
+        }
+    }
+
+    /// The event that begins what was asked for: where it stands in the queue.
+    fn search(&self, event: HostEvent, asked: &Asked) -> Option<usize> {
+        let ahead = if self.offset.is_some() || self.counts.maps > 0 { AHEAD } else { BOOT };
+        let mut passed = 0;
+        for (at, one) in self.queue.iter().enumerate() {
+            if !self.is_ours(one) || one.event == HostEvent::Fault {
+                continue;
+            }
+            let fits = match event {
+                HostEvent::Map => one.start == asked.start && one.last <= asked.last,
+                _ => one.start >= asked.start && one.last <= asked.last,
+            };
+            if one.event == event && fits && self.is_due(one, asked, if passed == 0 { SLACK } else { TIGHT }) {
+                return Some(at);
+            }
+            passed += 1;
+            if passed >= ahead {
+                break;
+            }
+        }
+        None
+    }
+
+    /// Takes an event from the front, whose place was searched for; what stands before it is explained by nothing.
+    fn take(&mut self, at: usize) -> Option<Event> {
+        for _ in 0..at {
+            let event = self.queue.pop_front()?;
+            match event.event {
+                HostEvent::Fault => self.fault(event),
+                HostEvent::Lost => self.counts.lost += event.value.max(1),
+                _ if self.is_ours(&event) => self.stray(event),
+                _ => self.counts.foreign += 1,
+            }
+        }
+        self.queue.pop_front()
+    }
+
+    /// What the kernel did when it was asked to map; `None` if it did not.
+    pub(super) fn take_map(&mut self, asked: &Asked) -> Option<Seen> {
+        let at = self.search(HostEvent::Map, asked)?;
+        let first = self.take(at)?;
+        self.anchor(&first);
+        self.learn(&first, asked);
+        self.counts.maps += 1;
+        let mut seen = Seen { physical: Some(first.value), line: first.line };
+        let mut covered = first.last;
+        while covered < asked.last {
+            let Some(next) = self.next_of(&first) else { break };
+            let Some(event) = self.queue.get(next).copied() else { break };
+            if event.event != HostEvent::Map || event.start != covered + 1 || event.last > asked.last {
+                break;
+            }
+            if seen.physical.and_then(|to| to.checked_add(event.start - asked.start)) != Some(event.value) {
+                seen.physical = None;
+            }
+            covered = event.last;
+            self.take(next);
+            self.counts.maps += 1;
+        }
+        if covered < asked.last {
+            // It could not be mapped whole: the kernel takes back what it had done.
+            let undone = Asked { last: covered, ..*asked };
+            self.take_unmaps(&undone, covered - asked.start + 1);
+            return None;
+        }
+        Some(seen)
+    }
+
+    /// The next event of the same thread, past faults and what others did.
+    fn next_of(&self, first: &Event) -> Option<usize> {
+        self.queue.iter().take(AHEAD).position(|one| one.thread == first.thread && one.event != HostEvent::Fault)
+    }
+
+    /// Takes the unmaps of what was asked for, of which `expected` bytes are there; returns the ranges.
+    pub(super) fn take_unmaps(&mut self, asked: &Asked, expected: u64) -> Vec<(u64, u64, u64)> {
+        let mut done: Vec<(u64, u64, u64)> = Vec::new();
+        let mut bytes = 0u64;
+        while expected == 0 || bytes < expected {
+            let Some(at) = self.search(HostEvent::Unmap, asked) else { break };
+            if (expected == 0 || !done.is_empty()) && !self.is_next(at) {
+                break;
+            }
+            let Some(event) = self.take(at) else { break };
+            if done.is_empty() {
+                self.anchor(&event);
+                self.learn(&event, asked);
+            }
+            self.counts.unmaps += 1;
+            bytes = bytes.saturating_add(event.last - event.start + 1);
+            match done.last_mut() {
+                Some((_, last, _)) if last.checked_add(1) == Some(event.start) => *last = event.last,
+                _ => done.push((event.start, event.last, event.line)),
+            }
+        }
+        done
+    }
+
+    /// Whether nothing of QEMU's stands before a place of the queue.
+    fn is_next(&self, at: usize) -> bool {
+        !self.queue.iter().take(at).any(|one| self.is_ours(one) && one.event != HostEvent::Fault)
+    }
+
+    /// Draws the clocks' offset from a match: QEMU logs before it asks, and the kernel when it is done.
+    fn learn(&mut self, event: &Event, asked: &Asked) {
+        let (Some(host), Some(time)) = (event.time.and_then(signed), asked.time.and_then(signed)) else { return };
+        let found = time - host;
+        match self.offset.as_mut() {
+            None => self.offset = Some(Offset { first: found, newest: found, matches: 1 }),
+            Some(offset) => {
+                offset.matches += 1;
+                // The quickest answer is nearest to the truth; clocks drift, so that it fades.
+                let fade = (offset.newest - found) / 64;
+                offset.newest = if found > offset.newest { found } else { offset.newest - fade };
+            }
+        }
+    }
+
+    /// Takes the next event at the log's end: what was mapped is unmapped when QEMU ends. `held` says whether a range is.
+    pub(super) fn next_left(&mut self) -> Option<Event> {
+        while let Some(event) = self.queue.pop_front() {
+            match event.event {
+                HostEvent::Lost => self.counts.lost += event.value.max(1),
+                HostEvent::Fault => {
+                    self.counts.faults += 1;
+                    return Some(event);
+                }
+                _ => return Some(event),
+            }
+        }
+        None
+    }
+
+    /// Whether all of the log was read.
+    pub(super) fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether an event that is left at the end is of this QEMU.
+    pub(super) fn belongs(&self, event: &Event) -> bool {
+        self.anchored && (self.is_ours(event) || event.named)
+    }
+
+    /// Whether any of it was this QEMU's.
+    pub(super) fn is_anchored(&self) -> bool {
+        self.anchored
+    }
+}
+
+fn signed(time: u64) -> Option<i64> {
+    i64::try_from(time).ok()
+}
+
+/// By how much an event of the kernel came after a time of QEMU's log.
+fn late(event: u64, offset: Offset, time: u64) -> i64 {
+    let (Some(event), Some(time)) = (signed(event), signed(time)) else { return 0 };
+    event.saturating_add(offset.newest).saturating_sub(time)
+}
+
+impl KernelSide {
+    /// Reads on at the log's end, some events at a time. Returns whether no bytes are lacking.
+    pub(super) fn fill_one(&mut self, input: &mut Input<'_>) -> bool {
+        let before = self.queue.len();
+        while !self.ended && self.queue.len() < before + UNTIMED {
+            match self.parser.next(input.bytes, input.at, input.last) {
+                Some(record) => {
+                    let event = Event::from(&record);
+                    self.queue.push_back(event);
+                }
+                None if input.last => self.ended = true,
+                None => return false,
+            }
+        }
+        true
+    }
+}
