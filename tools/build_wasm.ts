@@ -9,7 +9,7 @@
  */
 
 import { ROOT } from "./repository.ts";
-import { modules, OUTPUT } from "./wasm/modules.ts";
+import { moduleFiles, MODULES, OUTPUT } from "./wasm/modules.ts";
 import { BuildFailed, pack } from "./wasm/pack.ts";
 import { type BuildRecord, inputHashes, outputHashes, RECORD } from "./wasm/record.ts";
 import { findToolchain, NoToolchain, type Toolchain } from "./wasm/toolchain.ts";
@@ -18,7 +18,8 @@ import { findToolchain, NoToolchain, type Toolchain } from "./wasm/toolchain.ts"
 export async function buildInto(toolchain: Toolchain, root: string = ROOT): Promise<void> {
   // Taken before the build: a source that is edited meanwhile must make the artifact look stale, not fresh.
   const inputs = await inputHashes();
-  const files = modules(await pack(toolchain));
+  const files: [name: string, text: string][] = [];
+  for (const name of MODULES) files.push(...moduleFiles(name, await pack(toolchain, name)));
   await Deno.remove(`${root}/${OUTPUT}`, { recursive: true }).catch(() => {});
   Deno.mkdirSync(`${root}/${OUTPUT}`, { recursive: true });
   for (const [name, text] of files) Deno.writeTextFileSync(`${root}/${OUTPUT}/${name}`, text);

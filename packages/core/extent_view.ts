@@ -1,4 +1,4 @@
-import { RecordView } from "./record_view.ts";
+import { type CoreMemory, RecordView } from "./record_view.ts";
 
 const BYTES = 24;
 
@@ -9,9 +9,13 @@ const BYTES = 24;
  * that made it.
  */
 export class ExtentView extends RecordView {
-  /** Creates a cursor that stands on nothing yet. */
-  constructor() {
-    super(BYTES);
+  /**
+   * Creates a cursor that stands on nothing yet.
+   *
+   * @param memory The memory of the module that leaves the extents.
+   */
+  constructor(memory: CoreMemory) {
+    super(memory, BYTES);
   }
 
   /** Where the extent begins. */

@@ -1,6 +1,6 @@
 import type { AddressRange } from "@giommu/core";
 import { ADDRESS_MAX, checkU64, hex } from "@giommu/core";
-import { RawWalker } from "@giommu/core/wasm";
+import { RawWalker } from "@giommu/core/wasm/walker";
 import type { IotlbEntry, TargetSpace } from "@giommu/notifiers";
 import type { IommuPerm } from "@giommu/notifiers";
 import type { Found, MappingSource } from "./_source.ts";

@@ -1,4 +1,4 @@
-import { RawLogReader } from "@giommu/core/wasm";
+import { RawLogReader } from "@giommu/core/wasm/log";
 import { QEMU_EVENT_FIELDS, type QemuFieldKind } from "./event_fields.ts";
 import type { QemuEventName } from "./record.ts";
 

@@ -1,5 +1,6 @@
 import { IommuError } from "@giommu/core";
-import { memory, put, RawLogReader } from "@giommu/core/wasm";
+import { put } from "@giommu/core/wasm";
+import { memory, RawLogReader } from "@giommu/core/wasm/log";
 import { shapes } from "./_shapes.ts";
 import { type InputSource, openInput, TraceInput } from "./input.ts";
 import type { QemuRecord } from "./record.ts";
@@ -69,7 +70,7 @@ export class QemuLogReader implements Disposable {
     try {
       for (let at = 0, more = true; more;) {
         const raw = this.#live();
-        const length = put(raw, bytes.subarray(at));
+        const length = put(memory, raw, bytes.subarray(at));
         at += length;
         more = at < bytes.length;
         raw.fill(length, last && !more);
@@ -91,7 +92,7 @@ export class QemuLogReader implements Disposable {
     let rest = bytes;
     do {
       const raw = this.#live();
-      const length = put(raw, rest);
+      const length = put(memory, raw, rest);
       rest = rest.subarray(length);
       raw.fill(length, last && rest.length === 0);
       raw.skip();
@@ -113,7 +114,7 @@ export class QemuLogReader implements Disposable {
 
 /** The events of one batch. They are copied out before the first is given away: the memory may move between two. */
 function records(pointer: number, count: number): QemuRecord[] {
-  const view = new DataView(memory.buffer as ArrayBuffer);
+  const view = new DataView(memory().buffer as ArrayBuffer);
   const list: QemuRecord[] = [];
   for (let i = 0; i < count; i++) list.push(record(view, pointer + i * RECORD.size));
   return list;

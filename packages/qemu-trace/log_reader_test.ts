@@ -1,4 +1,4 @@
-import { memory } from "@giommu/core/wasm";
+import { memory } from "@giommu/core/wasm/log";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { bytes, recorded } from "./testdata/recordings.ts";
@@ -133,12 +133,12 @@ Deno.test("lines of 30 MB pass in constant memory", async () => {
       else controller.enqueue(value);
     },
   });
-  const before = memory.buffer.byteLength;
+  const before = memory().buffer.byteLength;
   using reader = new QemuLogReader();
   const lines: number[] = [];
   for await (const { line } of readQemuLog(stream, reader)) lines.push(line);
   assertEquals([lines, reader.counts.unparsed], [[3], 1]);
-  assert(memory.buffer.byteLength - before <= 4 << 20, `${memory.buffer.byteLength - before} bytes more`);
+  assert(memory().buffer.byteLength - before <= 4 << 20, `${memory().buffer.byteLength - before} bytes more`);
 });
 
 Deno.test("a reader that was disposed says so", () => {

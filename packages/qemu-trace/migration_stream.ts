@@ -1,6 +1,7 @@
 import type { Iova } from "@giommu/core";
 import { checkInteger, IommuError } from "@giommu/core";
-import { put, RawMigrationReader } from "@giommu/core/wasm";
+import { put } from "@giommu/core/wasm";
+import { memory, RawMigrationReader } from "@giommu/core/wasm/log";
 import type { TceTable } from "@giommu/spapr-tce";
 import { tableFromRaw } from "@giommu/spapr-tce/raw";
 import { list } from "./_findings.ts";
@@ -96,7 +97,7 @@ export class MigrationStream implements Disposable {
     const raw = this.#live();
     let rest = bytes;
     do {
-      const length = put(raw, rest);
+      const length = put(memory, raw, rest);
       rest = rest.subarray(length);
       raw.feed(length, last && rest.length === 0);
     } while (rest.length > 0);
@@ -110,7 +111,7 @@ export class MigrationStream implements Disposable {
    */
   table(liobn: number): TceTable | undefined {
     const raw = this.#live().table(checkInteger("liobn", liobn));
-    return raw && tableFromRaw(raw);
+    return raw && tableFromRaw(raw, memory);
   }
 
   /** Frees the tables that were not handed out; twice is fine. */

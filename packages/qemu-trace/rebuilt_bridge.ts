@@ -1,4 +1,4 @@
-import type { RawTceTable } from "@giommu/core/wasm";
+import { memory as coreMemory, type RawTceTable } from "@giommu/core/wasm/log";
 import type { AddressSpace } from "@giommu/memory-api";
 import type { ChangeOutcome } from "@giommu/notifiers";
 import { SpaprPhb, type TceTable } from "@giommu/spapr-tce";
@@ -128,7 +128,7 @@ export function newBridge(
       if (phb.table(liobn) !== undefined) continue;
       const raw = source.handle(liobn);
       if (raw === undefined) continue;
-      const table = tableFromRaw(raw);
+      const table = tableFromRaw(raw, coreMemory);
       try {
         phb.addTable(table);
       } catch (error) {

@@ -1,5 +1,6 @@
 import { checkInteger, checkU64, hex, IommuError } from "@giommu/core";
-import { ExtentView, put, RawLogMachine } from "@giommu/core/wasm";
+import { ExtentView, put } from "@giommu/core/wasm";
+import { memory, RawLogMachine } from "@giommu/core/wasm/log";
 import type { TceTable } from "@giommu/spapr-tce";
 import { tableFromRaw } from "@giommu/spapr-tce/raw";
 import * as read from "./_findings.ts";
@@ -24,7 +25,7 @@ const STOPS = ["input", "end", "limit", "hotplug", "unplug", "change", "topology
 const SOURCES: readonly GeometrySource[] = ["assumed", "default", "given", "told"];
 const NOWHERE = 0xffff_ffff_ffff_ffffn;
 const NOTHING = new Uint8Array();
-const view = new ExtentView();
+const view = new ExtentView(memory);
 
 /**
  * The IOMMU tables of a guest, rebuilt from a QEMU log or a migration stream.
@@ -234,7 +235,7 @@ export class RebuiltMachine implements Disposable {
    */
   table(liobn: number): TceTable | undefined {
     const raw = this.#live("look at").table(checkInteger("liobn", liobn));
-    return raw && tableFromRaw(raw);
+    return raw && tableFromRaw(raw, memory);
   }
 
   /**
@@ -334,7 +335,7 @@ export class RebuiltMachine implements Disposable {
     const raw = this.#live("feed");
     let stop: LogStop;
     do {
-      const length = put(raw, this.#rest);
+      const length = put(memory, raw, this.#rest);
       this.#rest = this.#rest.subarray(length);
       const more = this.#rest.length > 0;
       stop = this.#run(raw.feed(length, this.#last && !more));

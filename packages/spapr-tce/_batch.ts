@@ -1,13 +1,13 @@
-import type { RawTceTable } from "@giommu/core/wasm";
-import { ExtentView } from "@giommu/core/wasm";
+import type { ExtentView } from "@giommu/core/wasm";
+import type { RawTceTable } from "@giommu/core/wasm/table";
 import type { IotlbEntry } from "@giommu/notifiers";
-
-const view = new ExtentView();
 
 /** What turns the core's extents, which have bus addresses, into entries of one table's region. */
 export interface Window {
   readonly busOffset: bigint;
   readonly pageSize: bigint;
+  /** A cursor over the memory of the module that holds the table. */
+  readonly view: ExtentView;
 }
 
 /** Reads extents that the core left in its memory and appends them to a list. */
@@ -16,7 +16,7 @@ export function readExtents(list: IotlbEntry[], pointer: number, count: number, 
 }
 
 /** Reads one extent of a batch. */
-export function readExtent(pointer: number, index: number, { busOffset, pageSize }: Window): IotlbEntry {
+export function readExtent(pointer: number, index: number, { busOffset, pageSize, view }: Window): IotlbEntry {
   view.at(pointer, index);
   const { pages } = view;
   const start = view.iova - busOffset;

@@ -1,5 +1,6 @@
 import { IommuError, joinRanges } from "@giommu/core";
-import type { RawSpaprMachine, RawTceTable } from "@giommu/core/wasm";
+import type { RawSpaprMachine } from "@giommu/core/wasm/spapr";
+import type { RawTceTable } from "@giommu/core/wasm/table";
 import { transaction } from "@giommu/memory-api";
 import type { ChangeOutcome, IommuChange } from "@giommu/notifiers";
 import { readMaps, readUnmaps } from "./_batch.ts";

@@ -1,4 +1,4 @@
-import type { RawSpaprMachine, RawTceTable } from "@giommu/core/wasm";
+import { memory, type RawSpaprMachine, type RawTceTable } from "@giommu/core/wasm/spapr";
 import type { AddressSpace } from "@giommu/memory-api";
 import { transaction } from "@giommu/memory-api";
 import type { Stage, Stands } from "./_effects.ts";
@@ -46,7 +46,7 @@ export class MachineDevices implements Stage, Disposable {
   }
 
   addWindow(liobn: number, raw: RawTceTable): Stands {
-    const table = adopt(raw, this.#onHostFailure);
+    const table = adopt(raw, memory, this.#onHostFailure);
     this.#bus(liobn).add(table);
     return () => table.region.parent !== undefined;
   }
@@ -81,7 +81,7 @@ export class MachineDevices implements Stage, Disposable {
     this.#phbs.set(options.index, made);
     for (const liobn of made.phb.liobns) {
       const handle = raw.table(liobn);
-      if (handle !== undefined) made.bus.add(adopt(handle, this.#onHostFailure));
+      if (handle !== undefined) made.bus.add(adopt(handle, memory, this.#onHostFailure));
     }
     this.settle();
     return made.phb;
@@ -89,7 +89,7 @@ export class MachineDevices implements Stage, Disposable {
 
   /** Shows a VIO device that the core has. */
   showVio(raw: RawSpaprMachine, unit: number): SpaprVioDevice {
-    const table = adopt(found(raw.table(unit)), this.#onHostFailure);
+    const table = adopt(found(raw.table(unit)), memory, this.#onHostFailure);
     const properties = Object.freeze({ "ibm,my-dma-window": cellBytes(raw.deviceTreeWindow(unit)) });
     const made = newVioDevice(unit, table, this.#memory, properties);
     if (raw.bypass(unit)) transaction(() => made.state.setBypass(true));

@@ -1,4 +1,4 @@
-import { RawSpaprMachine } from "@giommu/core/wasm";
+import { RawSpaprMachine } from "@giommu/core/wasm/spapr";
 import type { GuestMemory } from "@giommu/memory-api";
 
 /**

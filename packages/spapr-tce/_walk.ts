@@ -1,5 +1,5 @@
 import type { AddressRange } from "@giommu/core";
-import type { RawTceTable } from "@giommu/core/wasm";
+import type { RawTceTable } from "@giommu/core/wasm/table";
 import type { IotlbEntry } from "@giommu/notifiers";
 import { readExtents, type Window } from "./_batch.ts";
 

@@ -1,5 +1,5 @@
 import { IommuError } from "@giommu/core";
-import { memory, RawTceTable } from "@giommu/core/wasm";
+import { memory, RawTceTable } from "@giommu/core/wasm/table";
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import { MAX_ENTRY_LIMIT, TceTable } from "./tce_table.ts";
 
@@ -8,7 +8,7 @@ Deno.test("a core that ran out of memory is told as core-trapped, by every table
   using table = new TceTable({ liobn: 1, entries: 1 << 24, entryLimit: MAX_ENTRY_LIMIT });
   using other = new TceTable({ liobn: 2, entries: 4 });
   table.putTce(0n, 3n);
-  memory.grow(0x1_0000 - memory.buffer.byteLength / 0x1_0000); // nothing is left for the core
+  memory().grow(0x1_0000 - memory().buffer.byteLength / 0x1_0000); // nothing is left for the core
   const error = assertThrows(() => table.stuffTce(0n, 3n, 1n << 24n), IommuError);
   assertEquals(error.code, "core-trapped");
   assert(error.cause instanceof WebAssembly.RuntimeError);

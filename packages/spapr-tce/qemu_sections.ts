@@ -1,5 +1,6 @@
 import { checkInteger, IommuError } from "@giommu/core";
-import { put, RawMigrationReader } from "@giommu/core/wasm";
+import { put } from "@giommu/core/wasm";
+import { memory, RawMigrationReader } from "@giommu/core/wasm/spapr";
 import { stateRefused } from "./_machine_state.ts";
 import { callCore } from "./_trap.ts";
 import { machineState, type SpaprMachine } from "./spapr_machine.ts";
@@ -123,7 +124,7 @@ export function readQemuSections(machine: SpaprMachine, stream: Iterable<Uint8Ar
 
 function feed(reader: RawMigrationReader, bytes: Uint8Array, what: string): void {
   for (let rest = bytes; rest.length > 0;) {
-    const length = put(reader, rest);
+    const length = put(memory, reader, rest);
     callCore(() => reader.feed(length, false), () => what);
     rest = rest.subarray(length);
   }

@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { RawTceTable } from "@giommu/core/wasm";
+import type { CoreMemory } from "@giommu/core/wasm";
+import type { RawTceTable } from "@giommu/core/wasm/table";
 import type { ChangeOutcome, IotlbEntry } from "@giommu/notifiers";
 import { readExtents } from "./_batch.ts";
 import type { OnHostFailure } from "./hcall.ts";
@@ -14,11 +15,16 @@ import { adopt, tableState, type TceTable } from "./tce_table.ts";
  * Makes a table of one that exists in the core.
  *
  * @param raw The handle, which the table owns from now on. The core may hold the same table and write to it.
+ * @param memory The memory of the module that the handle is of.
  * @param onHostFailure What calls that are made through the new table answer when the host refuses.
  * @returns The table.
  */
-export function tableFromRaw(raw: RawTceTable, onHostFailure: OnHostFailure = "refuse"): TceTable {
-  return adopt(raw, onHostFailure);
+export function tableFromRaw(
+  raw: RawTceTable,
+  memory: CoreMemory,
+  onHostFailure: OnHostFailure = "refuse",
+): TceTable {
+  return adopt(raw, memory, onHostFailure);
 }
 
 /** Where the core left extents: 24 bytes each, with bus addresses. */

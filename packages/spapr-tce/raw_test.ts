@@ -1,11 +1,11 @@
-import { RawTceTable } from "@giommu/core/wasm";
+import { memory, RawTceTable } from "@giommu/core/wasm/table";
 import { IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
 import { assertEquals, assertThrows } from "@std/assert";
 import { deliver, entriesOf, tableFromRaw } from "./raw.ts";
 
 Deno.test("deliver() tells a table's notifiers of a change that the core has applied", () => {
   const raw = new RawTceTable(0x8000_0001, 1n << 59n, 16, 64, 64);
-  using table = tableFromRaw(raw);
+  using table = tableFromRaw(raw, memory);
   assertEquals([table.liobn, table.busOffset, table.pageShift, table.entries], [0x8000_0001, 1n << 59n, 16, 64]);
   const heard: bigint[] = [];
   table.region.notifiers.register(
@@ -26,6 +26,6 @@ Deno.test("a raw table refuses an unsound geometry in words", () => {
 });
 
 Deno.test("a table that exists in the core keeps its limit, however large", () => {
-  using table = tableFromRaw(new RawTceTable(1, 0n, 12, 64, 0xffff_ffff));
+  using table = tableFromRaw(new RawTceTable(1, 0n, 12, 64, 0xffff_ffff), memory);
   assertEquals(table.entryLimit, 0xffff_ffff);
 });

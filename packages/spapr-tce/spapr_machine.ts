@@ -1,6 +1,6 @@
 import type { Gpa, Iova } from "@giommu/core";
 import { checkInteger, checkU64, hex, IommuError } from "@giommu/core";
-import { RawSpaprMachine } from "@giommu/core/wasm";
+import { RawSpaprMachine } from "@giommu/core/wasm/spapr";
 import type { AddressSpace, GuestMemory } from "@giommu/memory-api";
 import { SpaceMemory, transaction } from "@giommu/memory-api";
 import { deliver, type Delivered } from "./_effects.ts";

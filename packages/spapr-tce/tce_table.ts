@@ -1,6 +1,7 @@
 import type { Gpa, Iova } from "@giommu/core";
 import { checkInteger, checkU64, hex, IommuError } from "@giommu/core";
-import { RawTceTable } from "@giommu/core/wasm";
+import { type CoreMemory, ExtentView } from "@giommu/core/wasm";
+import { memory, RawTceTable } from "@giommu/core/wasm/table";
 import type { GuestMemory } from "@giommu/memory-api";
 import { IommuMemoryRegion } from "@giommu/memory-api";
 import type { ChangeOutcome, IommuChange, IotlbEntry } from "@giommu/notifiers";
@@ -54,13 +55,16 @@ export interface TceTableState {
 export let tableState: (table: TceTable) => TceTableState;
 
 /** Raw tables that exist already, for the constructor that is about to be called with this init. */
-const adopted = new WeakMap<TceTableInit, RawTceTable>();
+const adopted = new WeakMap<TceTableInit, { readonly raw: RawTceTable; readonly view: ExtentView }>();
 
-/** Makes a table of one that exists in the core; not exported by the package. */
-export function adopt(raw: RawTceTable, onHostFailure: OnHostFailure): TceTable {
+/** The cursor over the memory of the module that makes tables here; nothing is kept on it between two calls. */
+const ownView = new ExtentView(memory);
+
+/** Makes a table of one that exists in a module of the core; not exported by the package. */
+export function adopt(raw: RawTceTable, from: CoreMemory, onHostFailure: OnHostFailure): TceTable {
   const { liobn, entries, busOffset, pageShift, entryLimit } = raw;
   const init: TceTableInit = { liobn, entries, busOffset, pageShift, entryLimit, onHostFailure };
-  adopted.set(init, raw);
+  adopted.set(init, { raw, view: from === memory ? ownView : new ExtentView(from) });
   return new TceTable(init);
 }
 
@@ -145,8 +149,9 @@ export class TceTable implements Disposable {
     const entryLimit = init.entryLimit === undefined ? DEFAULT_ENTRY_LIMIT : init.entryLimit;
     this.entryLimit = checkInteger("entryLimit", entryLimit, 0, existing ? undefined : MAX_ENTRY_LIMIT);
     this.onHostFailure = checkOnHostFailure(init.onHostFailure);
-    const window: Window = { busOffset: this.busOffset, pageSize: 1n << BigInt(this.pageShift) };
-    this.#state = { raw: existing ?? this.#create(), window };
+    const view = existing?.view ?? ownView;
+    const window: Window = { busOffset: this.busOffset, pageSize: 1n << BigInt(this.pageShift), view };
+    this.#state = { raw: existing?.raw ?? this.#create(), window };
     this.region = this.#newRegion();
   }
 

@@ -1,6 +1,6 @@
 import type { AddressRange } from "@giommu/core";
 import { formatRange, IommuError } from "@giommu/core";
-import type { RawContainer } from "@giommu/core/wasm";
+import type { RawContainer } from "@giommu/core/wasm/container";
 import { fromPairs, lowestBit } from "./_arithmetic.ts";
 import type { DirtyPages } from "./dirty_tracking.ts";
 import type { DirtyPrecision } from "./host_dirty.ts";

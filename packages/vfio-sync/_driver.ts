@@ -1,6 +1,6 @@
 import type { AddressRange } from "@giommu/core";
 import { ADDRESS_MAX, formatRange, IommuError } from "@giommu/core";
-import type { RawContainer } from "@giommu/core/wasm";
+import type { RawContainer } from "@giommu/core/wasm/container";
 import { IommuPerm } from "@giommu/notifiers";
 import { Backings } from "./_backings.ts";
 import { DirtyTracker } from "./_dirty_tracker.ts";

@@ -1,5 +1,6 @@
 import type { IommuPerm } from "@giommu/notifiers";
 import { RecordView } from "@giommu/core/wasm";
+import { memory } from "@giommu/core/wasm/container";
 
 const BYTES = 48;
 
@@ -12,7 +13,7 @@ export const OpKind = { MAP: 1, UNMAP: 2, QUIESCE: 3 } as const;
  */
 export class OpView extends RecordView {
   constructor() {
-    super(BYTES);
+    super(memory, BYTES);
   }
 
   /** The first bus address. */

@@ -1,5 +1,5 @@
 import { checkInteger, checkRange, IommuError } from "@giommu/core";
-import { RawContainer } from "@giommu/core/wasm";
+import { RawContainer } from "@giommu/core/wasm/container";
 import { HOLES_REMEDY } from "./_refusal.ts";
 import type { ContainerPolicy } from "./attach_report.ts";
 import type { VfioContainerOptions } from "./container_options.ts";

@@ -1,6 +1,6 @@
 import type { AddressRange, IommuErrorCode } from "@giommu/core";
 import { formatRange, hex, IommuError } from "@giommu/core";
-import type { RawContainer } from "@giommu/core/wasm";
+import type { RawContainer } from "@giommu/core/wasm/container";
 import type { HostErrno } from "./host_error.ts";
 import { HostError } from "./host_error.ts";
 import type { HostIommuInfo } from "./host_iommu.ts";

@@ -1,6 +1,6 @@
 import type { AddressRange } from "@giommu/core";
 import { checkRange, IommuError, WHOLE_SPACE } from "@giommu/core";
-import type { RawContainer } from "@giommu/core/wasm";
+import type { RawContainer } from "@giommu/core/wasm/container";
 import type { AddressSpace } from "@giommu/memory-api";
 import { Attachment } from "./_attachment.ts";
 import { headroomOf } from "./_budget.ts";

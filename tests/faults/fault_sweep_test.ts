@@ -1,6 +1,6 @@
 // The k-th host call fails, for every k, every kind of change and every error: the state after it is the state before it, or
 // the documented one. The same sweep runs before a real backend.
-import { memory } from "@giommu/core/wasm";
+import { memory } from "@giommu/core/wasm/spapr";
 import { SimulatedHost, SimulatedSpaprHost } from "@giommu/vfio-sync";
 import { assert, assertEquals } from "@std/assert";
 import { CHANGES, prepare } from "./changes.ts";
@@ -66,9 +66,9 @@ Deno.test("1,000 plugs and unplugs with faults in every place leave nothing: no 
       }
       assertEquals(machine.container.failed, undefined, `cycle ${cycle} on ${name}`);
       assertEquals(machine.state().join("\n"), empty, `cycle ${cycle} on ${name}`);
-      if (cycle === 200) grown = memory.buffer.byteLength;
+      if (cycle === 200) grown = memory().buffer.byteLength;
     }
     assert(refused > 50, `${refused} were refused on ${name}`);
-    assertEquals(memory.buffer.byteLength, grown, `the core's memory grows on ${name}`);
+    assertEquals(memory().buffer.byteLength, grown, `the core's memory grows on ${name}`);
   }
 });

@@ -1,5 +1,5 @@
 // The largest windows and tables there can be: what they cost is what is stored in them.
-import { memory } from "@giommu/core/wasm";
+import { memory } from "@giommu/core/wasm/spapr";
 import { registerNotifier } from "@giommu/memory-api";
 import { IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
 import { SpaprMachine, TceTable } from "@giommu/spapr-tce";
@@ -30,7 +30,7 @@ for (
   Deno.test(`a window of ${what} is created, filled at both ends, replayed, saved, restored and removed`, () => {
     using machine = new SpaprMachine({ ram: 0x10_0000n, phbs: [{ index: 0, pgsz: 1n << BigInt(pageShift) }] });
     const empty = machine.save().length;
-    const pages = memory.buffer.byteLength;
+    const pages = memory().buffer.byteLength;
     const { rets } = machine.rtas(
       "ibm,create-pe-dma-window",
       [0, ...machine.phb(0)!.buidCells, pageShift, windowShift],
@@ -53,7 +53,7 @@ for (
     assertEquals(machine.getTce(HIGH, last).value, 1n);
     assertEquals(machine.rtas("ibm,remove-pe-dma-window", [HIGH], 1).status, 0);
     assertEquals(machine.save().length, empty);
-    assertLess(memory.buffer.byteLength - pages, 1 << 20, "the core did not grow by more than this in all");
+    assertLess(memory().buffer.byteLength - pages, 1 << 20, "the core did not grow by more than this in all");
   });
 }
 

@@ -1,12 +1,14 @@
 import { assert, assertEquals, assertNotMatch } from "@std/assert";
 import { ROOT } from "../repository.ts";
 import { deno, isInstalled, run } from "../spawn.ts";
-import { OUTPUT } from "./modules.ts";
+import { MODULES, OUTPUT } from "./modules.ts";
 
-const PROGRAM = `
-  import * as core from "file://${ROOT}/${OUTPUT}/giommu_wasm.js";
-  if (!(core.memory instanceof WebAssembly.Memory)) throw new Error("no memory");
-  console.log(Object.keys(core).filter((name) => name.startsWith("__")).length);
+const PROGRAM = MODULES.map((name) => `
+  import * as ${name} from "file://${ROOT}/${OUTPUT}/${name}.js";
+  if (!(${name}.memory() instanceof WebAssembly.Memory)) throw new Error("no memory");
+`).join("") + `
+  const names = [${MODULES.join(", ")}].flatMap((module) => Object.keys(module));
+  console.log(names.filter((name) => name.startsWith("__")).length);
 `;
 
 async function prints(program: string, text: string, start: typeof run): Promise<void> {
@@ -27,7 +29,7 @@ Deno.test("the artifact loads in Deno without a permission, and exports no name 
 });
 
 Deno.test("the artifact loads where Uint8Array.fromBase64 does not exist", async () => {
-  const file = `file://${ROOT}/${OUTPUT}/giommu_wasm_bytes.js`;
+  const file = `file://${ROOT}/${OUTPUT}/table_bytes.js`;
   const program = `
     import { bytes } from "${file}";
     const fast = bytes();
@@ -43,10 +45,12 @@ Deno.test({
   fn: () => prints("node", PROGRAM, run),
 });
 
-Deno.test("the artifact names no folder of the machine that built it, and no interface of one runtime", async () => {
-  const module: { bytes(): Uint8Array } = await import(`file://${ROOT}/${OUTPUT}/giommu_wasm_bytes.js`);
-  const binary = new TextDecoder("latin1").decode(module.bytes());
-  assertNotMatch(binary, /\/(?:root|home|Users|usr|tmp|work)\//);
-  const glue = Deno.readTextFileSync(`${ROOT}/${OUTPUT}/giommu_wasm.js`);
-  assertNotMatch(glue, /\bDeno\.|\bnode:|\bprocess\.|\brequire\(|\bfetch\(/);
-});
+for (const name of MODULES) {
+  Deno.test(`the module "${name}" names no folder of the machine that built it, and no interface of one runtime`, async () => {
+    const module: { bytes(): Uint8Array } = await import(`file://${ROOT}/${OUTPUT}/${name}_bytes.js`);
+    const binary = new TextDecoder("latin1").decode(module.bytes());
+    assertNotMatch(binary, /\/(?:root|home|Users|usr|tmp|work)\//);
+    const glue = Deno.readTextFileSync(`${ROOT}/${OUTPUT}/${name}.js`);
+    assertNotMatch(glue, /\bDeno\.|\bnode:|\bprocess\.|\brequire\(|\bfetch\(/);
+  });
+}

@@ -6,20 +6,26 @@ import { withoutCustomSections } from "./sections.ts";
 /** Where the modules go, relative to the repository. */
 export const OUTPUT = "packages/core/_wasm";
 
+/** The features of giommu-wasm: each is a module of its own, so that a program loads what its packages use. */
+export const MODULES = ["walker", "container", "table", "spapr", "log"] as const;
+
+/** One of {@linkcode MODULES}. */
+export type ModuleName = typeof MODULES[number];
+
 const HEADER = `// @${"generated"} by tools/build_wasm.ts from core-rs: change that, then run the task "build".\n`;
 
-/** Returns the text of each generated file by its name. */
-export function modules(packed: Packed): Map<string, string> {
+/** Returns the text of each generated file of one module by its name. */
+export function moduleFiles(name: ModuleName, packed: Packed): Map<string, string> {
   const wasm = withoutCustomSections(packed.wasm);
   return new Map([
-    ["giommu_wasm.js", loader(packed.glue, wasm)],
-    ["giommu_wasm.d.ts", HEADER + documented(packed.types)],
-    ["giommu_wasm_bytes.js", bytesModule(wasm)],
+    [`${name}.js`, loader(name, packed.glue, wasm)],
+    [`${name}.d.ts`, HEADER + documented(packed.types)],
+    [`${name}_bytes.js`, bytesModule(wasm)],
   ]);
 }
 
 /** wasm-bindgen's glue for bundlers, which wants to be handed an instance, followed by what makes that instance. */
-function loader(glue: string, wasm: Uint8Array<ArrayBuffer>): string {
+function loader(name: ModuleName, glue: string, wasm: Uint8Array<ArrayBuffer>): string {
   const imports = WebAssembly.Module.imports(new WebAssembly.Module(wasm));
   const own = glue
     // What only the instance calls is nobody else's to import.
@@ -31,21 +37,29 @@ function loader(glue: string, wasm: Uint8Array<ArrayBuffer>): string {
   }
   const byModule = Map.groupBy(imports, (entry) => entry.module);
   const objects = Array.from(byModule, ([module, entries]) => {
-    const names = entries.map((entry) => `    ${entry.name},\n`).sort().join("");
-    return `  ${JSON.stringify(module)}: {\n${names}  },\n`;
+    const names = entries.map((entry) => `      ${entry.name},\n`).sort().join("");
+    return `    ${JSON.stringify(module)}: {\n${names}    },\n`;
   });
-  return `${HEADER}/* @ts-self-types="./giommu_wasm.d.ts" */
-import { bytes } from "./giommu_wasm_bytes.js";
+  return `${HEADER}/* @ts-self-types="./${name}.d.ts" */
+import { bytes } from "./${name}_bytes.js";
 
-const { exports: wasm } = new WebAssembly.Instance(new WebAssembly.Module(bytes()), {
-${objects.join("")}});
+/** Makes the instance when a name of it is first asked for: a program that imports this and never uses it pays nothing. */
+let wasm = new Proxy({}, { get: (_, name) => start()[name] });
 
-/** The core's memory. Its \`buffer\` is another one after every growth: views must be made anew. */
-export const memory = wasm.memory;
+function start() {
+  const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes()), {
+${objects.join("")}  });
+  wasm = instance.exports;
+  wasm.__wbindgen_start();
+  return wasm;
+}
 
-${own}
-wasm.__wbindgen_start();
-`;
+/** This module's memory. Its \`buffer\` is another one after every growth: views must be made anew. */
+export function memory() {
+  return wasm.memory;
+}
+
+${own}`;
 }
 
 /** wasm-bindgen leaves two methods of every class, and the memory, without a word. */
@@ -59,8 +73,8 @@ function documented(types: string): string {
     .replaceAll(/^( *)\[Symbol\.dispose\]\(\): void;/gm, "$1/** The same as `free`. */\n$&")
     .replaceAll(/^( *)private constructor\(\);/gm, "$1/** Made by the core only. */\n$&") +
     `
-/** The core's memory. Its \`buffer\` is another one after every growth: views must be made anew. */
-export const memory: WebAssembly.Memory;
+/** This module's memory. Its \`buffer\` is another one after every growth: views must be made anew. */
+export function memory(): WebAssembly.Memory;
 `;
 }
 

@@ -2,6 +2,7 @@
 
 import { ROOT } from "../repository.ts";
 import { run } from "../spawn.ts";
+import type { ModuleName } from "./modules.ts";
 import { cargoHome, TARGET, type Toolchain } from "./toolchain.ts";
 
 /** What wasm-pack made. */
@@ -17,11 +18,11 @@ export class BuildFailed extends Error {
 }
 
 /**
- * Builds the crate giommu-wasm with `toolchain`.
+ * Builds one module of the crate giommu-wasm with `toolchain`.
  *
  * @throws {BuildFailed} With the tools' own words.
  */
-export async function pack(toolchain: Toolchain): Promise<Packed> {
+export async function pack(toolchain: Toolchain, name: ModuleName): Promise<Packed> {
   // Not the folder of native builds: two compilers in one target folder would undo each other's work.
   const target = `${ROOT}/target/wasm`;
   // Two builds at once wait for each other in cargo, but wasm-pack's output has no lock.
@@ -30,14 +31,25 @@ export async function pack(toolchain: Toolchain): Promise<Packed> {
   try {
     await must(toolchain, "wasm-pack", [
       "build",
-      ...["--mode", "no-install", "--no-pack", "--release", "--target", "bundler", "--out-dir", out],
+      ...[
+        "--mode",
+        "no-install",
+        "--no-pack",
+        "--release",
+        "--target",
+        "bundler",
+        "--out-dir",
+        out,
+        "--out-name",
+        name,
+      ],
       `${ROOT}/core-rs/crates/wasm`,
-      ...["--locked", ...toolchain.cargoArgs],
+      ...["--locked", "--no-default-features", "--features", name, ...toolchain.cargoArgs],
     ], { CARGO_TARGET_DIR: target, CARGO_ENCODED_RUSTFLAGS: rustFlags(toolchain).join("\x1f") });
     return {
-      wasm: Deno.readFileSync(`${out}/giommu_wasm_bg.wasm`),
-      glue: Deno.readTextFileSync(`${out}/giommu_wasm_bg.js`),
-      types: Deno.readTextFileSync(`${out}/giommu_wasm.d.ts`),
+      wasm: Deno.readFileSync(`${out}/${name}_bg.wasm`),
+      glue: Deno.readTextFileSync(`${out}/${name}_bg.js`),
+      types: Deno.readTextFileSync(`${out}/${name}.d.ts`),
     };
   } finally {
     await Deno.remove(out, { recursive: true }).catch(() => {});

@@ -3,8 +3,8 @@
 use giommu_core::migration::StreamReader;
 use wasm_bindgen::prelude::*;
 
+use crate::buffer::Buffer;
 use crate::table::RawTceTable;
-use crate::trace::Buffer;
 
 /// Finds tables in a migration stream.
 #[wasm_bindgen]

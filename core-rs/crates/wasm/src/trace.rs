@@ -2,8 +2,5 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "WebAssembly counts in 32 bits")]
 
-mod buffer;
 mod machine;
 mod reader;
-
-pub(crate) use buffer::Buffer;

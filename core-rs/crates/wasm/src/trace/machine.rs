@@ -7,7 +7,7 @@ use giommu_core::trace::parser::Limits;
 use giommu_core::trace::window::sized;
 use wasm_bindgen::prelude::*;
 
-use super::Buffer;
+use crate::buffer::Buffer;
 use crate::migration::RawMigrationReader;
 use crate::record::{ExtentRecord, pointer};
 use crate::table::RawTceTable;

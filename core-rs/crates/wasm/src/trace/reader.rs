@@ -4,7 +4,7 @@ use giommu_core::trace::kind::Kind;
 use giommu_core::trace::parser::{Found, Limits, Parser};
 use wasm_bindgen::prelude::*;
 
-use super::Buffer;
+use crate::buffer::Buffer;
 
 /// Events per batch at most.
 const BATCH: usize = 4096;

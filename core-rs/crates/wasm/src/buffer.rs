@@ -1,5 +1,7 @@
 //! Bytes that JavaScript puts into the memory of WebAssembly, behind what is left of those before.
 
+#![expect(clippy::cast_possible_truncation, reason = "WebAssembly counts in 32 bits")]
+
 /// A buffer that JavaScript fills from its end and the core empties from its beginning.
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {
