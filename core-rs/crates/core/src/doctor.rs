@@ -19,6 +19,7 @@ mod stderr_side;
 mod strays;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 use std::collections::BTreeMap;
 
@@ -34,6 +35,7 @@ use kernel_side::KernelSide;
 use operation::{Done, Open};
 use replay::Replay;
 use stderr_side::StderrSide;
+use verdict::WindowMaps;
 
 pub use history::{Happened, Moment};
 pub use input::{Input, Need};
@@ -91,6 +93,10 @@ pub struct Doctor {
     times: Option<(u64, u64)>,
     /// Mappings that were held when the host said that there were too many.
     limit: Option<u64>,
+    /// How maps went, by windows.
+    windows: BTreeMap<u64, WindowMaps>,
+    /// The host's smallest page as a power of two, where a line tells it.
+    host_page: Option<u8>,
     finished: bool,
 }
 
@@ -120,6 +126,8 @@ impl Doctor {
             line: 0,
             times: None,
             limit: None,
+            windows: BTreeMap::new(),
+            host_page: None,
             finished: false,
         }
     }

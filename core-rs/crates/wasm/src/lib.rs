@@ -2,10 +2,12 @@
 //!
 //! Each feature is a module of its own for JavaScript, with a memory of its own.
 
-#[cfg(any(feature = "spapr", feature = "log"))]
+#[cfg(any(feature = "spapr", feature = "log", feature = "doctor"))]
 mod buffer;
 #[cfg(feature = "container")]
 mod container;
+#[cfg(feature = "doctor")]
+mod doctor;
 #[cfg(any(feature = "spapr", feature = "log"))]
 mod migration;
 #[cfg(any(feature = "table", feature = "spapr", feature = "log"))]

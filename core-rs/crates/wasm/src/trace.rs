@@ -4,3 +4,4 @@
 
 mod machine;
 mod reader;
+mod side_readers;

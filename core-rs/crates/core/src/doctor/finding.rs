@@ -44,6 +44,10 @@ pub enum FindingKind {
     MapsAdjoin,
     /// A replay walked a window that is nearly empty.
     ReplayEmpty,
+    /// No map of a window succeeded: it lies where the host translates nothing.
+    WindowOutside,
+    /// The host's pages are larger than the guest's.
+    PageTooFine,
 }
 
 /// What a finding rests on, weakest first.
@@ -281,6 +285,10 @@ pub(super) struct Findings {
 impl Findings {
     pub(super) fn list(&self) -> &[Finding] {
         &self.list
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Finding> {
+        self.list.iter_mut()
     }
 
     pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut Finding> {

@@ -133,6 +133,7 @@ impl Doctor {
             }
             Kind::DisconnectContainer => self.disconnected(),
             Kind::SpaprCreateWindow | Kind::PreregRegister => self.exchanges = true,
+            Kind::RegionAddNoDmaMap | Kind::KnownSafeMisalignment => self.learn_host_page(third),
             Kind::VtdWalkOne => {
                 let [_, iova, page, mask, perm, ..] = record.fields;
                 let last = iova.saturating_add(mask);

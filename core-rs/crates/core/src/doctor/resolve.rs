@@ -72,6 +72,7 @@ impl Doctor {
         if let Some(replay) = self.replay.as_mut() {
             replay.told(done);
         }
+        self.count_map(done);
         let (wanted, shift) = self.guest.wanted(&self.machine, done.start);
         match done.outcome {
             Outcome::Refused { errno: EXISTS, proof } => self.resolve_exists(done, wanted, shift, proof, call),

@@ -180,6 +180,7 @@ impl Doctor {
             }
         }
         self.machine.finish_log();
+        self.judge();
         self.findings.close(self.parser.lines());
         self.finished = true;
         Need::Nothing
