@@ -14,7 +14,8 @@
 import { IommuError } from "@giommu/core";
 import { checkCommand } from "./check.ts";
 import { conformanceCommand } from "./conformance.ts";
-import { CHECK_HELP, CONFORMANCE_HELP, HELP, HOTPLUG_HELP, REPLAY_HELP } from "./help.ts";
+import { doctorCommand } from "./doctor.ts";
+import { CHECK_HELP, CONFORMANCE_HELP, DOCTOR_HELP, HELP, HOTPLUG_HELP, REPLAY_HELP } from "./help.ts";
 import { hotplugCommand } from "./hotplug_command.ts";
 import { interrupt } from "./interrupt.ts";
 import { write } from "./output.ts";
@@ -30,6 +31,7 @@ interface Command {
 const COMMANDS: Readonly<Record<string, Command>> = {
   replay: { help: REPLAY_HELP, run: replayCommand },
   check: { help: CHECK_HELP, run: checkCommand },
+  doctor: { help: DOCTOR_HELP, run: doctorCommand },
   hotplug: { help: HOTPLUG_HELP, run: hotplugCommand },
   conformance: { help: CONFORMANCE_HELP, run: conformanceCommand },
 };
