@@ -132,7 +132,7 @@ function renderFinding(finding: Finding, lines: number, style: Style): string {
   const { severity, id, title } = finding;
   const mark = severity === "error" ? style.bad : style.bold;
   const where = finding.ranges.slice(0, RANGES).map(formatRange).join(", ");
-  const more = finding.ranges.length > RANGES ? `, and ${count(finding.ranges.length - RANGES)} more ranges` : "";
+  const more = finding.ranges.length > RANGES ? `, and ${counted(finding.ranges.length - RANGES, "more range")}` : "";
   if (severity === "cost") {
     return paragraph(severity, `${id}: ${title}`, style.dim) +
       paragraph("", `${where}${more}, ${stretches(finding, lines)}`, style.dim);

@@ -7,6 +7,8 @@ export interface LogFacts {
   readonly repeated: number;
   readonly timed: boolean;
   readonly translations: number;
+  /** Whether the guest has TCE tables. */
+  readonly spapr: boolean;
 }
 
 /** What cannot be known from these logs. */
@@ -56,8 +58,11 @@ export function unknowns({ log, kernel, stderr, hotplugs }: Timeline, facts: Log
   if (facts.targetsUnknown > 0) {
     note(
       "targets-not-logged",
-      `where ${facts.targetsUnknown.toLocaleString("en")} maps point to: H_PUT_TCE_INDIRECT logs its last entry only`,
-      facts.translations === 0
+      `where ${facts.targetsUnknown.toLocaleString("en")} of ${facts.told.toLocaleString("en")} operations point to` +
+        (facts.spapr ? ": H_PUT_TCE_INDIRECT logs its last entry only" : ""),
+      !facts.spapr
+        ? "-trace 'vtd_page_walk_*', -trace 'virtio_iommu_*'"
+        : facts.translations === 0
         ? "-trace spapr_iommu_xlate (makes a replay 20 times as long)"
         : "a guest with multitce=off",
     );

@@ -165,7 +165,7 @@ function diagnosisOf(raw: RawDoctor, logs: DoctorLogs, { iova }: DoctorOptions):
     healthy: !findings.some(({ severity }) => severity === Severity.ERROR),
     findings,
     timeline,
-    unknown: unknowns(timeline, factsOf(raw)),
+    unknown: unknowns(timeline, factsOf(raw, timeline)),
     ...(iova !== undefined && { history: historyOf(iova, raw.history(), raw) }),
   };
 }
@@ -181,10 +181,17 @@ export function windowName(raw: RawDoctor, id: bigint): bigint | string {
   return id >> 32n === 0n ? id : raw.regionName(id) ?? hex(id);
 }
 
-function factsOf(raw: RawDoctor): LogFacts {
+function factsOf(raw: RawDoctor, { hotplugs }: Timeline): LogFacts {
   const [told = 0, targetsUnknown = 0, repeated = 0, , , timed = 0, , , , , , agreed = 0, disagreed = 0, learned = 0] =
     Array.from(raw.facts(), Number);
-  return { told, targetsUnknown, repeated, timed: timed !== 0, translations: agreed + disagreed + learned };
+  return {
+    told,
+    targetsUnknown,
+    repeated,
+    timed: timed !== 0,
+    translations: agreed + disagreed + learned,
+    spapr: hotplugs.some(({ windows }) => windows.some((window) => typeof window === "bigint")),
+  };
 }
 
 function timelineOf(raw: RawDoctor, logs: DoctorLogs): Timeline {

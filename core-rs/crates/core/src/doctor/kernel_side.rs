@@ -13,11 +13,12 @@ const BOOT: usize = 1 << 16;
 const UNTIMED: usize = 1024;
 /// The most events that are held.
 const HELD: usize = 1 << 20;
-/// Microseconds by which an event may seem to be too late for its cause. A tracer's own clock and the wall clock drift apart:
-/// 50 parts in a million is what crystals are sold with.
+/// Microseconds after which an event that nothing explained is taken for one that nothing explains.
 const SLACK: i64 = 100_000;
-/// The same where events lie between.
-const TIGHT: i64 = 2_000;
+/// Microseconds by which an event may seem to come after what follows its cause. The offset is never overestimated, but for
+/// drift: a tracer's own clock and the wall clock part by 50 millionths or so, of which four times as much is allowed.
+const LATE: i64 = 500;
+const DRIFT: i64 = 5_000;
 /// How many threads are remembered.
 const THREADS: usize = 256;
 
@@ -114,6 +115,8 @@ pub(super) struct KernelSide {
     /// Whether QEMU and the kernel number threads alike; known from the first match on.
     alike: Option<bool>,
     pub(super) offset: Option<Offset>,
+    /// The kernel's time of the newest match.
+    matched_at: Option<u64>,
     /// Something of the log belongs to this QEMU.
     anchored: bool,
     pub(super) counts: KernelCounts,
@@ -181,9 +184,13 @@ impl KernelSide {
         self.anchored && self.counts.lost == 0 && !(self.ended && self.queue.is_empty())
     }
 
-    fn is_due(&self, event: &Event, asked: &Asked, slack: i64) -> bool {
-        match (self.offset, event.time, asked.until.or(asked.time)) {
-            (Some(offset), Some(time), Some(until)) => late(time, offset, until) <= slack,
+    /// Whether an event came before what followed its cause.
+    fn is_due(&self, event: &Event, asked: &Asked) -> bool {
+        match (self.offset, event.time, asked.until) {
+            (Some(offset), Some(time), Some(until)) => {
+                let idle = self.matched_at.map_or(0, |at| time.saturating_sub(at));
+                late(time, offset, until) <= LATE + signed(idle).unwrap_or(0) / DRIFT
+            }
             _ => true,
         }
     }
@@ -292,7 +299,7 @@ impl KernelSide {
                 HostEvent::Map => one.start == asked.start && one.last <= asked.last,
                 _ => one.start >= asked.start && one.last <= asked.last,
             };
-            if one.event == event && fits && self.is_due(one, asked, if passed == 0 { SLACK } else { TIGHT }) {
+            if one.event == event && fits && self.is_due(one, asked) {
                 return Some(at);
             }
             passed += 1;
@@ -386,6 +393,7 @@ impl KernelSide {
     fn learn(&mut self, event: &Event, asked: &Asked) {
         let (Some(host), Some(time)) = (event.time.and_then(signed), asked.time.and_then(signed)) else { return };
         let found = time - host;
+        self.matched_at = event.time;
         match self.offset.as_mut() {
             None => self.offset = Some(Offset { first: found, newest: found, matches: 1 }),
             Some(offset) => {

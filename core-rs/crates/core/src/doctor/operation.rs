@@ -101,6 +101,8 @@ pub(super) struct Done {
     pub(super) kernel: u64,
     pub(super) readonly: Option<bool>,
     pub(super) time: Option<u64>,
+    /// Mappings that the host held then.
+    pub(super) held: u64,
 }
 
 /// What the end of an operation is told by.
@@ -138,6 +140,7 @@ impl Doctor {
             kernel: evidence.kernel,
             readonly: open.answer.filter(|_| open.map).map(|(_, readonly)| readonly),
             time: open.time,
+            held: self.host.len() as u64,
         };
         self.batch.push(done);
         self.take_strays();
@@ -198,7 +201,7 @@ impl Doctor {
             return (Outcome::Refused { errno: 0, proof: Proof::Kernel }, evidence);
         }
         while let Some((at, _)) = self.host.overlap(open.start, open.last) {
-            self.lose(at);
+            self.lose(at, open.line);
         }
         let mut map = HostMap::new(open.last, open.origin, open.line);
         map.physical = seen.and_then(|seen| seen.physical);
@@ -219,12 +222,14 @@ impl Doctor {
             evidence.stderr = refusal.line;
         }
         let answered = open.answer.map(|(answer, _)| answer).filter(|answer| *answer < 0);
-        let proved = self.kernel.given && (self.kernel.proves_absence() || !removed.is_empty());
+        let absent = self.kernel.given && self.kernel.proves_absence();
         let refused = match (refusal, answered) {
             (Some(refusal), _) => Some((refusal.errno, Proof::Stderr)),
             (None, Some(answer)) => Some((i32::try_from(-answer).unwrap_or(0), Proof::Log)),
             // Linux, drivers/vfio/vfio_iommu_type1.c: a range that would part a mapping is refused whole.
-            (None, None) if across && !self.exchanges && !proved => Some((INVALID, Proof::Derived)),
+            (None, None) if across && !self.exchanges && !absent && removed.is_empty() => {
+                Some((INVALID, Proof::Derived))
+            }
             _ => None,
         };
         let starts: Vec<u64> = self.host.within(open.start, open.last).map(|(at, _)| at).collect();
@@ -232,11 +237,8 @@ impl Doctor {
         let mut bytes = 0u64;
         for at in starts {
             let Some(map) = self.host.get(at).copied() else { continue };
-            let gone = if proved {
-                removed.iter().any(|(start, last, _)| *start <= at && map.last <= *last)
-            } else {
-                refused.is_none() && at >= open.start && map.last <= open.last
-            };
+            let seen = removed.iter().any(|(start, last, _)| *start <= at && map.last <= *last);
+            let gone = seen || (!absent && refused.is_none() && at >= open.start && map.last <= open.last);
             if !gone {
                 left = true;
                 continue;
@@ -247,11 +249,11 @@ impl Doctor {
                     map.copies -= 1;
                 }
             } else {
-                self.lose(at);
+                self.lose(at, open.line);
             }
         }
         if left {
-            let (errno, proof) = refused.unwrap_or((0, if proved { Proof::Kernel } else { Proof::Derived }));
+            let (errno, proof) = refused.unwrap_or((0, if absent { Proof::Kernel } else { Proof::Derived }));
             return (Outcome::Left { errno, proof }, evidence);
         }
         let seen =
@@ -260,11 +262,11 @@ impl Doctor {
     }
 
     /// A mapping is gone, and with it what was wrong about it.
-    pub(super) fn lose(&mut self, start: u64) {
+    pub(super) fn lose(&mut self, start: u64, line: u64) {
         if let Some(map) = self.host.remove(start)
             && let Some(finding) = map.finding
         {
-            self.findings.end(finding, self.line);
+            self.findings.end(finding, line);
         }
     }
 

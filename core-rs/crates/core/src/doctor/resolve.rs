@@ -82,7 +82,7 @@ impl Doctor {
     }
 
     fn resolve_held(&mut self, done: &Done, wanted: Wanted, shift: u8, call: Option<&Call>) {
-        self.end_missing(done.start, done.last);
+        self.end_missing(done.start, done.last, done.line);
         if done.outcome == Outcome::Held && self.host.len() >= LIMIT / 10 * 9 && self.limit.is_none() {
             let mut news = self.news(FindingKind::LimitNear, done, shift, call);
             news.window = u64::MAX;
@@ -154,9 +154,7 @@ impl Doctor {
             // The run has one page more than calls to save.
             news.start = news.start.saturating_sub(1u64.checked_shl(u32::from(shift)).unwrap_or(1));
             news.example.now = Some(target.page | u64::from(target.perm.unwrap_or(0)));
-            let at = self.findings.add(&news);
-            // What the example shows is where the first run begins.
-            let _ = at;
+            self.findings.add(&news);
         }
     }
 
@@ -231,7 +229,7 @@ impl Doctor {
             news.example.now = Some(target.page | u64::from(target.perm.unwrap_or(0)));
         }
         if errno == NO_SPACE {
-            let held = self.host.len() as u64;
+            let held = done.held;
             self.limit.get_or_insert(held);
             let limit = News { kind: FindingKind::MappingLimit, window: u64::MAX, lasts: false, ..news.clone() };
             let at = self.findings.add(&limit);
@@ -239,29 +237,26 @@ impl Doctor {
                 one.measure = [held.max(one.measure.first().copied().unwrap_or(0)), 0, 0];
             }
         }
-        self.end_missing(done.start, done.last);
+        self.end_missing(done.start, done.last, done.line);
         let at = self.findings.add(&news);
         self.missing.insert(done.start, Missing { last: done.last, finding: at });
     }
 
     /// Nothing is missing in a range any more.
-    pub(super) fn end_missing(&mut self, start: u64, last: u64) -> bool {
-        let mut any = false;
+    fn end_missing(&mut self, start: u64, last: u64, line: u64) {
         while let Some((&at, missing)) = self.missing.range(..=last).next_back() {
             if missing.last < start {
                 break;
             }
             let finding = missing.finding;
             self.missing.remove(&at);
-            self.findings.end(finding, self.line);
-            any = true;
+            self.findings.end(finding, line);
         }
-        any
     }
 
     fn resolve_unmap(&mut self, done: &Done, call: Option<&Call>) {
         let (_, shift) = self.guest.wanted(&self.machine, done.start);
-        self.end_missing(done.start, done.last);
+        self.end_missing(done.start, done.last, done.line);
         if done.origin == Origin::Entry && call.is_none() {
             // A domain went, and with it all of its page table.
             self.guest.hide(done.start, done.last);
@@ -392,7 +387,7 @@ impl Doctor {
     fn untold_unmap(&mut self, start: u64, map: &HostMap, shift: u8, call: &Call) {
         let asked = Asked { start, last: map.last, time: None, until: None };
         if self.kernel.given && !self.kernel.take_unmaps(&asked, map.last - start + 1).is_empty() {
-            return self.lose(start);
+            return self.lose(start, self.line);
         }
         let done = silent(start, map.last, call.line);
         let mut news = self.news(FindingKind::LeftBehind, &done, shift, Some(call));
@@ -453,5 +448,6 @@ fn silent(start: u64, last: u64, line: u64) -> Done {
         kernel: 0,
         readonly: None,
         time: None,
+        held: 0,
     }
 }

@@ -6,6 +6,7 @@ use super::history::Moment;
 use super::host::{HostMap, Origin};
 use super::input::{Input, Need};
 use super::kernel_side::Event;
+use super::operation::EXISTS;
 use super::stderr_side::Refusal;
 use super::{Doctor, Missing};
 use crate::trace::kernel::HostEvent;
@@ -82,7 +83,7 @@ impl Doctor {
         }
         let held: Vec<(u64, HostMap)> = self.host.within(start, last).map(|(at, map)| (at, *map)).collect();
         for (at, map) in held.into_iter().filter(|(at, map)| *at >= start && map.last <= last) {
-            self.lose(at);
+            self.lose(at, self.line);
             if map.origin == Origin::Nobody {
                 continue;
             }
@@ -117,8 +118,12 @@ impl Doctor {
 
     /// QEMU printed a failure that no operation explains.
     fn unmatched(&mut self, refusal: &Refusal) {
-        let kind =
-            if refusal.failure == Failure::NotMemory { FindingKind::NotMemory } else { FindingKind::FailureUnmatched };
+        let kind = match refusal.failure {
+            Failure::NotMemory => FindingKind::NotMemory,
+            // Whatever the log lacks: the host lacks the page.
+            Failure::Map if refusal.errno != EXISTS => FindingKind::MappingMissing,
+            _ => FindingKind::FailureUnmatched,
+        };
         let (start, last) = (refusal.start.unwrap_or(0), refusal.last.unwrap_or(u64::MAX));
         let mut news = self.stray(kind, Source::Stderr, refusal.line, start, last.max(start));
         news.errno = refusal.errno;
@@ -140,7 +145,7 @@ impl Doctor {
         let held: Vec<u64> =
             self.host.within(0, u64::MAX).filter(|(_, map)| map.origin != Origin::Memory).map(|(at, _)| at).collect();
         for at in held {
-            self.lose(at);
+            self.lose(at, self.line);
         }
         self.limit = None;
     }
