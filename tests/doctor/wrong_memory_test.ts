@@ -2,7 +2,9 @@
 import { assert, assertEquals } from "@std/assert";
 import {
   assertFound,
+  examine,
   first,
+  healthyRuns,
   hostMap,
   hostUnmap,
   insert,
@@ -16,7 +18,6 @@ import {
   told,
   untouched,
 } from "./runs.ts";
-import { healthyRuns } from "./runs.ts";
 
 const RUNS = await healthyRuns();
 const FREE = 0x2345_6000;
@@ -60,11 +61,11 @@ for (const run of RUNS) {
 
   Deno.test(`the same entry of ${run.name} written once more is no finding`, async () => {
     const { sick, line, page } = changeInPlace(run, (tce) => tce);
-    await assertFound(run, changeInPlace(run, (tce) => tce + 0x1000).sick, "stale-mapping", page.iova, line);
-    const { diagnose } = await import("@giommu/doctor");
-    const { bytes } = await import("./runs.ts");
-    const { healthy, unknown } = await diagnose({ log: bytes(sick.log) });
-    assertEquals([healthy, unknown.repeated], [true, 1]);
+    await assertFound(sick, changeInPlace(run, (tce) => tce + 0x1000).sick, "stale-mapping", page.iova, line);
+    for (const kernel of [true, false]) {
+      const { healthy, unknown } = await examine(sick, { kernel });
+      assertEquals([healthy, unknown.repeated], [true, 1]);
+    }
   });
 
   Deno.test(`a page of ${run.name} at two places of the host is a wrong target`, async () => {
@@ -85,15 +86,11 @@ for (const run of RUNS) {
     const found = await assertFound(run, asked, "mapping-left-behind", page.iova, line);
     assertEquals([found.call?.line, found.proof], [line + 1, "kernel"]);
     // Had the kernel done it then, and not when all is unmapped, nothing would be wrong.
-    const later = run.kernel.findLastIndex((text, at) => text.includes(hostUnmap(page.iova)) && at > 0);
-    assert(later > 0);
-    const early = run.kernel.findIndex((text) => text.includes(hostUnmap(page.iova)) && text.includes("unmap"));
     const done = insertKernel(
       { ...asked, kernel: asked.kernel.toSpliced(lastOfRound(run, page.iova), 1) },
       time + 5,
       hostUnmap(page.iova),
     );
-    assert(early > 0);
     await assertFound(done, asked, "mapping-left-behind", page.iova, line);
     // Without the kernel's log it shows where QEMU prints it.
     const printed = {

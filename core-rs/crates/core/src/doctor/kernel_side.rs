@@ -7,8 +7,10 @@ use crate::trace::kernel::{HostEvent, KernelParser, KernelRecord};
 
 /// How far ahead an event is looked for behind others that nothing explains.
 const AHEAD: usize = 64;
-/// The same before the first one was matched: other processes may fill the log's beginning.
+/// The same while none was matched, and so many operations were tried: what happened before QEMU's log began may fill the
+/// kernel's beginning. Not at once: an event that is lacking must not be taken for a much later one of the same address.
 const BOOT: usize = 1 << 16;
+const TRIES: u32 = 16;
 /// How many events are read ahead where the time does not say how many are needed.
 const UNTIMED: usize = 1024;
 /// The most events that are held.
@@ -115,6 +117,8 @@ pub(super) struct KernelSide {
     /// Whether QEMU and the kernel number threads alike; known from the first match on.
     alike: Option<bool>,
     pub(super) offset: Option<Offset>,
+    /// Maps that were looked for.
+    tries: u32,
     /// The kernel's time of the newest match.
     matched_at: Option<u64>,
     /// Something of the log belongs to this QEMU.
@@ -150,6 +154,11 @@ impl KernelSide {
             match self.parser.next(input.bytes, input.at, input.last) {
                 Some(record) => {
                     let event = Event::from(&record);
+                    let mapping = matches!(event.event, HostEvent::Map | HostEvent::Unmap);
+                    if mapping && event.thread.is_some_and(|thread| self.threads.contains(&thread)) {
+                        // Then whoever has another number is another process, whatever its name.
+                        self.alike = Some(true);
+                    }
                     self.queue.push_back(event);
                 }
                 None if input.last => self.ended = true,
@@ -289,7 +298,7 @@ impl KernelSide {
 
     /// The event that begins what was asked for: where it stands in the queue.
     fn search(&self, event: HostEvent, asked: &Asked) -> Option<usize> {
-        let ahead = if self.offset.is_some() || self.counts.maps > 0 { AHEAD } else { BOOT };
+        let ahead = if self.counts.maps == 0 && self.tries >= TRIES { BOOT } else { AHEAD };
         let mut passed = 0;
         for (at, one) in self.queue.iter().enumerate() {
             if !self.is_ours(one) || one.event == HostEvent::Fault {
@@ -326,6 +335,7 @@ impl KernelSide {
 
     /// What the kernel did when it was asked to map; `None` if it did not.
     pub(super) fn take_map(&mut self, asked: &Asked) -> Option<Seen> {
+        self.tries = self.tries.saturating_add(1);
         let at = self.search(HostEvent::Map, asked)?;
         let first = self.take(at)?;
         self.anchor(&first);
@@ -427,7 +437,12 @@ impl KernelSide {
 
     /// Whether an event that is left at the end is of this QEMU.
     pub(super) fn belongs(&self, event: &Event) -> bool {
-        self.anchored && (self.is_ours(event) || event.named)
+        self.anchored && self.is_ours(event)
+    }
+
+    /// Whether it may be, by its thread's name.
+    pub(super) fn may_belong(&self, event: &Event) -> bool {
+        self.anchored && event.named
     }
 
     /// Whether any of it was this QEMU's.

@@ -115,7 +115,11 @@ impl StderrSide {
             Failure::Map => map && first.start == Some(asked.start) && first.last == Some(asked.last),
             Failure::Unmap => !map && first.start == Some(asked.start),
             // It says where the entry points to, not where it is: only the time tells.
-            Failure::NotMemory => map && first.time.is_some() && asked.time.is_some(),
+            Failure::NotMemory => {
+                map && first.time.zip(asked.time).is_some_and(|(at, time)| time <= at) && {
+                    first.time.zip(asked.until).is_none_or(|(at, until)| at <= until)
+                }
+            }
             _ => false,
         };
         if fits && timely && (exists || first.errno != 17) {
