@@ -158,8 +158,10 @@ impl Doctor {
     }
 
     fn close_map(&mut self, open: &Open, asked: &Asked) -> (Outcome, Evidence) {
-        let exists = self.host.overlap(open.start, open.last).map(|(at, map)| (at, map.last, map.copies));
         let seen = if self.kernel.given { self.kernel.take_map(asked) } else { None };
+        // What the kernel did before it, unasked.
+        self.take_strays();
+        let exists = self.host.overlap(open.start, open.last).map(|(at, map)| (at, map.last, map.copies));
         let refusal = match seen {
             Some(_) => None,
             None => self.stderr.take(true, asked, exists.is_some()),
@@ -214,6 +216,7 @@ impl Doctor {
         let (expected, across) = self.host.measure(open.start, open.last);
         let mut evidence = Evidence::default();
         let removed = if self.kernel.given { self.kernel.take_unmaps(asked, expected) } else { Vec::new() };
+        self.take_strays();
         if let Some((_, _, line)) = removed.first() {
             evidence.kernel = *line;
         }

@@ -142,10 +142,8 @@ impl Doctor {
     /// A map that adjoins the one before it, by the same cause, could have been a part of it.
     fn adjoin(&mut self, done: &Done, target: Target, shift: u8, call: Option<&Call>) {
         let cause = call.map_or(0, |call| call.line);
-        let previous = core::mem::replace(
-            &mut self.counts.previous,
-            Some((done.last, target.page.wrapping_add(done.last - done.start), target.perm, cause)),
-        );
+        let end = target.page.wrapping_add(done.last - done.start);
+        let previous = self.counts.previous.replace((done.last, end, target.perm, cause));
         let Some((last, page, perm, before)) = previous else { return };
         let adjoins = last.checked_add(1) == Some(done.start) && page.wrapping_add(1) == target.page;
         if adjoins && perm == target.perm && cause == before {

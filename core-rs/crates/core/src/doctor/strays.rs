@@ -208,7 +208,8 @@ impl Doctor {
             }
             let ours = self.kernel.belongs(&event);
             // Threads that only end QEMU have logged nothing: they are known by their name, and by what they unmap.
-            if !ours && !(event.event == HostEvent::Unmap && self.kernel.may_belong(&event)) {
+            let maybe = event.event == HostEvent::Unmap && self.kernel.may_belong(&event);
+            if !(ours || maybe) {
                 self.kernel.counts.foreign += 1;
                 continue;
             }
