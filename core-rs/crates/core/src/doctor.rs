@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 
 use crate::trace::kind::Kind;
 use crate::trace::machine::LogMachine;
-use crate::trace::parser::{Found, Limits, Parser, Record};
+use crate::trace::parser::{Found, Limits, Parser, Record, Stamp};
 use finding::Call;
 use finding::Findings;
 use guest::Guest;
@@ -90,11 +90,14 @@ pub struct Doctor {
     history: History,
     /// The line that is being taken.
     line: u64,
-    times: Option<(u64, u64)>,
+    /// When it was logged, where that matters for each line.
+    now: Option<u64>,
+    /// The times of the first and the newest line that mattered.
+    stamps: Option<(Stamp, Stamp)>,
     /// Mappings that were held when the host said that there were too many.
     limit: Option<u64>,
     /// How maps went, by windows.
-    windows: BTreeMap<u64, WindowMaps>,
+    windows: Vec<WindowMaps>,
     /// The host's smallest page as a power of two, where a line tells it.
     host_page: Option<u8>,
     finished: bool,
@@ -124,9 +127,10 @@ impl Doctor {
             counts: Counts::default(),
             history: History::new(options.iova),
             line: 0,
-            times: None,
+            now: None,
+            stamps: None,
             limit: None,
-            windows: BTreeMap::new(),
+            windows: Vec::new(),
             host_page: None,
             finished: false,
         }
@@ -153,6 +157,7 @@ impl Doctor {
                         continue;
                     }
                     if self.open.is_some()
+                        && (self.kernel.given || self.stderr.given)
                         && let Some(need) = self.read_ahead(record.time(), kernel, stderr)
                     {
                         self.parser.unread(&record, log.at);
@@ -191,8 +196,9 @@ impl Doctor {
             return;
         }
         self.line = record.line;
+        self.now = if self.kernel.given || self.stderr.given { record.time() } else { None };
         if self.open.is_some() {
-            self.close(record.time());
+            self.close(self.now);
         }
         match record.kind {
             Kind::Xlate => {

@@ -1,7 +1,5 @@
 //! A doctor that reads the logs of one QEMU.
 
-#![expect(clippy::cast_possible_truncation, reason = "WebAssembly counts in 32 bits")]
-
 use giommu_core::doctor::finding::Finding;
 use giommu_core::doctor::{Doctor, Input, Moment, Need, Options};
 use giommu_core::trace::kind::Kind;

@@ -1,5 +1,6 @@
 //! What the host's IOMMU holds, as far as the logs tell it or the kernel's rules say it.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 /// Where a mapping goes in the guest.
@@ -117,6 +118,17 @@ impl Host {
     pub(super) fn insert(&mut self, start: u64, map: HostMap) {
         self.maps.insert(start, map);
         self.peak = self.peak.max(self.maps.len());
+    }
+
+    /// Removes exactly one mapping that one container holds.
+    pub(super) fn remove_whole(&mut self, start: u64, last: u64) -> Option<HostMap> {
+        let Entry::Occupied(entry) = self.maps.entry(start) else { return None };
+        if entry.get().last != last || entry.get().copies > 1 {
+            return None;
+        }
+        let map = entry.remove();
+        self.untrack(start, &map);
+        Some(map)
     }
 
     pub(super) fn remove(&mut self, start: u64) -> Option<HostMap> {

@@ -31,9 +31,11 @@ impl Doctor {
     #[inline]
     pub(super) fn told(&mut self, record: &Record<'_>) {
         let [start, last, ..] = record.fields;
-        self.stamp(record);
         if last < start {
             return;
+        }
+        if self.kernel.given {
+            self.kernel.thread(record.thread());
         }
         self.counts.told += 1;
         if self.batch.len() >= WAITING {
@@ -47,7 +49,12 @@ impl Doctor {
             self.resolve_all();
             self.end_replay(None);
         }
-        self.open = Some(Open::told(record, map, start, last));
+        let mut open = Open::told(record, self.now, map, start, last);
+        if self.replay.is_some() {
+            open.stamp = record.stamp();
+            self.stamp(record);
+        }
+        self.open = Some(open);
     }
 
     /// The times of the first and the newest line that mattered, and the thread that logged it.
@@ -55,9 +62,10 @@ impl Doctor {
         if self.kernel.given {
             self.kernel.thread(record.thread());
         }
-        if let Some(time) = record.time() {
-            let first = self.times.map_or(time, |(first, _)| first);
-            self.times = Some((first, time));
+        if record.is_timed() {
+            let stamp = record.stamp();
+            let first = self.stamps.map_or(stamp, |(first, _)| first);
+            self.stamps = Some((first, stamp));
         }
     }
 
@@ -125,11 +133,11 @@ impl Doctor {
             Kind::RegionDelIommu => self.detached(record),
             Kind::RegionAddRam => {
                 self.resolve_all();
-                self.open = Some(Open::memory(record, true, first, second, Some(third)));
+                self.open = Some(Open::memory(record, self.now, true, first, second));
             }
             Kind::RegionDel => {
                 self.resolve_all();
-                self.open = Some(Open::memory(record, false, first, second, None));
+                self.open = Some(Open::memory(record, self.now, false, first, second));
             }
             Kind::DisconnectContainer => self.disconnected(),
             Kind::SpaprCreateWindow | Kind::PreregRegister => self.exchanges = true,
@@ -190,7 +198,7 @@ impl Doctor {
     /// iommufd logged an operation of which QEMU's listeners did not.
     fn unasked(&mut self, record: &Record<'_>) {
         self.resolve_all();
-        self.open = Open::iommufd(record);
+        self.open = Open::iommufd(record, self.now);
     }
 
     /// A container got a region.

@@ -6,7 +6,7 @@ use super::history::Moment;
 use super::host::{HostMap, Origin, Target};
 use super::kernel_side::Asked;
 use crate::trace::kind::Kind;
-use crate::trace::parser::Record;
+use crate::trace::parser::{Record, Stamp};
 use crate::trace::stderr::Failure;
 
 /// EEXIST: something is mapped there. Linux's type 1 driver and iommufd leave it as it is.
@@ -26,25 +26,27 @@ pub(super) struct Open {
     pub(super) last: u64,
     pub(super) line: u64,
     pub(super) time: Option<u64>,
+    /// The same as it stands there, in a replay.
+    pub(super) stamp: Stamp,
     pub(super) origin: Origin,
     /// What iommufd answered: 0 or an error number, negative; and whether it was asked for a read-only mapping.
     answer: Option<(i64, bool)>,
 }
 
 impl Open {
-    pub(super) fn told(record: &Record<'_>, map: bool, start: u64, last: u64) -> Self {
-        Self { map, start, last, line: record.line, time: record.time(), origin: Origin::Entry, answer: None }
+    pub(super) fn told(record: &Record<'_>, time: Option<u64>, map: bool, start: u64, last: u64) -> Self {
+        Self { map, start, last, line: record.line, time, stamp: Stamp::default(), origin: Origin::Entry, answer: None }
     }
 
-    pub(super) fn memory(record: &Record<'_>, map: bool, start: u64, last: u64, _memory: Option<u64>) -> Self {
-        Self { origin: Origin::Memory, ..Self::told(record, map, start, last.max(start)) }
+    pub(super) fn memory(record: &Record<'_>, time: Option<u64>, map: bool, start: u64, last: u64) -> Self {
+        Self { origin: Origin::Memory, ..Self::told(record, time, map, start, last.max(start)) }
     }
 
     /// An operation that only iommufd logged.
-    pub(super) fn iommufd(record: &Record<'_>) -> Option<Self> {
+    pub(super) fn iommufd(record: &Record<'_>, time: Option<u64>) -> Option<Self> {
         let [_, _, start, size, ..] = record.fields;
         let last = start.checked_add(size.checked_sub(1)?)?;
-        let mut open = Self::told(record, record.kind == Kind::IommufdMap, start, last);
+        let mut open = Self::told(record, time, record.kind == Kind::IommufdMap, start, last);
         open.answer(record);
         Some(open)
     }
@@ -100,7 +102,7 @@ pub(super) struct Done {
     pub(super) stderr: u64,
     pub(super) kernel: u64,
     pub(super) readonly: Option<bool>,
-    pub(super) time: Option<u64>,
+    pub(super) stamp: Stamp,
     /// Mappings that the host held then.
     pub(super) held: u64,
 }
@@ -122,10 +124,13 @@ impl Doctor {
             self.kernel.advance(open.time, open.map.then_some((open.start, open.last)));
             self.take_strays();
         }
-        let old = self.host.overlap(open.start, open.last).map(|(at, map)| (at, map.target, map.line));
         let (outcome, evidence) =
             if open.map { self.close_map(&open, &asked) } else { self.close_unmap(&open, &asked) };
-        let refused = matches!(outcome, Outcome::Refused { .. });
+        let old = if matches!(outcome, Outcome::Refused { .. }) {
+            self.host.overlap(open.start, open.last).map(|(at, map)| (at, map.target, map.line))
+        } else {
+            None
+        };
         self.history_closed(&open, outcome, &evidence);
         let done = Done {
             map: open.map,
@@ -134,12 +139,12 @@ impl Doctor {
             line: open.line,
             origin: open.origin,
             outcome,
-            old: if refused { old } else { None },
+            old,
             memory: evidence.memory,
             stderr: evidence.stderr,
             kernel: evidence.kernel,
             readonly: open.answer.filter(|_| open.map).map(|(_, readonly)| readonly),
-            time: open.time,
+            stamp: open.stamp,
             held: self.host.len() as u64,
         };
         self.batch.push(done);
@@ -202,8 +207,10 @@ impl Doctor {
         if !sure && self.kernel.given && self.kernel.proves_absence() {
             return (Outcome::Refused { errno: 0, proof: Proof::Kernel }, evidence);
         }
-        while let Some((at, _)) = self.host.overlap(open.start, open.last) {
-            self.lose(at, open.line);
+        if exists.is_some() {
+            while let Some((at, _)) = self.host.overlap(open.start, open.last) {
+                self.lose(at, open.line);
+            }
         }
         let mut map = HostMap::new(open.last, open.origin, open.line);
         map.physical = seen.and_then(|seen| seen.physical);
@@ -213,8 +220,14 @@ impl Doctor {
     }
 
     fn close_unmap(&mut self, open: &Open, asked: &Asked) -> (Outcome, Evidence) {
-        let (expected, across) = self.host.measure(open.start, open.last);
         let mut evidence = Evidence::default();
+        if !self.kernel.given && !self.stderr.given && open.answer.is_none() {
+            // Mostly an entry is unmapped as it was mapped, and only the kernel's rules say what came of it.
+            if let Some(bytes) = self.unmap_whole(open) {
+                return (Outcome::Gone { bytes }, evidence);
+            }
+        }
+        let (expected, across) = self.host.measure(open.start, open.last);
         let removed = if self.kernel.given { self.kernel.take_unmaps(asked, expected) } else { Vec::new() };
         self.take_strays();
         if let Some((_, _, line)) = removed.first() {
@@ -262,6 +275,15 @@ impl Doctor {
         let seen =
             removed.iter().fold(0u64, |sum, (start, last, _)| sum.saturating_add((last - start).saturating_add(1)));
         (Outcome::Gone { bytes: bytes.max(seen) }, evidence)
+    }
+
+    /// Unmaps exactly one mapping of one container; `None` if that is not what is asked for.
+    fn unmap_whole(&mut self, open: &Open) -> Option<u64> {
+        let map = self.host.remove_whole(open.start, open.last)?;
+        if let Some(finding) = map.finding {
+            self.findings.end(finding, open.line);
+        }
+        Some((open.last - open.start).saturating_add(1))
     }
 
     /// A mapping is gone, and with it what was wrong about it.

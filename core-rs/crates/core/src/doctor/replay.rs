@@ -3,7 +3,7 @@
 use super::Doctor;
 use super::finding::{Example, FindingKind, News, Proof, Ranges, Source};
 use super::operation::{Done, EXISTS, Outcome};
-use crate::trace::parser::Record;
+use crate::trace::parser::{Record, Stamp};
 
 /// The most hotplugs that are told apart.
 const HOTPLUGS: usize = 1 << 12;
@@ -41,8 +41,8 @@ pub struct HotplugFacts {
 pub(super) struct Replay {
     first: u64,
     pub(super) last: u64,
-    begin: Option<u64>,
-    end: Option<u64>,
+    begin: Stamp,
+    end: Stamp,
     told: u64,
     refused: u64,
     pub(super) walked: u64,
@@ -58,7 +58,7 @@ impl Replay {
     pub(super) fn told(&mut self, done: &Done) {
         self.told += 1;
         self.last = done.line;
-        self.end = done.time.or(self.end);
+        self.end = done.stamp;
         if matches!(done.outcome, Outcome::Refused { errno, .. } if errno != EXISTS) {
             self.refused += 1;
             self.ranges.insert(done.start, done.last);
@@ -85,8 +85,8 @@ impl Doctor {
         self.replay = Some(Replay {
             first: record.line,
             last: record.line,
-            begin: record.time(),
-            end: record.time(),
+            begin: record.stamp(),
+            end: record.stamp(),
             told: 0,
             refused: 0,
             walked: 0,
@@ -133,7 +133,8 @@ impl Doctor {
             }
         }
         let Some(replay) = self.replay.take() else { return };
-        let time = replay.end.zip(replay.begin).map_or(0, |(end, begin)| end.saturating_sub(begin));
+        let times = replay.end.time().zip(replay.begin.time());
+        let time = times.map_or(0, |(end, begin)| end.saturating_sub(begin));
         let mut facts = HotplugFacts {
             first: replay.first,
             last: replay.last.max(replay.first),

@@ -78,7 +78,8 @@ impl Doctor {
     /// Times of the first and the last line that mattered, in microseconds.
     #[must_use]
     pub fn times(&self) -> Option<(u64, u64)> {
-        self.times
+        let (first, newest) = self.stamps?;
+        first.time().zip(newest.time())
     }
 
     /// The kernel's log as it was read.

@@ -9,6 +9,7 @@ use super::{Doctor, Missing};
 use crate::address::Iova;
 use crate::tce_table::Runs;
 use crate::trace::hotplug::LiveCall;
+use crate::trace::parser::Stamp;
 use crate::trace::rebuilt::Knowledge;
 
 /// ENOSPC: the driver's limit of mappings.
@@ -114,8 +115,8 @@ impl Doctor {
             return;
         }
         self.adjoin(done, target, shift, call);
-        let held = self.host.get(done.start).copied();
         if let Some(found) = self.host.set_target(done.start, target) {
+            let held = self.host.get(done.start).copied();
             let mut news = self.news(FindingKind::WrongTarget, done, shift, call);
             news.proof = Proof::Kernel;
             news.lasts = true;
@@ -242,6 +243,9 @@ impl Doctor {
 
     /// Nothing is missing in a range any more.
     fn end_missing(&mut self, start: u64, last: u64, line: u64) {
+        if self.missing.is_empty() {
+            return;
+        }
         while let Some((&at, missing)) = self.missing.range(..=last).next_back() {
             if missing.last < start {
                 break;
@@ -445,7 +449,7 @@ fn silent(start: u64, last: u64, line: u64) -> Done {
         stderr: 0,
         kernel: 0,
         readonly: None,
-        time: None,
+        stamp: Stamp::default(),
         held: 0,
     }
 }

@@ -14,7 +14,14 @@ use crate::trace::stderr::Failure;
 
 impl Doctor {
     /// Takes what the other logs told without an operation.
+    #[inline]
     pub(super) fn take_strays(&mut self) {
+        if self.kernel.given || self.stderr.given {
+            self.take_all_strays();
+        }
+    }
+
+    fn take_all_strays(&mut self) {
         if !self.kernel.stray.is_empty() {
             let strays = core::mem::take(&mut self.kernel.stray);
             for event in &strays {

@@ -12,11 +12,12 @@ const REACH: u64 = 1 << 39;
 /// The largest smallest page of the hosts there are, as a power of two.
 const COARSE: u8 = 16;
 /// The most windows that are kept.
-const WINDOWS: usize = 1 << 12;
+const WINDOWS: usize = 1 << 8;
 
 /// How the maps of a window went.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct WindowMaps {
+    id: u64,
     start: u64,
     held: u64,
     refused: u64,
@@ -27,10 +28,15 @@ impl Doctor {
     /// One more map of a window.
     pub(super) fn count_map(&mut self, done: &Done) {
         let Some(Region { id, start, .. }) = self.guest.region(done.start).copied() else { return };
-        if self.windows.len() >= WINDOWS && !self.windows.contains_key(&id) {
-            return;
-        }
-        let window = self.windows.entry(id).or_default();
+        let at = match self.windows.iter().position(|window| window.id == id) {
+            Some(at) => at,
+            None if self.windows.len() >= WINDOWS => return,
+            None => {
+                self.windows.push(WindowMaps { id, start, ..WindowMaps::default() });
+                self.windows.len() - 1
+            }
+        };
+        let Some(window) = self.windows.get_mut(at) else { return };
         window.start = start;
         match done.outcome {
             Outcome::Held => {
@@ -51,14 +57,15 @@ impl Doctor {
 
     /// Looks at the refusals that have more than one reason, now that all maps are known.
     pub(super) fn judge(&mut self) {
-        let highest = self.windows.values().filter(|window| window.held > 0).map(|window| window.highest).max();
+        let highest = self.windows.iter().filter(|window| window.held > 0).map(|window| window.highest).max();
         let windows = &self.windows;
         let host_page = self.host_page;
         for finding in self.findings.iter_mut() {
             if finding.kind != FindingKind::MappingMissing || !matches!(finding.errno, INVALID | 0) {
                 continue;
             }
-            let Some(window) = windows.get(&finding.window).filter(|window| window.held == 0) else { continue };
+            let window = windows.iter().find(|window| window.id == finding.window);
+            let Some(window) = window.filter(|window| window.held == 0) else { continue };
             if finding.errno == INVALID && host_page.is_some_and(|page| finding.page_shift < page) {
                 finding.kind = FindingKind::PageTooFine;
             } else if window.start >= REACH && highest.is_none_or(|highest| highest < window.start) {

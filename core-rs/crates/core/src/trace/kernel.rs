@@ -324,12 +324,13 @@ mod tests {
         let line = " q-1 [000] ..... 4.882146: map: IOMMU: iova=0x1000 - 0x2000 paddr=0x107100000 size=4096";
         assert_eq!(read(line).0.len(), 1);
         for length in 0..line.len() - 4 {
-            let (events, parser) = read(&line[..length]);
-            assert_eq!(events, [], "{}", &line[..length]);
+            let cut = line.split_at(length).0;
+            let (events, parser) = read(cut);
+            assert_eq!(events, [], "{cut}");
             assert!(length < line.find("IOMMU:").unwrap() + 6 || parser.unparsed() == 1);
         }
         // Only the last digit of the size is missing: the range contradicts it.
-        assert_eq!(read(&line[..line.len() - 1]).0, []);
+        assert_eq!(read(line.split_at(line.len() - 1).0).0, []);
         let (events, _) = read("x: map: IOMMU: iova=0xffffffffffffffff paddr=0x0 size=4096\n");
         assert_eq!(events, []);
     }

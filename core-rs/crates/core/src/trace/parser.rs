@@ -24,14 +24,43 @@ pub struct Record<'a> {
     length: usize,
 }
 
+/// The time of a line as it stands there: cheaper to keep than to read.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub(crate) struct Stamp {
+    bytes: [u8; 32],
+    length: u8,
+}
+
+impl Stamp {
+    /// The time, in microseconds.
+    pub(crate) fn time(&self) -> Option<u64> {
+        time(self.bytes.get(..usize::from(self.length))?)
+    }
+}
+
+fn time(prefix: &[u8]) -> Option<u64> {
+    let (_, rest) = decimal(prefix)?;
+    let (seconds, rest) = decimal(rest.get(1..)?)?;
+    let (fraction, _) = decimal(rest.get(1..)?)?;
+    seconds.checked_mul(1_000_000)?.checked_add(fraction)
+}
+
 impl Record<'_> {
     /// When it was logged, in microseconds, where the line says so.
     #[must_use]
     pub fn time(&self) -> Option<u64> {
-        let (_, rest) = decimal(self.prefix)?;
-        let (seconds, rest) = decimal(rest.get(1..)?)?;
-        let (fraction, _) = decimal(rest.get(1..)?)?;
-        seconds.checked_mul(1_000_000)?.checked_add(fraction)
+        time(self.prefix)
+    }
+
+    /// The same, to be read later.
+    #[inline]
+    pub(crate) fn stamp(&self) -> Stamp {
+        let mut stamp = Stamp::default();
+        if let Some(place) = stamp.bytes.get_mut(..self.prefix.len()) {
+            place.copy_from_slice(self.prefix);
+            stamp.length = u8::try_from(self.prefix.len()).unwrap_or(0);
+        }
+        stamp
     }
 
     /// Whether the line says when and by which thread it was logged.
