@@ -1,7 +1,8 @@
 // deno run examples/first_hotplug.ts
 //
 // A guest has been running for a while and has mapped memory for DMA. Now a device is plugged onto the same bus.
-import { hex } from "@giommu/core";
+import { formatRange, hex } from "@giommu/core";
+import { formatPerm } from "@giommu/notifiers";
 import { SpaprPhb } from "@giommu/spapr-tce";
 import { SimulatedHost, verify, VfioContainer } from "@giommu/vfio-sync";
 
@@ -32,10 +33,7 @@ console.log(`\nVerified page by page: guest ${guestPages}, host ${hostPages}, ${
 function show(): void {
   for (const { iova, gpa, perm } of host.mappings()) {
     const pages = (iova.last - iova.start + 1n) >> 12n;
-    console.log(
-      `  ${hex(iova.start).padStart(10)} .. ${hex(iova.last).padStart(10)} -> ${hex(gpa).padStart(8)}  ${
-        ["--", "r-", "-w", "rw"][perm]
-      }  ${pages} ${pages === 1n ? "page" : "pages"}`,
-    );
+    const run = `${pages} ${pages === 1n ? "page" : "pages"}`;
+    console.log(`  ${formatRange(iova).padStart(24)} -> ${hex(gpa).padStart(8)}  ${formatPerm(perm)}  ${run}`);
   }
 }

@@ -9,9 +9,11 @@
  * @module
  */
 
+import { checkCrates } from "./check_crates.ts";
 import { checkDocs } from "./check_docs.ts";
 import { checkExamples } from "./check_examples.ts";
 import { checkLayers } from "./check_layers.ts";
+import { checkPages } from "./check_pages.ts";
 import { checkPublish } from "./check_publish.ts";
 import { checkSize } from "./check_size.ts";
 import { checkRebuild, checkRecord } from "./check_wasm.ts";
@@ -32,6 +34,7 @@ function parts(args: readonly string[]): Part[] {
     { name: "deno lint", run: () => ofDeno("lint") },
     { name: "cargo fmt", run: () => ofCargo("fmt", "--all", "--", "--check", "--color", "never") },
     { name: "layers", run: checkLayers },
+    { name: "pages", run: () => Promise.resolve(checkPages()) },
     { name: "artifact", run: checkRecord },
     { name: "artifact size", run: checkSize },
     { name: "types", run: () => ofDeno("check", "--quiet", ...(ci ? ["--frozen"] : [])) },
@@ -39,6 +42,7 @@ function parts(args: readonly string[]): Part[] {
     { name: "publish", run: checkPublish },
     { name: "examples", run: checkExamples },
     { name: "clippy", run: () => ofCargo("clippy", "--workspace", "--all-targets", "--locked", "--", "-Dwarnings") },
+    { name: "crates", run: checkCrates },
   ];
   if (ci || args.includes("--rebuild")) all.push({ name: "artifact rebuilt", run: checkRebuild });
   if (!args.includes("--without-tests")) {

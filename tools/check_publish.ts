@@ -8,7 +8,7 @@
 
 import { isTest } from "./layers/breaches.ts";
 import { exitWith, failed, type Outcome, passed } from "./outcome.ts";
-import { packages } from "./packages.ts";
+import { type Package, packages } from "./packages.ts";
 import { ROOT } from "./repository.ts";
 import { deno } from "./spawn.ts";
 
@@ -18,12 +18,7 @@ export async function checkPublish(): Promise<Outcome> {
   if (!ended.ok) return failed(ended.text);
   const files = publishedFiles(ended.text);
   const found = files.flatMap(objections);
-  for (const { name, folder, exports } of packages()) {
-    const missing = exports.filter((file) => !files.includes(file));
-    if (missing.length > 0) {
-      found.push(`${folder}: @giommu/${name} exports what it would not publish: ${missing.join(", ")}`);
-    }
-  }
+  for (const entry of packages()) found.push(...shortcomings(entry, files));
   return found.length === 0 ? passed(`${files.length} files`) : failed(found.join("\n"));
 }
 
@@ -34,6 +29,29 @@ export function publishedFiles(output: string): string[] {
     output.matchAll(/^ *(file:\/\/\S+) \(.*\)$/gm),
     ([, url = ""]) => url.startsWith(base) ? url.slice(base.length) : url,
   );
+}
+
+/** What a person who looks at the package on JSR would miss. */
+export function shortcomings(
+  { folder, exports, description, runtimeCompat }: Package,
+  files: readonly string[],
+): string[] {
+  const found: string[] = [];
+  for (const file of [...exports, `${folder}/README.md`]) {
+    if (!files.includes(file)) found.push(`${folder}: ${file} would not be published`);
+  }
+  for (const file of exports) {
+    const text = Deno.readTextFileSync(`${ROOT}/${file}`);
+    if (!/^\/\*\*(?:(?!\*\/)[^])*@module/.test(text)) {
+      found.push(`${file}: does not begin by saying what the module is`);
+    }
+  }
+  // JSR takes no more.
+  if (description === "" || description.length > 250) {
+    found.push(`${folder}: needs a description of up to 250 characters`);
+  }
+  if (runtimeCompat === undefined) found.push(`${folder}: does not say where it runs`);
+  return found;
 }
 
 function objections(file: string): string[] {

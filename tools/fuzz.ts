@@ -14,20 +14,25 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { type Ended, run } from "./spawn.ts";
 
-/** Rust's property suites, as test targets of giommu-core, and what each is about. */
+/** Rust's property suites, as test targets, and what each is about. */
 const SUITES: Readonly<Record<string, string>> = {
   spapr_properties: "sequences of hypercalls, RTAS calls, DMA, save, restore and undo, against a model of maps",
   table_model: "writes to one table, their extents and their undo, against an array",
   container_properties: "mappings on hosts that refuse, against what the host holds",
   entry_budget: "tables that share one limit",
+  access_model: "what vm-memory reads and writes through tables, against a model by the byte",
+  bridge_mirror: "a bus in step with a machine's bridge",
 };
+
+/** The crates that have them. */
+const CRATES = ["-p", "giommu-core", "-p", "giommu-vm-memory"];
 
 /** Cases in the first round; each round has twice as many, up to the last number. */
 const CASES = 1000;
 const MOST_CASES = 256_000;
 
 function test(suite: string, cases: number): Promise<Ended> {
-  const args = ["test", "--quiet", "--locked", "--profile", "fuzz", "-p", "giommu-core", "--test", suite];
+  const args = ["test", "--quiet", "--locked", "--profile", "fuzz", ...CRATES, "--test", suite];
   return run("cargo", args, { env: { PROPTEST_CASES: String(cases) } });
 }
 

@@ -1,4 +1,5 @@
 import type { HostMapping } from "@giommu/vfio-sync";
+import { isSameFile } from "./same_file.ts";
 import { UsageError } from "./usage_error.ts";
 
 /**
@@ -10,7 +11,7 @@ import { UsageError } from "./usage_error.ts";
  * @throws {UsageError} If it cannot be written, or is the input.
  */
 export function writeDump(path: string, mappings: Iterable<HostMapping>, input: string): void {
-  if (isSame(path, input)) throw new UsageError(`--dump: ${path} is the input, which would be lost`);
+  if (isSameFile(path, input)) throw new UsageError(`--dump: ${path} is the input, which would be lost`);
   const rows = Array.from(mappings, ({ iova, gpa, perm }) => ({
     iova: `0x${iova.start.toString(16)}`,
     last: `0x${iova.last.toString(16)}`,
@@ -27,14 +28,5 @@ export function writeDump(path: string, mappings: Iterable<HostMapping>, input: 
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new UsageError(`--dump: cannot write ${path}: ${why}`);
-  }
-}
-
-/** Whether two paths name one file that is there. */
-function isSame(path: string, input: string): boolean {
-  try {
-    return Deno.realPathSync(path) === Deno.realPathSync(input);
-  } catch {
-    return false; // one of them is not there yet, or may not be looked at
   }
 }

@@ -8,6 +8,8 @@ Commands:
   check        compare every translation that QEMU logged with the rebuilt tables
   doctor       say what went wrong between guest, QEMU and host, since when, and by which call of the guest
   hotplug      the same with real memory and, where there is one, a real device: plan, attach, follow, verify, detach
+  diff         compare two states: a log at two points, two logs, a log and a migration stream
+  export       write a log's events or its mappings' lifetimes for other tools: Perfetto, CSV, JSON lines, Parquet
   conformance  do what recorded guests did to QEMU to the machine of this project, and compare every answer
 
 INPUT is a QEMU log or a migration stream, told apart by content, plain or .gz; - is standard input. conformance takes
@@ -144,4 +146,54 @@ Options:
   --json                 one JSON object on standard output, with all differences
 
 Exit status: 0 every operation agrees, 1 one does not, 2 bad input or arguments.
+`;
+
+/** The text of `giommu diff --help`. */
+export const DIFF_HELP = `giommu diff: compare two states of a guest's tables
+
+Usage: giommu diff A B [options]
+       giommu diff LOG --at-a WHERE --at-b WHERE
+
+A and B are QEMU logs or migration streams, one of them may be standard input (-). Of each bus address is compared where it
+leads and what a device may do there. Pages that one of the two does not tell are counted and never different; a table that one
+of them lacks has nothing mapped there.
+
+Options:
+  --at-a WHERE           in A: after line 1234, at timestamp 1795217436.442317, after 50% of the bytes, at the log's own VFIO
+                         hotplug (hotplug, hotplug:2) or at its end (end, the default)
+  --at-b WHERE           the same in B
+  --at WHERE             the same for whichever has none of its own
+  --window LIOBN=SIZE[/PAGE][@BUS]
+                         geometry that a log does not tell (may be repeated), for example 0x80000000=2G/64K@0
+  --json                 one JSON object on standard output, with all ranges that differ (at most 100,000)
+
+SIZE: bytes, 0x hexadecimal, or with K, M, G, T.
+Exit status: 0 every page that both tell is the same, 1 something differs, 2 bad input or arguments.
+`;
+
+/** The text of `giommu export --help`. */
+export const EXPORT_HELP = `giommu export: write a log for the tools that people already use
+
+Usage: giommu export LOG --format perfetto|csv|jsonl|parquet [--output FILE]
+
+Formats:
+  perfetto               a trace (JSON) for https://ui.perfetto.dev: the guest's calls, QEMU's replays and what it asks its host
+                         for as tracks, mapped pages and host maps as counters; needs timestamps (-msg timestamp=on)
+  csv, jsonl, parquet    a row each, all with the same columns: for DuckDB, pandas, Spark; 64-bit values are hexadecimal text
+                         in csv and jsonl, unsigned integers in parquet
+
+Options:
+  --rows events          one row per event (the default): line, time_us (microseconds since 1970), thread, event, liobn, iova and
+                         last (bus addresses, both included), pages, target, perm, value (of an entry), ret, what, more
+  --rows lifetimes       one row per mapping: liobn, iova, last, pages, target, perm, from_line, from_time_us, from_event (what
+                         made it, or the translation that revealed it), to_line, to_time_us, to_event (what ended it; empty
+                         if nothing did)
+  --output FILE          write there, and only once it is complete; default: standard output. A name that ends in .csv, .jsonl
+                         or .parquet says the format, too
+  --window LIOBN=SIZE[/PAGE][@BUS]
+                         geometry that the log does not tell (may be repeated), for example 0x80000000=2G/64K@0
+  --json                 one JSON object on standard output about what was written to FILE
+
+SIZE: bytes, 0x hexadecimal, or with K, M, G, T.
+Exit status: 0 written, 2 bad input or arguments.
 `;

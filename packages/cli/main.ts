@@ -5,7 +5,7 @@
  * deno run --allow-read jsr:@giommu/cli replay qemu.log
  * ```
  *
- * It needs leave to read its input, to write only where `--dump` says so, and to load a library (`--allow-ffi`) only for
+ * It needs leave to read its input, to write only where `--dump` or `--output` says so, and to load a library (`--allow-ffi`) only for
  * `hotplug` onto a real host.
  *
  * @module
@@ -14,8 +14,19 @@
 import { IommuError } from "@giommu/core";
 import { checkCommand } from "./check.ts";
 import { conformanceCommand } from "./conformance.ts";
+import { diffCommand } from "./diff.ts";
 import { doctorCommand } from "./doctor.ts";
-import { CHECK_HELP, CONFORMANCE_HELP, DOCTOR_HELP, HELP, HOTPLUG_HELP, REPLAY_HELP } from "./help.ts";
+import { exportCommand } from "./export.ts";
+import {
+  CHECK_HELP,
+  CONFORMANCE_HELP,
+  DIFF_HELP,
+  DOCTOR_HELP,
+  EXPORT_HELP,
+  HELP,
+  HOTPLUG_HELP,
+  REPLAY_HELP,
+} from "./help.ts";
 import { hotplugCommand } from "./hotplug_command.ts";
 import { interrupt } from "./interrupt.ts";
 import { write } from "./output.ts";
@@ -33,6 +44,8 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   check: { help: CHECK_HELP, run: checkCommand },
   doctor: { help: DOCTOR_HELP, run: doctorCommand },
   hotplug: { help: HOTPLUG_HELP, run: hotplugCommand },
+  diff: { help: DIFF_HELP, run: diffCommand },
+  export: { help: EXPORT_HELP, run: exportCommand },
   conformance: { help: CONFORMANCE_HELP, run: conformanceCommand },
 };
 
@@ -69,7 +82,7 @@ export async function main(args: readonly string[]): Promise<number> {
 
 /** Gives up the leave to write, which a task may have given, unless something is to be written. */
 function giveUpWriting(args: readonly string[]): void {
-  if (!args.some((arg) => arg.startsWith("--dump"))) Deno.permissions.revokeSync({ name: "write" });
+  if (!args.some((arg) => /^--(?:dump|output)/.test(arg))) Deno.permissions.revokeSync({ name: "write" });
 }
 
 /** What went wrong, on one line and without a stack. */

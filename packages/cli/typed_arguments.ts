@@ -89,12 +89,17 @@ export class TypedArguments {
       throw new UsageError("no input given; name a QEMU log or a migration stream, or - for standard input");
     }
     if (more.length > 0) throw new UsageError(`one input at a time: '${more[0]}' is one too many`);
+    return { input, json: this.json, windows: this.windows() };
+  }
+
+  /** The geometries that were given by `--window`. */
+  windows(): readonly WindowOption[] {
     const windows = this.all("window").map(parseWindow);
     for (const [at, { liobn }] of windows.entries()) {
       if (windows.findIndex((other) => other.liobn === liobn) < at) {
         throw new UsageError(`--window: 0x${liobn.toString(16)} was given twice`);
       }
     }
-    return { input, json: this.json, windows };
+    return windows;
   }
 }

@@ -55,8 +55,7 @@ export function registerNotifier(
     throw new TypeError(`Cannot register a notifier: replay is ${String(replay)}, expected true or options`);
   }
   const how = replay === true ? {} : replay;
-  using stepper = new ReplayStepper(region, notifier, { ...how, register: true });
-  return finish(stepper);
+  return finish(new ReplayStepper(region, notifier, { ...how, register: true }));
 }
 
 /**

@@ -50,7 +50,7 @@ import { ReplayStepper } from "./replay_stepper.ts";
  */
 export function replay(region: IommuMemoryRegion, notifier: IommuNotifier, options: ReplayOptions = {}): ReplayResult {
   const { granularity, access, range } = options;
-  using stepper = new ReplayStepper(region, notifier, {
+  const stepper = new ReplayStepper(region, notifier, {
     ...(granularity !== undefined && { granularity }),
     ...(access !== undefined && { access }),
     ...(range !== undefined && { range }),
@@ -58,9 +58,14 @@ export function replay(region: IommuMemoryRegion, notifier: IommuNotifier, optio
   return finish(stepper);
 }
 
-/** Goes on to the end. */
+/** Goes on to the end, and disposes of the stepper. */
 export function finish(stepper: ReplayStepper): ReplayResult {
-  while (!stepper.step(Number.MAX_SAFE_INTEGER).done);
-  const { pages, extents, steps } = stepper.progress;
-  return { pages, extents, steps };
+  // Not `using`, which JSR hands on as it is and Node.js before 24 cannot read.
+  try {
+    while (!stepper.step(Number.MAX_SAFE_INTEGER).done);
+    const { pages, extents, steps } = stepper.progress;
+    return { pages, extents, steps };
+  } finally {
+    stepper[Symbol.dispose]();
+  }
 }

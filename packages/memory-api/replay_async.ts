@@ -53,14 +53,19 @@ export async function replayAsync(
   const { signal } = options;
   const budget = checkInteger("budget", options.budget ?? 16_384, 1, Number.MAX_SAFE_INTEGER);
   checkAborted(region, signal);
-  using stepper = new ReplayStepper(region, notifier, options);
-  while (true) {
-    const progress = stepper.step(budget);
-    options.onProgress?.(progress);
-    if (progress.done) return { pages: progress.pages, extents: progress.extents, steps: progress.steps };
-    checkAborted(region, signal);
-    await pause();
-    checkAborted(region, signal);
+  const stepper = new ReplayStepper(region, notifier, options);
+  // Not `using`, which JSR hands on as it is and Node.js before 24 cannot read.
+  try {
+    while (true) {
+      const progress = stepper.step(budget);
+      options.onProgress?.(progress);
+      if (progress.done) return { pages: progress.pages, extents: progress.extents, steps: progress.steps };
+      checkAborted(region, signal);
+      await pause();
+      checkAborted(region, signal);
+    }
+  } finally {
+    stepper[Symbol.dispose]();
   }
 }
 

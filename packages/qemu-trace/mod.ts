@@ -30,3 +30,4 @@ export type { BridgeOptions } from "./rebuilt_bridge.ts";
 export * from "./rebuilt_machine.ts";
 export type * from "./rebuilt_table.ts";
 export type * from "./record.ts";
+export type * from "./table_change.ts";

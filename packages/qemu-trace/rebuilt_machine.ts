@@ -4,6 +4,7 @@ import { memory, RawLogMachine } from "@giommu/core/wasm/log";
 import type { TceTable } from "@giommu/spapr-tce";
 import { tableFromRaw } from "@giommu/spapr-tce/raw";
 import * as read from "./_findings.ts";
+import { Followers, mappedRange } from "./_followers.ts";
 import type { Agreement, Disagreement, LogHotplug, LogProblem, StateComparison, UsagePeak } from "./finding.ts";
 import type { TraceInput } from "./input.ts";
 import { countsOf, type LogCounts } from "./log_reader.ts";
@@ -11,6 +12,7 @@ import { type MigrationStream, rawStream } from "./migration_stream.ts";
 import type { LiveRefusal, LogStop, ReadOptions, StopPoint } from "./log_stop.ts";
 import { type BridgeMirror, type BridgeOptions, newBridge, type RebuiltBridge } from "./rebuilt_bridge.ts";
 import type { EntryRun, GeometrySource, RebuiltTable, WindowGeometry } from "./rebuilt_table.ts";
+import type { MappedRun, TableFollower } from "./table_change.ts";
 
 /** What makes a {@linkcode RebuiltMachine}. */
 export interface RebuiltMachineInit {
@@ -73,6 +75,7 @@ export class RebuiltMachine implements Disposable {
   /** The tables that bridges began to show at a line, and the line: what that line stored was shown with them. */
   #shown: { readonly line: number; readonly liobns: readonly number[] } | undefined;
   readonly #bridges = new Set<BridgeMirror>();
+  readonly #followers = new Followers(() => this.tables);
 
   /**
    * Creates a machine of which nothing is known, or what a migration stream holds.
@@ -244,16 +247,16 @@ export class RebuiltMachine implements Disposable {
    * @param liobn The table.
    * @returns The runs, in ascending order; none if there is no such table.
    */
-  *mappedRuns(liobn: number): Generator<EntryRun, void, void> {
+  *mappedRuns(liobn: number): Generator<MappedRun, void, void> {
     const raw = this.#live("look at").table(checkInteger("liobn", liobn));
     if (raw === undefined) return;
     try {
       const { busOffset, pageShift } = raw;
       for (let from: number | undefined = 0; from !== undefined; from = raw.cursor) {
-        const runs: EntryRun[] = [];
+        const runs: MappedRun[] = [];
         for (let count = raw.replayBatch(from, 0xffff_ffff, 0, 4096), i = 0; i < count; i++) {
           view.at(raw.pointer, i);
-          runs.push({ first: Number((view.iova - busOffset) >> BigInt(pageShift)), pages: view.pages });
+          runs.push({ first: Number((view.iova - busOffset) >> BigInt(pageShift)), ...mappedRange(view) });
         }
         yield* runs;
       }
@@ -308,6 +311,51 @@ export class RebuiltMachine implements Disposable {
   }
 
   /**
+   * Tells of all changes of the tables from now on, of those that are yet to come too.
+   *
+   * Beside a {@linkcode bridge} a follower hears of what remained: a change that a notifier refused is none.
+   *
+   * @param follower Who is told. It must not read on.
+   * @returns Ends it when disposed.
+   *
+   * @example How long a page was mapped
+   * ```ts
+   * import { RebuiltMachine } from "@giommu/qemu-trace";
+   * import { assertEquals } from "@std/assert";
+   *
+   * using machine = new RebuiltMachine();
+   * const seen: string[] = [];
+   * using _following = machine.follow({
+   *   changed({ line, unmaps, maps }) {
+   *     for (const { iova } of unmaps()) seen.push(`line ${line}: ${iova.start} gone`);
+   *     for (const { iova, target } of maps()) seen.push(`line ${line}: ${iova.start} to ${target}`);
+   *   },
+   *   replaced: (line) => seen.push(`line ${line}: ${machine.tables.length} table`),
+   * });
+   * machine.feed(
+   *   new TextEncoder().encode(
+   *     "spapr_iommu_new_table liobn=0x80000000 table=(nil) fd=-1\n" +
+   *       "spapr_iommu_pci_put liobn=0x80000000 ioba=0x1000 tce=0x8003 ret=0\n" +
+   *       "spapr_iommu_pci_stuff liobn=0x80000000 ioba=0x2000 tcevalue=0x0 npages=1 ret=0\n",
+   *   ),
+   *   true,
+   * );
+   * assertEquals(seen, ["line 1: 1 table", "line 2: 4096 to 32768", "line 3: 4096 gone"]);
+   * ```
+   */
+  follow(follower: TableFollower): Disposable {
+    const raw = this.#live("follow");
+    const leave = this.#followers.add(follower);
+    raw.watchAll(true);
+    return {
+      [Symbol.dispose]: () => {
+        leave();
+        if (!this.#followers.any) this.#raw?.watchAll(false);
+      },
+    };
+  }
+
+  /**
    * Compares the tables as they are now with those of a migration stream.
    *
    * @param stream The stream. Borrowed.
@@ -320,6 +368,7 @@ export class RebuiltMachine implements Disposable {
   /** Frees the machine and disposes of its bridges; twice is fine. Tables that were handed out stay. */
   [Symbol.dispose](): void {
     const raw = this.#raw;
+    this.#followers.clear();
     for (const { bridge } of [...this.#bridges]) bridge[Symbol.dispose]();
     this.#raw = undefined;
     raw?.free();
@@ -360,8 +409,17 @@ export class RebuiltMachine implements Disposable {
   /** Tells the notifiers of what the newest line changed; takes it back if they refuse. */
   #change(raw: RawLogMachine): LiveRefusal | undefined {
     const liobn = raw.changedLiobn;
+    const refused = this.#tellBridges(raw, liobn);
+    if (!this.#followers.any) return refused;
+    if (refused === undefined) this.#followers.changed(raw, this.counts.lines);
+    else this.#followers.replaced(this.counts.lines, true);
+    return refused;
+  }
+
+  #tellBridges(raw: RawLogMachine, liobn: number): LiveRefusal | undefined {
     const shown = this.#shown;
     this.#shown = undefined;
+    if (this.#bridges.size === 0) return undefined;
     if (shown?.liobns.includes(liobn) && shown.line === this.counts.lines) return undefined;
     const unmaps = { pointer: raw.unmapsPointer, length: raw.unmapsLength };
     const maps = { pointer: raw.mapsPointer, length: raw.mapsLength };
@@ -381,6 +439,7 @@ export class RebuiltMachine implements Disposable {
   /** Gives the bridges the windows that are there now. */
   #topology(): LiveRefusal | undefined {
     const line = this.counts.lines;
+    if (this.#followers.any) this.#followers.replaced(line);
     for (const mirror of this.#bridges) {
       const { added, refused } = mirror.sync();
       if (refused !== undefined) return { line, ...refused };

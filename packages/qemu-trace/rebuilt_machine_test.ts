@@ -123,7 +123,10 @@ Deno.test("the runs of a table are those that are mapped and those that are unkn
   using machine = machineOf(
     LOG + "spapr_iommu_pci_indirect liobn=0x80000000 ioba=0x8000 tcelist=0x0 iobaN=0x3 tceN=0x9003 ret=0\n",
   );
-  assertEquals([...machine.mappedRuns(0x8000_0000)], [{ first: 1, pages: 2 }, { first: 11, pages: 1 }]);
+  assertEquals([...machine.mappedRuns(0x8000_0000)], [
+    { first: 1, pages: 2, iova: { start: 0x1000n, last: 0x2fffn }, target: 0x440_e000n, perm: 3 },
+    { first: 11, pages: 1, iova: { start: 0xb000n, last: 0xbfffn }, target: 0x9000n, perm: 3 },
+  ]);
   assertEquals([...machine.unknownRuns(0x8000_0000)], [{ first: 8, pages: 3 }]);
   assertEquals([[...machine.mappedRuns(1)], [...machine.unknownRuns(1)]], [[], []]);
   using table = machine.table(0x8000_0000);

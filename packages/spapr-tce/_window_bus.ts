@@ -130,6 +130,8 @@ export class WindowBus implements Disposable {
 
 /** Whether a transaction is open: a space that is made inside one is empty until its end. */
 export function inTransaction(): boolean {
-  using probe = new AddressSpace("probe", new IoRegion({ name: "probe", size: 1n }));
-  return probe.sections.length === 0;
+  const probe = new AddressSpace("probe", new IoRegion({ name: "probe", size: 1n }));
+  const isEmpty = probe.sections.length === 0;
+  probe[Symbol.dispose]();
+  return isEmpty;
 }

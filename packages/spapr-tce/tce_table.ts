@@ -15,7 +15,7 @@ import type { HcallResult, OnHostFailure } from "./hcall.ts";
 import { Hcall } from "./hcall.ts";
 
 /** How many entries of a table may be other than 0 unless its maker says so: 2^20, enough for 4 GiB in pages of 4 KiB. */
-export const DEFAULT_ENTRY_LIMIT = 1 << 20;
+export const DEFAULT_ENTRY_LIMIT: number = 1 << 20;
 
 /**
  * The most entries that the limit of a table may allow: 2^25.
@@ -24,7 +24,7 @@ export const DEFAULT_ENTRY_LIMIT = 1 << 20;
  * the entries, 8 to undo them, and 24 each for what vanished and what appeared. The lists double as they grow, and what
  * they outgrow may be lost to others, so the three of them take up to twice as much: 120 bytes in all, 3.75 GiB for 2^25.
  */
-export const MAX_ENTRY_LIMIT = 1 << 25;
+export const MAX_ENTRY_LIMIT: number = 1 << 25;
 
 /** What makes a {@linkcode TceTable}. */
 export interface TceTableInit {

@@ -1,4 +1,5 @@
 import { type Hcall, HcallOpcode, type SpaprMachine } from "@giommu/spapr-tce";
+import type { GuestMachine } from "./guest_machine.ts";
 
 /** What a word holds that no call has written. */
 export const UNWRITTEN = 0xa5a5_a5a5;
@@ -28,9 +29,9 @@ export interface Calls {
 
 /** As a processor makes them: in registers, and RTAS in a block in guest memory. */
 export class RegisterCalls implements Calls {
-  readonly #machine: SpaprMachine;
+  readonly #machine: GuestMachine;
 
-  constructor(machine: SpaprMachine) {
+  constructor(machine: GuestMachine) {
     this.#machine = machine;
   }
 

@@ -1,17 +1,16 @@
 import { hex } from "@giommu/core";
 import { type MachinePhb, SpaprMachine } from "@giommu/spapr-tce";
 import type { Answer } from "./_answer.ts";
-import { type Calls, MethodCalls, RegisterCalls, UNWRITTEN } from "./_calls.ts";
+import { type Calls, MethodCalls, RegisterCalls } from "./_calls.ts";
+import { guestAnswer, NOTHING, registersAnswer } from "./_guest_actions.ts";
 import { EduDevice } from "./edu_device.ts";
 import { LogicalLan } from "./logical_lan.ts";
-import type { RecordedDma, RecordedLanCall, RecordedOperation, RecordedRtasCall } from "./recorded_operation.ts";
+import type { RecordedDma, RecordedLanCall, RecordedOperation } from "./recorded_operation.ts";
 import type { RecordedMachine } from "./recording.ts";
 import { SparseGuestMemory } from "./sparse_guest_memory.ts";
 
 /** How a machine's calls are made. */
 export type Via = "registers" | "methods";
-
-const NOTHING: Answer = new Map();
 
 /** One machine on which a recording is played, with the devices that its operations need. */
 export class PlayedMachine implements Disposable {
@@ -36,31 +35,16 @@ export class PlayedMachine implements Disposable {
   /** Does one operation; `undefined` if this machine has no such one. */
   perform({ action }: RecordedOperation): Answer | undefined {
     switch (action.kind) {
-      case "hcall": {
-        const after = this.#calls.hcall(action.opcode, action.args);
-        return after && registersAnswer(after.ret, after.registers, action.args);
-      }
       case "lan":
         return this.#lanCall(action);
-      case "rtas":
-        return this.#rtas(action);
-      case "poke":
-        return this.#poke(action.address, action.words);
-      case "sequence": {
-        const { address, count: length, start, step } = action;
-        const words = Array.from({ length }, (_, at) => BigInt.asUintN(64, start + BigInt(at) * step));
-        return this.#poke(address, words);
-      }
-      case "peek":
-        return this.#peek(action.address, action.count);
       case "dma":
         return this.#dma(action);
       case "reboot":
         this.machine.reset();
         for (const lan of this.#lans.values()) lan.reset();
         return NOTHING;
-      case "unknown":
-        return undefined;
+      default:
+        return guestAnswer(action, this.#calls, this.machine.ram);
     }
   }
 
@@ -75,36 +59,6 @@ export class PlayedMachine implements Disposable {
     return registersAnswer(ret, Array.from({ length: 4 }, (_, at) => args[at] ?? 0n), args);
   }
 
-  #rtas({ token, args, nret }: RecordedRtasCall): Answer | undefined {
-    const after = this.#calls.rtas(token, args, nret);
-    if (after === undefined) return undefined;
-    const { ret, words } = after;
-    const [first = UNWRITTEN] = words;
-    const answer = new Map<string, unknown>([
-      ["nargs", args.length],
-      ["h_ret", Number(ret)],
-      ["rets", words.slice(0, nret)],
-      ["status", first === UNWRITTEN ? null : first | 0],
-    ]);
-    const beyond = [...words.entries()].filter(([at, word]) => at >= nret && word !== UNWRITTEN);
-    if (beyond.length > 0) answer.set("beyond", Object.fromEntries(beyond));
-    return answer;
-  }
-
-  #poke(address: bigint, words: readonly bigint[]): Answer {
-    const view = new DataView(new ArrayBuffer(8 * words.length));
-    words.forEach((word, at) => view.setBigUint64(8 * at, word));
-    // A recording's guest stores in RAM only, so that a store elsewhere has no answer to be compared.
-    return this.machine.ram.write(address, new Uint8Array(view.buffer)) ? NOTHING : new Map([["stored", false]]);
-  }
-
-  #peek(address: bigint, count: number): Answer {
-    const bytes = new Uint8Array(8 * count);
-    if (!this.machine.ram.read(address, bytes)) return NOTHING;
-    const view = new DataView(bytes.buffer);
-    return new Map([["data", Array.from({ length: count }, (_, at) => hex(view.getBigUint64(8 * at)))]]);
-  }
-
   #dma({ reads, bus, length, offset }: RecordedDma): Answer | undefined {
     if (this.#edu === undefined) return undefined;
     const { device, phb } = this.#edu;
@@ -113,15 +67,6 @@ export class PlayedMachine implements Disposable {
     else device.write(bus, length, offset);
     return new Map([["xlate", xlate]]);
   }
-}
-
-/** r3 as a signed number, r4 to r7, and any other register that is not as before. */
-function registersAnswer(ret: bigint | number, registers: readonly bigint[], args: readonly bigint[]): Answer {
-  const answer = new Map<string, unknown>([["ret", Number(ret)], ["out", registers.slice(0, 4).map(hex)]]);
-  for (const [at, register] of registers.entries()) {
-    if (at >= 4 && register !== (args[at] ?? 0n)) answer.set(`r${4 + at}`, hex(register));
-  }
-  return answer;
 }
 
 /** What each page that a transfer touches is translated to; what lies in no window has no translation. */

@@ -1,5 +1,6 @@
 import { IommuError } from "@giommu/core";
 import { type Answer, compareAnswers, type FieldDifference } from "./_answer.ts";
+import { type GuestMachine, performAction } from "./guest_machine.ts";
 import { ABOUT, factsOf, windowsOf } from "./_machine_facts.ts";
 import { merged } from "./_merge.ts";
 import { PlayedMachine, type Via } from "./_played_machine.ts";
@@ -43,6 +44,12 @@ export interface PlayedRecording {
   readonly differences: readonly RecordingDifference[];
 }
 
+/** How playing a recording on a machine of one's own went; `ops` are the operations in the file. */
+export interface PlayedOnMachine extends PlayedRecording {
+  /** How many operations are none of the guest's alone, and were left out: a device's DMA, calls of the logical LAN. */
+  readonly skipped: number;
+}
+
 const BOTH: readonly Via[] = ["registers", "methods"];
 
 /**
@@ -71,9 +78,23 @@ const BOTH: readonly Via[] = ["registers", "methods"];
  * ```
  */
 export function playRecording(recording: Recording): PlayedRecording {
-  using machines = new DisposableStack();
-  const pair = BOTH.map((via) => ({ via, played: machines.use(build(recording, via)) }));
-  const { facts, operations, last } = recording;
+  const pair: Played[] = [];
+  // Not a DisposableStack, which Node.js before 24 has not.
+  try {
+    for (const via of BOTH) pair.push({ via, played: build(recording, via) });
+    return playOn(pair, recording);
+  } finally {
+    for (const { played } of pair) played[Symbol.dispose]();
+  }
+}
+
+/** A machine, and how calls reach it. */
+interface Played {
+  readonly via: Via;
+  readonly played: PlayedMachine;
+}
+
+function playOn(pair: readonly Played[], { facts, operations, last }: Recording): PlayedRecording {
   const differences: RecordingDifference[] = [];
   let failed = 0;
   const check = (n: number | null, op: string | undefined, differs: (played: PlayedMachine) => FieldDifference[]) => {
@@ -83,7 +104,9 @@ export function playRecording(recording: Recording): PlayedRecording {
   };
   const told = Object.fromEntries(Object.entries(facts).filter(([name]) => !ABOUT.has(name)));
   check(null, undefined, ({ machine }) => compareAnswers(told, factsOf(machine, facts)));
-  for (const operation of operations) check(operation.n, operation.op, (played) => perform(operation, played));
+  for (const operation of operations) {
+    check(operation.n, operation.op, (played) => answered(operation, () => played.perform(operation)));
+  }
   check(
     null,
     undefined,
@@ -91,6 +114,57 @@ export function playRecording(recording: Recording): PlayedRecording {
   );
   const ops = operations.length + 2;
   return { ops, passed: ops - failed, failed, differences };
+}
+
+/**
+ * Does what a recording's guest did to any machine, in registers and memory, and compares every answer.
+ *
+ * Of a machine of your own nothing is known but what its guest sees: windows are told apart by what calls to them answer.
+ *
+ * @param recording The recording.
+ * @param machine The machine, as after a reset, with the bridges, devices and RAM of `recording.machine`.
+ * @returns What agrees, what does not, and how much was left out. A machine that throws has failed that operation.
+ *
+ * @example A VMM that forgets to round addresses down
+ * ```ts
+ * import { SpaprMachine } from "@giommu/spapr-tce";
+ * import { parseRecording, playRecordingOn, SparseGuestMemory } from "@giommu/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const recording = parseRecording("put_get.jsonl", await Deno.readTextFile("tests/data/vectors/put_get.jsonl"));
+ * const { ram, phbs } = recording.machine;
+ * using machine = new SpaprMachine({ ram: new SparseGuestMemory(ram), phbs });
+ * const { failed, differences } = playRecordingOn(recording, {
+ *   ram: machine.ram,
+ *   reset: () => machine.reset(),
+ *   hcallRegisters(registers) {
+ *     if (((registers[2] ?? 0n) & 0xfffn) === 0n) return machine.hcallRegisters(registers);
+ *     registers[0] = BigInt.asUintN(64, -4n); // H_PARAMETER
+ *     return true;
+ *   },
+ * });
+ * assertEquals([failed, differences[0]?.n, differences[0]?.expected], [13, 30, 0]);
+ * ```
+ */
+export function playRecordingOn(recording: Recording, machine: GuestMachine): PlayedOnMachine {
+  const differences: RecordingDifference[] = [];
+  let failed = 0;
+  let skipped = 0;
+  for (const operation of recording.operations) {
+    const { n, op, action } = operation;
+    if (action.kind === "dma" || action.kind === "lan") {
+      skipped++;
+      continue;
+    }
+    const found = answered(operation, () => {
+      const answer = performAction(machine, action);
+      return answer && new Map(Object.entries(answer));
+    });
+    if (found.length > 0) failed++;
+    for (const difference of found) differences.push({ n, op, ...difference });
+  }
+  const ops = recording.operations.length;
+  return { ops, passed: ops - failed - skipped, failed, skipped, differences };
 }
 
 function build({ name, machine }: Recording, via: Via): PlayedMachine {
@@ -102,12 +176,12 @@ function build({ name, machine }: Recording, via: Via): PlayedMachine {
   }
 }
 
-function perform(operation: RecordedOperation, played: PlayedMachine): FieldDifference[] {
+/** What differs once an operation was done; nothing that a guest does may throw, and what is left is played on. */
+function answered(operation: RecordedOperation, perform: () => Answer | undefined): FieldDifference[] {
   let answer: Answer | undefined;
   try {
-    answer = played.perform(operation);
+    answer = perform();
   } catch (error) {
-    // Nothing that a guest does may throw: it is this operation's failure, and the next ones show what is left.
     const actual = error instanceof Error ? error.message : String(error);
     return [{ field: "error", expected: null, actual }];
   }

@@ -1,5 +1,5 @@
 import { IommuError } from "@giommu/core";
-import type { AddressSpace, TerminalRegion } from "@giommu/memory-api";
+import type { AddressSpace, IommuMemoryRegion, ReplayProgress, TerminalRegion } from "@giommu/memory-api";
 import { ReplayStepper } from "@giommu/memory-api";
 import { IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
 import { overBudget } from "./_budget.ts";
@@ -73,10 +73,7 @@ export function planAttach(
         runs,
         notify: (event) => dry.take(event, delta),
       });
-      using stepper = new ReplayStepper(region, notifier);
-      if (isPartial && isLarge(region)) stepper.step(BOUND);
-      else while (!stepper.step(Number.MAX_SAFE_INTEGER).done);
-      const told = stepper.progress;
+      const told = replayed(region, notifier, isPartial && isLarge(region) ? BOUND : undefined);
       pages += told.pages;
       extents += told.extents;
     }
@@ -105,6 +102,19 @@ export function planAttach(
     ...(budget !== undefined && { budget }),
     ...(refusal !== undefined && { refusal }),
   };
+}
+
+/** Replays a region to its end, or no further than `bound` steps. */
+function replayed(region: IommuMemoryRegion, notifier: IommuNotifier, bound: number | undefined): ReplayProgress {
+  const stepper = new ReplayStepper(region, notifier);
+  // Not `using`, which JSR hands on as it is and Node.js before 24 cannot read.
+  try {
+    if (bound !== undefined) return stepper.step(bound);
+    while (!stepper.step(Number.MAX_SAFE_INTEGER).done);
+    return stepper.progress;
+  } finally {
+    stepper[Symbol.dispose]();
+  }
 }
 
 function isLarge(region: TerminalRegion): boolean {

@@ -29,7 +29,13 @@ Deno.test("breaches() lets nobody import an example, a test or a tool", () => {
   assertEquals(verdict("packages/cli/main.ts", "../../examples/a.ts", "examples/a.ts"), "breach");
   assertEquals(verdict("bench/a_bench.ts", "../tests/a.ts", "tests/a.ts"), "breach");
   assertEquals(verdict("examples/a.ts", "../tools/spawn.ts", "tools/spawn.ts"), "breach");
+  assertEquals(verdict("packages/core/error_test.ts", "../../tools/spawn.ts", "tools/spawn.ts"), "breach");
   assertEquals(verdict("packages/core/mod.ts", "./error_test.ts", "packages/core/error_test.ts"), "breach");
+});
+
+Deno.test("breaches() lets tests of what a tool makes import the tool", () => {
+  assertEquals(verdict("tests/registry/a_test.ts", "../../tools/spawn.ts", "tools/spawn.ts"), "allowed");
+  assertEquals(verdict("tools/a.ts", "../tests/registry/outside.ts", "tests/registry/outside.ts"), "breach");
 });
 
 Deno.test("breaches() takes third-party modules from the import map alone, and publishes only what is listed", () => {

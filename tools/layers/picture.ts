@@ -19,7 +19,7 @@ export const ABOVE_ALL: readonly string[] = ["examples", "tests", "bench"];
 
 /** Third-party modules that what is published may import; everything else is for tests. */
 export const PUBLISHED_THIRD_PARTY: Readonly<Record<string, readonly string[]>> = {
-  "cli": ["@std/cli/parse-args"],
+  "cli": ["@std/cli/parse-args", "hyparquet-writer"],
 };
 
 /** Packages for programs that run in a system, not in a browser: these alone may import `node:` modules. */
@@ -28,7 +28,9 @@ export const SYSTEM_PACKAGES: readonly string[] = ["cli", "vfio-linux"];
 /** What each Rust crate may depend on; its tests may use anything but a crate above it. */
 export const CRATE_DEPENDENCIES: Readonly<Record<string, readonly string[]>> = {
   "giommu-core": ["thiserror"],
-  "giommu-wasm": ["giommu-core", "wasm-bindgen"],
+  "giommu-bench": ["giommu-core"],
+  "giommu-wasm": ["giommu-bench", "giommu-core", "wasm-bindgen"],
   "giommu-host": ["deno_bindgen", "iommufd-bindings", "libc", "linkme", "vfio-bindings"],
   "giommu-model-check": ["giommu-core", "stateright"],
+  "giommu-vm-memory": ["giommu-core", "vm-memory"],
 };

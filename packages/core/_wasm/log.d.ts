@@ -128,6 +128,10 @@ export class RawLogMachine {
      */
     unknownRuns(liobn: number, from: number, most: number): Uint32Array;
     /**
+     * Tells of changes and of topology of every table, also of those that are yet to come, or ends that.
+     */
+    watchAll(on: boolean): void;
+    /**
      * Tells of changes and of topology of the tables of a LIOBN's owner, or ends that.
      */
     watch(liobn: number, on: boolean): void;

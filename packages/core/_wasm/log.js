@@ -351,6 +351,13 @@ export class RawLogMachine {
         return ret >>> 0;
     }
     /**
+     * Tells of changes and of topology of every table, also of those that are yet to come, or ends that.
+     * @param {boolean} on
+     */
+    watchAll(on) {
+        wasm.rawlogmachine_watchAll(this.__wbg_ptr, on);
+    }
+    /**
      * Tells of changes and of topology of the tables of a LIOBN's owner, or ends that.
      * @param {number} liobn
      * @param {boolean} on

@@ -26,9 +26,39 @@ impl Gpa {
     }
 }
 
+impl From<u64> for Iova {
+    fn from(address: u64) -> Self {
+        Self(address)
+    }
+}
+
+impl From<Iova> for u64 {
+    fn from(address: Iova) -> Self {
+        address.0
+    }
+}
+
 impl fmt::Display for Iova {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:#x}", self.0)
+    }
+}
+
+impl fmt::LowerHex for Iova {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::LowerHex::fmt(&self.0, f)
+    }
+}
+
+impl From<u64> for Gpa {
+    fn from(address: u64) -> Self {
+        Self(address)
+    }
+}
+
+impl From<Gpa> for u64 {
+    fn from(address: Gpa) -> Self {
+        address.0
     }
 }
 
@@ -38,7 +68,22 @@ impl fmt::Display for Gpa {
     }
 }
 
+impl fmt::LowerHex for Gpa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::LowerHex::fmt(&self.0, f)
+    }
+}
+
 /// A range of I/O virtual addresses with both ends included, so that the top of the 64-bit space can be said.
+///
+/// ```
+/// use giommu_core::address::{Iova, IovaRange};
+///
+/// let page = IovaRange::from_length(Iova(0x1000), 0xfff).expect("below the top");
+/// assert_eq!(page.to_string(), "0x1000..=0x1fff");
+/// assert!(page.is_aligned(12) && IovaRange::ALL.covers(page));
+/// assert_eq!(IovaRange::new(Iova(2), Iova(1)), None, "the last address lies below the first");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct IovaRange {
     start: Iova,

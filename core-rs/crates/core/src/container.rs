@@ -22,10 +22,12 @@ mod counters;
 mod dirty;
 mod exchange;
 mod failure;
+mod guest_run;
 mod host_map;
 mod host_op;
 mod limits;
 mod machine;
+mod pending;
 mod planning;
 mod refusal;
 mod undo;
@@ -38,57 +40,17 @@ use std::collections::VecDeque;
 pub use counters::Counters;
 pub use dirty::DirtyLog;
 pub use failure::{Failure, FailureKind};
+pub use guest_run::GuestRun;
 pub use host_map::{HostMap, HostMaps, Kind};
 pub use host_op::HostOp;
 pub use limits::{Coalesce, HolePolicy, HostLimits, LimitsError, Split};
+pub use pending::Pending;
 pub use refusal::Refusal;
 
-use crate::address::{Gpa, IovaRange};
-use crate::perm::Perm;
+use crate::address::IovaRange;
 use host_op::Step;
 use planning::Pages;
 use undo::Entry;
-
-/// A run of guest pages to be mapped, at bus addresses.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct GuestRun {
-    /// The bus addresses.
-    pub range: IovaRange,
-    /// The guest-physical address that its first byte reaches.
-    pub target: Gpa,
-    /// What a device may do; [`Perm::NONE`] maps nothing.
-    pub perm: Perm,
-    /// The page size of the guest's entries, as a power of two; 64 and more mean one entry for everything.
-    pub page_shift: u8,
-    /// Where entries begin: the bus address of any of them, modulo the page size. 0 unless an IOMMU sits at a bus
-    /// address that is no multiple of its page size.
-    pub phase: u64,
-    /// Whether the memory behind the target can only be read, whatever the entries allow.
-    pub readonly: bool,
-    /// The caller's own number for the memory behind the target: comes back in [`HostOp::Map`], also from an undo.
-    pub backing: u32,
-}
-
-impl GuestRun {
-    /// What entries and memory both allow.
-    fn allowed(&self) -> Perm {
-        if self.readonly { Perm::from_bits(u64::from(self.perm.bits() & Perm::READ.bits())) } else { self.perm }
-    }
-
-    /// The map of this run, without permission on the host.
-    fn unmapped(&self, kind: Kind) -> HostMap {
-        HostMap {
-            range: self.range,
-            target: self.target,
-            perm: Perm::NONE,
-            kind,
-            page_shift: self.page_shift,
-            phase: self.phase,
-            asked: self.perm,
-            backing: self.backing,
-        }
-    }
-}
 
 /// Mirrors guest mappings into one host address space; see the [module](self).
 ///

@@ -4,6 +4,24 @@
 //! running QEMU answered. An address is rounded down to the table's page, values are never validated, and a call that
 //! runs off the end keeps what it stored before it did. The one code that QEMU does not have here is
 //! [`H_NOT_ENOUGH_RESOURCES`], for a table that would pass its entry limit: it then stores nothing.
+//!
+//! ```
+//! use giommu_core::address::Iova;
+//! use giommu_core::hcall::{H_PARAMETER, H_SUCCESS, check_indirect, h_get_tce, h_put_tce_indirect, h_stuff_tce};
+//! use giommu_core::tce_table::{Change, Geometry, TceTable};
+//!
+//! let geometry = Geometry { liobn: 0x8000_0000, bus_offset: Iova(0), page_shift: 12, entries: 8 };
+//! let (mut table, mut change) = (TceTable::new(geometry, 8)?, Change::new());
+//! // The guest's list lies at 0x2_0000 and has two entries; the caller has read them.
+//! assert_eq!(check_indirect(0x2_0000, 2), Ok(2));
+//! let written = h_put_tce_indirect(&mut table, 0x6000, &[0x10_0003, 0x20_0003], &mut change);
+//! assert_eq!((written.ret, written.stored), (H_SUCCESS, 2));
+//! assert_eq!(h_get_tce(&table, 0x7abc), Ok(0x20_0003));
+//! // One that runs off the end stores what fits.
+//! let written = h_stuff_tce(&mut table, 0x6000, 0, 3, &mut change);
+//! assert_eq!((written.ret, written.stored, change.unmaps.len()), (H_PARAMETER, 2, 2));
+//! # Ok::<(), giommu_core::tce_table::TableError>(())
+//! ```
 
 use crate::tce_table::{Change, TableError, TceTable, Values};
 
@@ -21,6 +39,7 @@ pub const INDIRECT_MAX: u64 = 512;
 
 /// How a call that writes ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[must_use = "a guest is told how its call ended"]
 pub struct Written {
     /// The return code, in r3.
     pub ret: i64,

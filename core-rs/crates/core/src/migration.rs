@@ -51,6 +51,8 @@ impl StreamTable {
 /// A stream says how long its sections are nowhere but in the code that wrote it, so sections are found by their header
 /// and proven by what must be equal in them: the LIOBN and the instance, the number of entries and where the footer
 /// stands, the footer's number and the header's. What is not proven is not taken. Memory holds the tables, not the stream.
+///
+/// An example stands with [`SectionWriter`].
 #[derive(Debug, Default)]
 pub struct StreamReader {
     tables: Vec<StreamTable>,

@@ -20,20 +20,36 @@ impl Perm {
 
     /// The permission that the two low bits of `bits` say; every other bit is ignored.
     #[must_use]
+    #[inline]
     pub fn from_bits(bits: u64) -> Self {
         Self((bits & 3) as u8)
     }
 
     /// The two bits.
     #[must_use]
+    #[inline]
     pub fn bits(self) -> u8 {
         self.0
     }
 
     /// Whether nothing is allowed.
     #[must_use]
+    #[inline]
     pub fn is_none(self) -> bool {
         self.0 == 0
+    }
+
+    /// Whether everything that `wanted` says is allowed.
+    ///
+    /// ```
+    /// use giommu_core::perm::Perm;
+    ///
+    /// assert!(Perm::READ_WRITE.allows(Perm::READ) && Perm::READ.allows(Perm::NONE));
+    /// assert!(!Perm::READ.allows(Perm::READ_WRITE));
+    /// ```
+    #[must_use]
+    pub fn allows(self, wanted: Self) -> bool {
+        self.0 & wanted.0 == wanted.0
     }
 
     /// Whether a device may read.

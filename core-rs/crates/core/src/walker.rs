@@ -52,6 +52,7 @@ pub enum NextMapped {
 
 /// Why an answer cannot be used.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum WalkError {
     /// The granularity is not a power of two.
     #[error("granularity {0:#x} is not a power of two")]

@@ -247,8 +247,8 @@ fn run(geometry: Geometry, ops: &[(Op, bool, (u32, u32))]) {
         apply(&mut table, op, &mut change);
         apply(&mut quiet, op, &mut quiet_change);
         let (unmaps, maps) = if matches!(op, Op::ClearAll) { (vec![], vec![]) } else { model.told(&before) };
-        assert_eq!(change.unmaps, unmaps, "{op:?}");
-        assert_eq!(change.maps, maps, "{op:?}");
+        assert_eq!(*change.unmaps, *unmaps, "{op:?}");
+        assert_eq!(*change.maps, *maps, "{op:?}");
         assert!(quiet_change.is_empty());
         for index in first..first + count {
             assert_eq!(table.get(index), model.get(index), "entry {index}");

@@ -2,6 +2,8 @@
 //!
 //! Each feature is a module of its own for JavaScript, with a memory of its own.
 
+#[cfg(feature = "bench")]
+mod bench;
 #[cfg(any(feature = "spapr", feature = "log", feature = "doctor"))]
 mod buffer;
 #[cfg(feature = "container")]

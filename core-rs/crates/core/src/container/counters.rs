@@ -7,6 +7,7 @@ use core::hash::{Hash, Hasher};
 /// Two containers are equal whatever they counted: how one got there is no part of its state, and a model checker must
 /// not see a new state in every call.
 #[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
 pub struct Counters {
     /// MAP calls that succeeded.
     pub maps: u64,

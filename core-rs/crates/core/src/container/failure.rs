@@ -1,24 +1,33 @@
 //! How a container ends: what its host holds is no longer what the guest asked for.
 
+use thiserror::Error;
+
 use crate::address::{Iova, IovaRange};
 
 use super::limits::merged;
 
 /// What failed first.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Error)]
 pub enum FailureKind {
     /// The host did not unmap what the guest removed: it may still hold the ranges.
+    #[error("the host did not unmap what the guest removed")]
     Unmap,
     /// The host did not map the rest of a map again of which the guest removed a part: it no longer holds the ranges.
+    #[error("the host did not map the rest of a map again")]
     Rest,
     /// The device could not be stopped for a hole: the host still holds the ranges, nothing was taken away.
+    #[error("the device could not be stopped")]
     Quiesce,
     /// A rollback could not be finished: the ranges are not as they were before the call.
+    #[error("a rollback could not be finished")]
     Rollback,
 }
 
 /// Why a container is failed, and where host and guest differ.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+///
+/// An error to pass on for who carries out the calls; the container keeps it ([`Container::failure`](super::Container::failure)).
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Error)]
+#[error("{kind}: host and guest differ in {}", said(ranges))]
 pub struct Failure {
     /// What failed first.
     pub kind: FailureKind,
@@ -62,6 +71,15 @@ impl Failure {
             missing.iter().flat_map(|part| outside(*part, *held)).flatten().collect()
         });
         Self::add(failure, kind, still.into_iter().chain(missing));
+    }
+}
+
+/// The first range, and how many follow.
+fn said(ranges: &[IovaRange]) -> String {
+    match ranges {
+        [] => "nothing".to_owned(),
+        [only] => only.to_string(),
+        [first, more @ ..] => format!("{first} and {} more ranges", more.len()),
     }
 }
 

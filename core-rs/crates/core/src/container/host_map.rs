@@ -107,6 +107,7 @@ impl HostMaps {
     }
 
     /// All maps, in order of address.
+    #[must_use]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &HostMap> {
         self.by_start.values()
     }

@@ -1,5 +1,7 @@
 //! What a container asks of its host.
 
+use core::fmt;
+
 use crate::address::{Gpa, IovaRange};
 use crate::perm::Perm;
 
@@ -29,6 +31,17 @@ pub enum HostOp {
     /// Stop the device: the following calls take translations away for a moment that the guest did not change.
     /// The caller lets it go on when nothing is pending any more.
     Quiesce,
+}
+
+/// The call in one line, for plans and reports.
+impl fmt::Display for HostOp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Map { range, target, perm, .. } => write!(f, "map {range} -> {target} {perm}"),
+            Self::Unmap { range, bytes } => write!(f, "unmap {range} ({bytes:#x} bytes)"),
+            Self::Quiesce => f.write_str("stop the device"),
+        }
+    }
 }
 
 /// Why a step is in the queue; decides what its failure means.

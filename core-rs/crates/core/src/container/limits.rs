@@ -57,7 +57,8 @@ pub struct HostLimits {
 }
 
 /// Why a container cannot be made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Error)]
+#[non_exhaustive]
 pub enum LimitsError {
     /// No bit of [`HostLimits::page_sizes`] is set.
     #[error("the host offers no page size")]
@@ -68,6 +69,29 @@ pub enum LimitsError {
 }
 
 impl HostLimits {
+    /// A host with pages of these sizes that does the least: it maps anywhere and as often as it is asked, unmaps whole maps one by
+    /// one, and has neither write-only mappings nor exchanges. What a host does beyond that is set in the fields.
+    ///
+    /// ```
+    /// use giommu_core::container::HostLimits;
+    ///
+    /// // Linux's VFIO type1: 65535 maps, one UNMAP may cover many.
+    /// let type1 = HostLimits { max_mappings: Some(65535), unmap_wide: true, ..HostLimits::new(!0xfff) };
+    /// assert_eq!(type1.page_shift(), 12);
+    /// ```
+    #[must_use]
+    pub fn new(page_sizes: u64) -> Self {
+        Self {
+            page_sizes,
+            iova_ranges: vec![IovaRange::ALL],
+            max_mappings: None,
+            split: Split::None,
+            unmap_wide: false,
+            write_only: false,
+            exchange: false,
+        }
+    }
+
     /// The limits with their ranges in order, overlapping and adjoining ones joined.
     pub(super) fn normalized(mut self) -> Result<Self, LimitsError> {
         if self.page_sizes == 0 {

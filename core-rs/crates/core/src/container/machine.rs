@@ -7,14 +7,16 @@ use super::failure::{Failure, FailureKind};
 use super::host_map::HostMap;
 use super::host_op::{HostOp, Intent, Step};
 use super::limits::HolePolicy;
+use super::pending::Pending;
 use super::undo::Entry;
 
 impl Container {
     /// The calls to make on the host now, in order. Empty when there is nothing to do.
     ///
     /// More may follow once these are reported.
-    pub fn pending(&self) -> impl ExactSizeIterator<Item = HostOp> {
-        self.steps.iter().map(|step| step.op)
+    #[must_use]
+    pub fn pending(&self) -> Pending<'_> {
+        Pending::new(&self.steps)
     }
 
     /// Whether no call is pending.

@@ -1,5 +1,6 @@
 use super::*;
-use crate::address::Iova;
+use crate::address::{Gpa, Iova};
+use crate::perm::Perm;
 
 const K4: u64 = 0x1000;
 

@@ -8,6 +8,7 @@ use crate::trace::rebuilt::{GeometrySource, Knowledge, RebuiltTable};
 
 /// How a table of a stream compares with the one that a log tells of.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct StateComparison {
     /// The table.
     pub liobn: u32,
@@ -25,6 +26,7 @@ pub struct StateComparison {
 
 /// An entry that differs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub struct StateDifference {
     /// Its bus address.
     pub address: u64,

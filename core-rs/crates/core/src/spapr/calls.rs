@@ -1,7 +1,5 @@
 //! The hypercalls, with the full 64 bits of every argument.
 
-use std::rc::Rc;
-
 use super::effects::Effects;
 use super::machine::SpaprMachine;
 use super::memory::GuestMemory;
@@ -57,21 +55,25 @@ impl SpaprMachine {
         self.write(liobn, effects, |table, change| hcall::h_stuff_tce(table, ioba, tce, npages, change))
     }
 
-    /// Makes a call that writes.
+    /// Makes a call that writes. It clears `change` itself.
+    #[inline]
     fn write(
         &mut self,
         liobn: u64,
         effects: &mut Effects,
         call: impl FnOnce(&mut TceTable, &mut Change) -> Written,
     ) -> i64 {
-        effects.clear();
-        let Some(found) = self.table(liobn).map(Rc::clone) else { return H_PARAMETER };
-        let ret = {
-            // Only a caller that holds a borrow over the call can be in the way.
-            let Ok(mut table) = found.try_borrow_mut() else { return H_HARDWARE };
-            call(&mut table, &mut effects.change).ret
+        effects.clear_others();
+        let Some(found) = self.table(liobn) else {
+            effects.clear();
+            return H_PARAMETER;
         };
-        effects.written = Some(found);
-        ret
+        // Only a caller that holds a borrow over the call can be in the way.
+        let Ok(mut table) = found.try_borrow_mut() else {
+            effects.clear();
+            return H_HARDWARE;
+        };
+        effects.writes(found);
+        call(&mut table, &mut effects.change).ret
     }
 }

@@ -107,7 +107,8 @@ fn sound(liobn: u32, bus_offset: Iova, bytes: u64) -> Result<Geometry, ConfigErr
 }
 
 /// Why a device can not be part of a machine.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// Another device has this LIOBN.
     #[error("LIOBN {0:#x} is in use")]

@@ -50,7 +50,7 @@ impl DmaReach {
         match self {
             Self::Nothing => None,
             Self::Direct(target) => Some(target),
-            Self::Page(page) => (page.perm.bits() & wanted.bits() == wanted.bits()).then_some(page.target),
+            Self::Page(page) => page.perm.allows(wanted).then_some(page.target),
         }
     }
 }

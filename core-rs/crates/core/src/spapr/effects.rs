@@ -1,5 +1,7 @@
 //! What a call did that the layers above must deliver.
 
+use std::rc::Rc;
+
 use crate::tce_table::{Change, SharedTable};
 
 /// What a guest's call did besides answering: to be delivered, in order, before the guest goes on.
@@ -45,10 +47,26 @@ impl Effects {
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.events.clear();
         self.written = None;
         self.change.clear();
+        self.clear_others();
+    }
+
+    /// Forgets what became of windows and devices, for a call that will say itself what it wrote.
+    #[inline]
+    pub(super) fn clear_others(&mut self) {
+        if !self.events.is_empty() {
+            self.events.clear();
+        }
         self.defaults.clear();
+    }
+
+    /// Says which table a call writes to. Nearly always it is the same as before.
+    #[inline]
+    pub(super) fn writes(&mut self, table: &SharedTable) {
+        if !self.written.as_ref().is_some_and(|written| Rc::ptr_eq(written, table)) {
+            self.written = Some(Rc::clone(table));
+        }
     }
 
     /// Brings events into the order in which they are to be delivered. A table that changed is told of while its window

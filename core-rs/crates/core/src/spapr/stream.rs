@@ -102,7 +102,7 @@ fn state(section: &StreamTable) -> Result<TableState, LoadError> {
 }
 
 /// Why the tables of a stream can not be a machine's. The machine is then as it was.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
     /// The stream has a table that the machine has not.

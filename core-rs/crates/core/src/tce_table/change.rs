@@ -1,7 +1,5 @@
 //! What one write changed, and what it takes to put it back.
 
-use core::mem;
-
 use super::entry::Entries;
 use super::leaf::Leaf;
 use super::replace::Contents;
@@ -45,13 +43,13 @@ pub(super) struct Undo {
     pub(super) after: Option<(u32, bool)>,
 }
 
-/// One entry as it was, and whether it and the next one began a run or a call.
+/// One entry as it was.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct One {
     pub(super) index: u32,
     pub(super) value: u64,
-    pub(super) cut: bool,
-    pub(super) next_cut: bool,
+    /// Bit 0: whether a run or a call began at it; bit 1: at the one after it.
+    pub(super) cuts: u64,
 }
 
 /// The part of a write that fell into one leaf.
@@ -132,20 +130,20 @@ impl Change {
         self.quiet
     }
 
-    /// Records the replacement of consecutive entries, whose old values are in the undo log from `olds` on.
-    pub(super) fn entries(&mut self, entries: Entries, first: u32, olds: usize, news: &[u64]) {
-        if self.quiet {
-            return;
-        }
-        let values = mem::take(&mut self.undo.values);
-        self.replaced(entries, first, values.get(olds..).unwrap_or(&[]), news);
-        self.undo.values = values;
+    /// Records the replacement of up to 64 consecutive entries from `first` on.
+    ///
+    /// Of both, `mapped` says which entries map, and `boundary` where runs begin, as they were and as they are; `changed`
+    /// where what an entry means is another thing now. All count from `first`.
+    #[inline]
+    pub(super) fn replaced_word(&mut self, entries: Entries, first: u32, changed: u64, old: Word<'_>, new: Word<'_>) {
+        push_word(&mut self.unmaps, &mut self.unmap_end, entries, first, changed & old.mapped, old);
+        push_word(&mut self.maps, &mut self.map_end, entries, first, changed & new.mapped, new);
     }
 
     /// Records the replacement of consecutive entries.
     pub(super) fn replaced(&mut self, entries: Entries, first: u32, olds: &[u64], news: &[u64]) {
         for ((old, new), index) in olds.iter().zip(news).zip(first..) {
-            if entries.same(*old, *new) {
+            if entries.key_of(*old) == entries.key_of(*new) {
                 continue;
             }
             if Entries::is_mapped(*old) {
@@ -171,10 +169,13 @@ impl Change {
     /// Records that the only entry that a write changes was replaced by another.
     #[inline]
     pub(super) fn only_entry(&mut self, entries: Entries, index: u32, old: u64, new: u64) {
-        if self.quiet || entries.same(old, new) {
+        if self.quiet {
             return;
         }
         if Entries::is_mapped(old) {
+            if entries.key_of(old) == entries.key_of(new) {
+                return;
+            }
             self.unmaps.push(entries.extent(index, 1, old));
         }
         if Entries::is_mapped(new) {
@@ -185,6 +186,31 @@ impl Change {
     /// Records that a run of entries is gone, the first of which was `tce`.
     pub(super) fn unmapped(&mut self, entries: Entries, index: u32, pages: u32, tce: u64) {
         push_run(&mut self.unmaps, &mut self.unmap_end, entries, index, pages, tce);
+    }
+}
+
+/// Up to 64 consecutive entries: their values, and a bit for each.
+#[derive(Clone, Copy)]
+pub(super) struct Word<'a> {
+    pub(super) values: &'a [u64],
+    pub(super) mapped: u64,
+    pub(super) boundary: u64,
+}
+
+/// Adds the runs of those entries of a word that `told` has: a step for each run, not for each entry.
+#[inline]
+fn push_word(list: &mut Vec<Extent>, end: &mut RunEnd, entries: Entries, first: u32, told: u64, word: Word<'_>) {
+    let mut rest = told;
+    // An entry that is told goes on with a run if the one before it is told, too, and is of the same run.
+    let starts = told & (word.boundary | !(told << 1));
+    while rest != 0 {
+        let at = rest.trailing_zeros();
+        // Bits above this one that end its run: another run's beginning, or what is not told.
+        let ends = (starts | !told) & (u64::MAX << at) & !(1 << at);
+        let next = ends.trailing_zeros();
+        rest = if next == 64 { 0 } else { rest & u64::MAX << next };
+        let Some(tce) = word.values.get(at as usize) else { return };
+        push_run(list, end, entries, first + at, next - at, *tce);
     }
 }
 

@@ -191,6 +191,13 @@ impl Directory {
         }
     }
 
+    /// The summary bits of a leaf.
+    pub(super) fn marks(&self, leaf: u32) -> (bool, bool) {
+        let at = (leaf & BLOCK_MASK) as usize;
+        let bit = |words: &[u64; WORDS]| words.get(at >> 6).is_some_and(|word| word >> (at & 63) & 1 != 0);
+        self.block(leaf).map_or((false, false), |block| (bit(&block.boundary), bit(&block.cut)))
+    }
+
     /// Sets the summary bits of a leaf. An absent leaf gets its block if it needs one, and takes it along when not.
     pub(super) fn mark(&mut self, leaf: u32, (boundary, cut): (bool, bool)) {
         let number = leaf >> BLOCK_SHIFT;

@@ -6,6 +6,8 @@ use crate::extent::Extent;
 use crate::perm::Perm;
 
 /// Reads the entries of one table: bits 0 and 1 are the permission, the bits of the page are the target (PAPR, TCE format).
+///
+/// What an entry means is its *key*: page and permission, or 0 where there is no permission. Equal keys mean the same.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entries {
     bus_offset: u64,
@@ -13,14 +15,39 @@ pub(super) struct Entries {
     page: u64,
     /// Page bits and permission; everything else in an entry means nothing.
     key: u64,
+    /// The highest key that another one can follow: above, the target would pass the top of its space. 0 if pages are so
+    /// small that their address and the permission share bits: no target adjoins another one with its permission then.
+    followed: u64,
 }
+
+/// No key: it has bits and no permission.
+const NO_KEY: u64 = 4;
 
 impl Entries {
     /// The page shift of a valid geometry is at most 63.
     pub(super) fn new(geometry: &Geometry) -> Self {
         let shift = geometry.page_shift.min(63);
         let page = 1u64 << shift;
-        Self { bus_offset: geometry.bus_offset.0, shift, page, key: !(page - 1) | 3 }
+        let followed = if page < NO_KEY { 0 } else { u64::MAX - page };
+        Self { bus_offset: geometry.bus_offset.0, shift, page, key: !(page - 1) | 3, followed }
+    }
+
+    /// What an entry means.
+    #[inline]
+    pub(super) fn key_of(self, tce: u64) -> u64 {
+        if tce & 3 == 0 { 0 } else { tce & self.key }
+    }
+
+    /// The key that an entry must have to belong to the run of an entry with this key: what is not mapped is a run, too.
+    #[inline]
+    pub(super) fn after(self, key: u64) -> u64 {
+        if key > self.followed {
+            NO_KEY
+        } else if key == 0 {
+            0
+        } else {
+            key + self.page
+        }
     }
 
     #[inline]
@@ -34,19 +61,23 @@ impl Entries {
         Gpa(tce & !(self.page - 1))
     }
 
-    /// Whether two values mean the same: neither maps, or both map the same page with the same permission.
+    /// Whether pages are so small that their address and the permission share bits, which no window of a guest has.
     #[inline]
-    pub(super) fn same(self, a: u64, b: u64) -> bool {
-        (a ^ b) & self.key == 0 || (a | b) & 3 == 0
+    pub(super) fn shares_bits(self) -> bool {
+        self.followed == 0
+    }
+
+    /// [`Entries::continues`] in a few steps, where at least one of the two maps and address and permission share no bits:
+    /// then what is not mapped differs in its permission, and an entry at the bottom of the target's space follows none.
+    #[inline]
+    pub(super) fn goes_on(self, before: u64, tce: u64) -> bool {
+        ((before.wrapping_add(self.page) ^ tce) & self.key == 0) & (tce & self.key >= self.page)
     }
 
     /// Whether an entry belongs to the run of the entry before it. A run never passes the top of the target's space.
     #[inline]
     pub(super) fn continues(self, before: u64, tce: u64) -> bool {
-        if before & 3 == 0 {
-            return tce & 3 == 0;
-        }
-        (before ^ tce) & 3 == 0 && (before & self.key).checked_add(self.page) == Some(tce & self.key)
+        self.after(self.key_of(before)) == self.key_of(tce)
     }
 
     /// The extent of `pages` entries from `index`, whose first is `tce`.

@@ -66,29 +66,41 @@ impl TceTable {
         runs: Runs,
         mut visit: impl FnMut(u32, Extent) -> ControlFlow<()>,
     ) -> Option<u32> {
+        let read = self.read;
+        if runs != Runs::Page {
+            return self.each_run(from, last, runs.marks(), |first, pages, key| {
+                visit(first, read.extent(first, pages, key)).is_break().then_some(first.checked_add(pages))
+            });
+        }
+        self.each_run(from, last, runs.marks(), |first, pages, key| {
+            for ahead in 0..pages {
+                let index = first + ahead;
+                if visit(index, read.extent(index, 1, read.ahead(key, ahead))).is_break() {
+                    return Some(index.checked_add(1));
+                }
+            }
+            None
+        })
+    }
+
+    /// Calls `emit` for every mapped run of entries `from` to `last`: first entry, number of entries, key of the first.
+    /// What it returns ends the walk and says where another one goes on.
+    #[inline]
+    fn each_run(
+        &self,
+        from: u32,
+        last: u32,
+        marks: Marks,
+        mut emit: impl FnMut(u32, u32, u64) -> Option<Option<u32>>,
+    ) -> Option<u32> {
         let last = last.min(self.geometry.entries - 1);
         if from > last {
             return None;
         }
-        let mut emit = |first: u32, last: u32, tce: u64| -> Option<u32> {
-            if runs != Runs::Page {
-                let extent = self.read.extent(first, last - first + 1, tce);
-                return visit(first, extent).is_break().then_some(last).and_then(|last| last.checked_add(1));
-            }
-            for index in first..=last {
-                let tce = self.read.ahead(tce, index - first);
-                if visit(index, self.read.extent(index, 1, tce)).is_break() {
-                    return index.checked_add(1);
-                }
-            }
-            None
-        };
-        // The run that is being walked, if it is mapped: its first entry and that entry's value.
-        let tce = self.get(from);
-        let mut open = Entries::is_mapped(tce).then_some((from, tce));
-        let marks = runs.marks();
+        // The run that is being walked; its key is 0 if it is not mapped.
+        let (mut first, mut key) = (from, self.read.key_of(self.get(from)));
         let mut index = from.checked_add(1);
-        'leaves: while let Some(start) = index.filter(|start| *start <= last) {
+        while let Some(start) = index.filter(|start| *start <= last) {
             let mut number = start >> LEAF_SHIFT;
             let mut at = start & LEAF_MASK;
             let here = if at == 0 { None } else { self.directory.leaf(number).and_then(|leaf| leaf.next(marks, at)) };
@@ -102,59 +114,54 @@ impl TceTable {
                 at = 0;
             }
             let base = number << LEAF_SHIFT;
+            if base > last {
+                break;
+            }
+            index = base.checked_add(1 << LEAF_SHIFT);
             let Some(leaf) = self.directory.leaf(number) else {
                 // An absent leaf has one mark: it ends the run before it.
-                if base > last {
-                    break;
-                }
-                if let Some((first, tce)) = open.take()
-                    && let Some(next) = emit(first, base - 1, tce)
+                if key != 0
+                    && let Some(next) = emit(first, base - first, key)
                 {
-                    return Some(next);
+                    return next;
                 }
-                index = base.checked_add(1 << LEAF_SHIFT);
+                (first, key) = (base, 0);
                 continue;
             };
-            let mut word_at = at & !63;
+            let top = (last - base).min(LEAF_MASK);
             let mut mask = u64::MAX << (at & 63);
-            while word_at <= LEAF_MASK {
+            for word_at in ((at & !63)..=top).step_by(64) {
                 let mut word = leaf.marks(word_at).of(marks) & mask;
                 mask = u64::MAX;
+                if top - word_at < 63 {
+                    word &= u64::MAX >> (63 - (top - word_at));
+                }
                 while word != 0 {
                     let position = word_at + word.trailing_zeros();
                     word &= word - 1;
-                    let index = base + position;
-                    if index > last {
-                        break 'leaves;
-                    }
-                    let tce = leaf.get(position);
-                    let ended = open.replace((index, tce));
-                    if !Entries::is_mapped(tce) {
-                        open = None;
-                    }
-                    if let Some((first, tce)) = ended
-                        && let Some(next) = emit(first, index - 1, tce)
+                    if key != 0
+                        && let Some(next) = emit(first, base + position - first, key)
                     {
-                        return Some(next);
+                        return next;
                     }
+                    (first, key) = (base + position, self.read.key_of(leaf.get(position)));
                 }
-                word_at += 64;
             }
-            index = base.checked_add(1 << LEAF_SHIFT);
         }
-        let (first, tce) = open?;
-        emit(first, last, tce)
+        if key == 0 {
+            return None;
+        }
+        emit(first, last - first + 1, key).flatten()
     }
 
     /// How many extents the whole table has.
     ///
-    /// Takes no time for [`Runs::Full`] and [`Runs::Page`], one step per leaf that exists for [`Runs::Call`].
+    /// Takes no time for [`Runs::Page`], else one step per leaf that exists.
     #[must_use]
     pub fn count_runs(&self, runs: Runs) -> u32 {
         match runs {
-            Runs::Full => self.runs,
             Runs::Page => self.mapped,
-            Runs::Call => self.directory.iter().map(|leaf| leaf.count_runs(Marks::Cut)).sum(),
+            Runs::Full | Runs::Call => self.directory.iter().map(|leaf| leaf.count_runs(runs.marks())).sum(),
         }
     }
 }

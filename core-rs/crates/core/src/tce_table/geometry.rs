@@ -34,7 +34,8 @@ impl Geometry {
 }
 
 /// Why a table refuses.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TableError {
     /// The page shift does not fit 64-bit addresses.
     #[error("page shift {0} is above 63")]

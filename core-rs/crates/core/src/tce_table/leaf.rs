@@ -100,29 +100,40 @@ impl Leaf {
         (self.stored, self.mapped) = (0, 0);
     }
 
-    /// Says whether entry `at` begins a run, and a run or a call; returns what was said before.
+    /// Says whether entry `at` begins a run, and a run or a call; returns whether it began either.
     #[inline]
-    pub(super) fn set_marks(&mut self, at: u32, boundary: bool, cut: bool) -> (bool, bool) {
+    pub(super) fn set_marks(&mut self, at: u32, boundary: bool, cut: bool) -> bool {
         let shift = at & 63;
         let had = self.replace_marks(at, 1 << shift, u64::from(boundary) << shift, u64::from(cut) << shift);
-        (had.boundary >> shift & 1 != 0, had.cut >> shift & 1 != 0)
+        had.cut >> shift & 1 != 0
     }
 
-    /// The same for an entry and the one after it, which is faster than one after the other; also returns whether the
-    /// leaf may have got its first mark, or lost its last.
+    /// The same for an entry and the one after it: bit 0 of each word is the entry's, bit 1 that of the next. Returns the
+    /// cuts as they were, and whether the leaf may have got its first mark, or lost its last.
     #[inline]
-    pub(super) fn swap_two(&mut self, at: u32, one: (bool, bool), next: (bool, bool)) -> ([(bool, bool); 2], bool) {
+    pub(super) fn swap_two(&mut self, at: u32, marks: MarkWord) -> (u64, bool) {
         let shift = at & 63;
         if shift == 63 {
-            return ([self.set_marks(at, one.0, one.1), self.set_marks(at + 1, next.0, next.1)], true);
+            return self.swap_apart(at, marks);
         }
-        let boundary = (u64::from(one.0) | u64::from(next.0) << 1) << shift;
-        let cut = (u64::from(one.1) | u64::from(next.1) << 1) << shift;
-        let had = self.replace_marks(at, 3 << shift, boundary, cut);
-        let has = self.marks(at);
-        let flips = ((had.boundary == 0) != (has.boundary == 0)) | ((had.cut == 0) != (has.cut == 0));
-        let (began, was_cut) = (had.boundary >> shift, had.cut >> shift);
-        ([(began & 1 != 0, was_cut & 1 != 0), (began & 2 != 0, was_cut & 2 != 0)], flips)
+        let word = self.marks_mut(at);
+        let had = *word;
+        let mask = !(3 << shift);
+        let has = MarkWord {
+            boundary: had.boundary & mask | marks.boundary << shift,
+            cut: had.cut & mask | marks.cut << shift,
+        };
+        *word = has;
+        // Every boundary is a cut: where there is one before and after, nothing came or went.
+        (had.cut >> shift & 3, (had.boundary == 0) | (has.boundary == 0))
+    }
+
+    /// The same where the two are in different words.
+    #[cold]
+    fn swap_apart(&mut self, at: u32, marks: MarkWord) -> (u64, bool) {
+        let one = self.replace_marks(at, 1 << 63, marks.boundary << 63, marks.cut << 63);
+        let next = self.replace_marks(at + 1, 1, marks.boundary >> 1, marks.cut >> 1);
+        (one.cut >> 63 | (next.cut & 1) << 1, true)
     }
 
     /// Replaces the marks that `mask` has in the word of entry `at`; returns the word as it was.

@@ -11,6 +11,7 @@ mod entry;
 mod extents;
 mod geometry;
 mod leaf;
+mod mappings;
 mod read;
 mod replace;
 #[cfg(test)]
@@ -38,7 +39,7 @@ pub use read::Translation;
 pub type SharedTable = Rc<RefCell<TceTable>>;
 
 /// Values for consecutive entries.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Values<'a> {
     /// One value, this many times.
     Same(u64, u32),
@@ -82,8 +83,6 @@ pub struct TceTable {
     limit: u32,
     stored: Stored,
     mapped: u32,
-    /// Mapped entries that begin a run.
-    runs: u32,
     version: u64,
 }
 
@@ -93,7 +92,6 @@ impl fmt::Debug for TceTable {
             .field("geometry", &self.geometry)
             .field("stored", &self.stored.count())
             .field("mapped", &self.mapped)
-            .field("runs", &self.runs)
             .finish_non_exhaustive()
     }
 }
@@ -112,7 +110,6 @@ impl TceTable {
             limit: entry_limit,
             stored: Stored::default(),
             mapped: 0,
-            runs: 0,
             version: 0,
         })
     }
@@ -192,7 +189,7 @@ impl TceTable {
         self.check_limit(first, last, values)?;
         self.version += 1;
         match values {
-            Values::Same(value, 1) => self.write_one(first, value, true, change),
+            Values::Same(value, 1) => self.write_call(first, value, change),
             Values::Same(0, _) => self.write_zeros(first, last, change),
             Values::Same(value, _) => self.write_same(first, last, value, change),
             Values::List(list) => self.write_list(first, last, list, change),
@@ -205,7 +202,19 @@ impl TceTable {
     /// Returns whether it was stored: not beyond the end or the entry limit. `change` is empty then.
     #[inline]
     pub fn put(&mut self, index: u32, value: u64, change: &mut Change) -> bool {
-        self.learn(index, value, true, change)
+        change.clear();
+        if !self.takes(index, value) {
+            return false;
+        }
+        self.version += 1;
+        self.write_call(index, value, change);
+        true
+    }
+
+    /// Whether a value fits: neither beyond the end nor the entry limit.
+    #[inline]
+    fn takes(&self, index: u32, value: u64) -> bool {
+        index < self.geometry.entries && (value == 0 || !self.stored.is_full(self.limit) || self.get(index) != 0)
     }
 
     /// Stores a value that is known from elsewhere (a log that shows the past), and records what that changed.
@@ -213,11 +222,9 @@ impl TceTable {
     /// `call_start` says whether the entry begins a guest call of its own, which is also right where its history is
     /// unknown; without it the entry belongs to the call that stored the entry before. The entry after it begins
     /// another call, unless it is learned next. Returns whether it was stored: not beyond the end or the entry limit.
-    #[inline]
     pub fn learn(&mut self, index: u32, value: u64, call_start: bool, change: &mut Change) -> bool {
         change.clear();
-        let full = value != 0 && self.stored.is_full(self.limit) && self.get(index) == 0;
-        if index >= self.geometry.entries || full {
+        if !self.takes(index, value) {
             return false;
         }
         self.version += 1;
@@ -247,7 +254,7 @@ impl TceTable {
         self.version += 1;
         self.directory.clear();
         self.stored.replace(self.stored.count(), 0);
-        (self.mapped, self.runs) = (0, 0);
+        self.mapped = 0;
     }
 
     /// Bytes of memory that the table holds.

@@ -14,7 +14,6 @@ pub(super) struct Contents {
     directory: Directory,
     stored: u32,
     mapped: u32,
-    runs: u32,
 }
 
 impl TceTable {
@@ -47,7 +46,7 @@ impl TceTable {
         if !change.is_quiet() {
             self.differing_leaves(&with).for_each(|(first, olds, news)| change.replaced(self.read, first, olds, news));
         }
-        let new = Contents { stored: with.stored(), mapped: with.mapped, runs: with.runs, directory: with.directory };
+        let new = Contents { stored: with.stored(), mapped: with.mapped, directory: with.directory };
         let old = self.exchange(new);
         // All leaves at once: nothing else of the segment is looked at.
         change.undo.segments.push(Segment { leaf: 0, lo: 0, hi: 0, saved: Saved::All(Box::new(old)) });
@@ -61,7 +60,6 @@ impl TceTable {
             directory: mem::replace(&mut self.directory, new.directory),
             stored,
             mapped: mem::replace(&mut self.mapped, new.mapped),
-            runs: mem::replace(&mut self.runs, new.runs),
         }
     }
 

@@ -2,7 +2,6 @@
 
 use super::TceTable;
 use super::change::{Change, One, Saved, Segment};
-use super::directory::Marks;
 use super::entry::Entries;
 use super::leaf::{LEAF_MASK, LEAF_SHIFT};
 
@@ -42,7 +41,7 @@ impl TceTable {
 
     fn restore_one(&mut self, one: One) {
         let mut quiet = Change::quiet();
-        self.store_one(one.index, one.value, one.cut, one.next_cut, &mut quiet);
+        self.store_one(one.index, one.value, one.cuts & 1 != 0, one.cuts & 2 != 0, &mut quiet);
     }
 
     fn remove(&mut self, number: u32) {
@@ -64,7 +63,6 @@ impl TceTable {
         let end = self.geometry.entries;
         let first_before = self.before(number);
         let Some(leaf) = self.directory.leaf_or_new(number) else { return };
-        let runs_before = leaf.count_runs(Marks::Boundary);
         let mut before = lo.checked_sub(1).map_or(first_before, |at| leaf.get(at));
         let top = if hi < LEAF_MASK && base + hi + 1 < end { hi + 1 } else { hi };
         let mut values = values.iter();
@@ -84,7 +82,6 @@ impl TceTable {
             leaf.set_marks(at, begins, begins || word >> (at & 63) & 1 != 0);
             before = value;
         }
-        self.runs = self.runs + leaf.count_runs(Marks::Boundary) - runs_before;
         let marks = leaf.any_marks();
         if leaf.stored == 0 {
             self.remove(number);

@@ -1,19 +1,27 @@
 //! Stores what a guest call wrote, and keeps marks, counts, events and the undo log in step with it.
 
-use super::change::{Change, One, Saved, Segment};
+use core::mem;
+
+use super::change::{Change, One, Saved, Segment, Word};
 use super::directory::Marks;
 use super::entry::Entries;
 use super::leaf::{LEAF_ENTRIES, LEAF_FULL, LEAF_MASK, LEAF_SHIFT, Leaf, MarkWord};
 use super::{TceTable, Values, leaves};
 
 impl TceTable {
-    /// Stores one entry; `starts` says whether a call begins at it. One begins at the entry after it.
+    /// Stores one entry, as a call of its own: what guests do most.
     #[inline]
-    pub(super) fn write_one(&mut self, index: u32, value: u64, starts: bool, change: &mut Change) {
-        if self.store_one(index, value, starts, true, change) {
-            return;
+    pub(super) fn write_call(&mut self, index: u32, value: u64, change: &mut Change) {
+        if !self.store_at(index, value, true, true, change) {
+            self.write_edge(index, value, true, change);
         }
-        self.write_edge(index, value, starts, change);
+    }
+
+    /// Stores one entry; `starts` says whether a call begins at it. One begins at the entry after it.
+    pub(super) fn write_one(&mut self, index: u32, value: u64, starts: bool, change: &mut Change) {
+        if !self.store_one(index, value, starts, true, change) {
+            self.write_edge(index, value, starts, change);
+        }
     }
 
     /// Stores one entry at the edge of a leaf or of 64 entries, in an absent leaf, or the last of one.
@@ -72,43 +80,67 @@ impl TceTable {
     /// Stores one entry where that is simple: inside a leaf that is there and stays. Otherwise does nothing.
     ///
     /// `cut` and `next_cut` say whether a call begins at the entry and at the one after it.
-    #[inline]
     pub(super) fn store_one(&mut self, index: u32, new: u64, cut: bool, next_cut: bool, change: &mut Change) -> bool {
+        self.store_at(index, new, cut, next_cut, change)
+    }
+
+    #[inline(always)]
+    fn store_at(&mut self, index: u32, new: u64, cut: bool, next_cut: bool, change: &mut Change) -> bool {
         let at = index & LEAF_MASK;
-        if at == 0 || at == LEAF_MASK || index + 1 >= self.geometry.entries {
+        let read = self.read;
+        if at == 0 || at == LEAF_MASK || index >= self.geometry.entries - 1 || read.shares_bits() {
             return false;
         }
         let Some(leaf) = self.directory.leaf_mut(index >> LEAF_SHIFT) else { return false };
         let (before, old, after) = (leaf.get(at - 1), leaf.get(at), leaf.get(at + 1));
-        if (new == 0) != (old == 0) {
-            if new == 0 && leaf.stored == 1 {
-                return false;
+        let (was, follows) = (Entries::is_mapped(old), Entries::is_mapped(after));
+        // Whether runs begin at the entry and at the one after it, and calls.
+        let (begins, next, starts) = if Entries::is_mapped(new) {
+            if old == 0 {
+                leaf.stored += 1;
+                self.stored.replace(0, 1);
             }
-            leaf.stored = leaf.stored + u16::from(new != 0) - u16::from(old != 0);
-            self.stored.replace(u32::from(old != 0), u32::from(new != 0));
-        }
-        let (was, is) = (Entries::is_mapped(old), Entries::is_mapped(new));
-        if was != is {
-            leaf.mapped = leaf.mapped + u16::from(is) - u16::from(was);
-            self.mapped = self.mapped + u32::from(is) - u32::from(was);
-        }
+            if !was {
+                leaf.mapped += 1;
+                self.mapped += 1;
+            }
+            let begins = !read.goes_on(before, new);
+            (begins, !read.goes_on(new, after), begins | cut)
+        } else {
+            if (new == 0) != (old == 0) {
+                if new == 0 && leaf.stored == 1 {
+                    return false;
+                }
+                leaf.stored = leaf.stored + u16::from(new != 0) - u16::from(old != 0);
+                self.stored.replace(u32::from(old != 0), u32::from(new != 0));
+            }
+            if was {
+                leaf.mapped -= 1;
+                self.mapped -= 1;
+            }
+            let begins = Entries::is_mapped(before);
+            (begins, follows, begins)
+        };
         *leaf.entry_mut(at) = new;
-        let read = self.read;
-        let after_is = Entries::is_mapped(after);
-        let begins = !read.continues(before, new);
-        let next_begins = !read.continues(new, after);
-        let marks = (begins, begins | (is & cut));
-        let next_marks = (next_begins, next_begins | (after_is & next_cut));
-        let ([(began, was_cut), (next_began, was_next_cut)], flips) = leaf.swap_two(at, marks, next_marks);
-        let runs = u32::from(begins & is) + u32::from(next_begins & after_is);
-        self.runs = self.runs + runs - u32::from(began & was) - u32::from(next_began & after_is);
-        change.undo.one = Some(One { index, value: old, cut: was_cut, next_cut: was_next_cut });
+        let boundary = u64::from(begins) | u64::from(next) << 1;
+        let cuts = u64::from(starts) | u64::from(next | follows & next_cut) << 1;
+        let (had_cuts, flips) = leaf.swap_two(at, MarkWord { boundary, cut: cuts });
+        change.undo.one = Some(One { index, value: old, cuts: had_cuts });
         change.only_entry(read, index, old, new);
         if flips {
-            let marks = leaf.any_marks();
-            self.directory.mark(index >> LEAF_SHIFT, marks);
+            self.flip(index >> LEAF_SHIFT);
         }
         true
+    }
+
+    /// Sets the summary bits of a leaf whose first or last mark may have come or gone.
+    #[cold]
+    fn flip(&mut self, number: u32) {
+        let Some(leaf) = self.directory.leaf(number) else { return };
+        let marks = leaf.any_marks();
+        if self.directory.marks(number) != marks {
+            self.directory.mark(number, marks);
+        }
     }
 
     /// Stores values in entries `lo` to `hi` of a leaf, and says anew where runs begin among them.
@@ -152,16 +184,13 @@ impl TceTable {
             Values::List(list) => part.iter_mut().zip(list).for_each(|(entry, value)| *entry = *value),
         }
         let base = number << LEAF_SHIFT;
-        change.entries(read, base + lo, saved_values, part);
         let after = hi < LEAF_MASK && base + hi + 1 < end;
-        let place = Place { lo, hi, after, before, starts };
-        let olds = change.undo.values.get(saved_values..).unwrap_or(&[]);
-        let counts = mark(leaf, read, place, olds, &mut change.undo.cuts);
+        let place = Place { base, lo, hi, after, before, starts };
+        let counts = mark(leaf, read, place, saved_values, change);
         leaf.stored = leaf.stored + counts.new.stored - counts.old.stored;
         leaf.mapped = leaf.mapped + counts.new.mapped - counts.old.mapped;
         self.stored.replace(u32::from(counts.old.stored), u32::from(counts.new.stored));
         self.mapped = self.mapped + u32::from(counts.new.mapped) - u32::from(counts.old.mapped);
-        self.runs = self.runs + counts.new.runs - counts.old.runs;
         let has = leaf.any_marks();
         if leaf.stored == 0
             && let Some(empty) = self.directory.take(number)
@@ -226,14 +255,12 @@ impl TceTable {
     pub(super) fn forget(&mut self, leaf: &Leaf) {
         self.stored.replace(u32::from(leaf.stored), 0);
         self.mapped -= u32::from(leaf.mapped);
-        self.runs -= leaf.count_runs(Marks::Boundary);
     }
 
     /// Takes a leaf into the table's counts.
     pub(super) fn remember(&mut self, leaf: &Leaf) {
         self.stored.replace(0, u32::from(leaf.stored));
         self.mapped += u32::from(leaf.mapped);
-        self.runs += leaf.count_runs(Marks::Boundary);
     }
 
     /// Lets the entry after a write begin a call of its own, where it is the first of another leaf.
@@ -267,8 +294,7 @@ impl TceTable {
         let value = leaf.get(0);
         let is = Entries::is_mapped(value);
         let begins = !read.continues(before, value);
-        let (began, was_cut) = leaf.set_marks(0, begins, begins || (is && calls));
-        self.runs = self.runs + u32::from(is && begins) - u32::from(is && began);
+        let was_cut = leaf.set_marks(0, begins, begins || (is && calls));
         let marks = leaf.any_marks();
         self.directory.mark(number, marks);
         was_cut
@@ -278,6 +304,8 @@ impl TceTable {
 /// Where in a leaf a write happens.
 #[derive(Clone, Copy)]
 struct Place {
+    /// The leaf's first entry.
+    base: u32,
     lo: u32,
     hi: u32,
     /// Whether the entry after `hi` is in the leaf and in the table. A call begins there from now on.
@@ -293,7 +321,6 @@ struct Place {
 struct Count {
     stored: u16,
     mapped: u16,
-    runs: u32,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -302,48 +329,54 @@ struct Counts {
     new: Count,
 }
 
-/// Says anew which entries of a part begin runs and calls, and counts it before and after. The leaf has its new values
-/// already; `olds` are the old ones. Old words of cuts are appended to `cuts`.
-fn mark(leaf: &mut Leaf, read: Entries, place: Place, olds: &[u64], cuts: &mut Vec<u64>) -> Counts {
+/// Says anew which entries of a part begin runs and calls, records what changed, and counts it before and after. The leaf
+/// has its new values already; the old ones are in the undo log from `saved` on. Old words of cuts go there, too.
+fn mark(leaf: &mut Leaf, read: Entries, place: Place, saved: usize, change: &mut Change) -> Counts {
     let mut counts = Counts::default();
-    let mut before = place.before;
-    let mut olds = olds.iter();
+    let mut expected = read.after(read.key_of(place.before));
+    let values = mem::take(&mut change.undo.values);
+    let mut olds = values.get(saved..).unwrap_or(&[]);
     let mut at = place.lo;
     while at <= place.hi {
         let last = place.hi.min(at | 63);
-        let (mut boundary, mut was_mapped, mut is_mapped) = (0u64, 0u64, 0u64);
-        let mut bit = 1u64 << (at & 63);
-        let first = bit;
-        for (new, old) in leaf.part(at, last).iter().zip(&mut olds) {
-            let one = |is: bool| if is { bit } else { 0 };
-            boundary |= one(!read.continues(before, *new));
-            was_mapped |= one(Entries::is_mapped(*old));
-            is_mapped |= one(Entries::is_mapped(*new));
+        let shift = at & 63;
+        let (old, rest) = olds.split_at_checked((last - at + 1) as usize).unwrap_or((olds, &[]));
+        olds = rest;
+        let new = leaf.part(at, last);
+        // Bits of this word, from `at` on.
+        let (mut boundary, mut changed, mut was, mut is) = (0u64, 0u64, 0u64, 0u64);
+        for ((new, old), bit) in new.iter().zip(old).zip(0u32..) {
+            let (key, old_key) = (read.key_of(*new), read.key_of(*old));
+            boundary |= u64::from(expected != key) << bit;
+            changed |= u64::from(old_key != key) << bit;
+            was |= u64::from(old_key != 0) << bit;
+            is |= u64::from(key != 0) << bit;
             counts.old.stored += u16::from(*old != 0);
             counts.new.stored += u16::from(*new != 0);
-            before = *new;
-            bit = bit.wrapping_shl(1);
+            expected = read.after(key);
         }
-        let mask = (u64::MAX >> (63 - (last & 63))) & (u64::MAX << (at & 63));
-        let calls = if at == place.lo && place.starts { first & is_mapped } else { 0 };
-        let had = leaf.replace_marks(at, mask, boundary, boundary | calls);
-        cuts.push(had.cut);
-        counts.old.mapped += ones(was_mapped);
-        counts.new.mapped += ones(is_mapped);
-        counts.old.runs += (had.boundary & mask & was_mapped).count_ones();
-        counts.new.runs += (boundary & is_mapped).count_ones();
+        counts.old.mapped += ones(was);
+        counts.new.mapped += ones(is);
+        let had = leaf.marks(at);
+        if !change.is_quiet() && changed != 0 {
+            let old = Word { values: old, mapped: was, boundary: had.boundary >> shift };
+            let new = Word { values: new, mapped: is, boundary };
+            change.replaced_word(read, place.base + at, changed, old, new);
+        }
+        let mask = (u64::MAX >> (63 - (last & 63))) & (u64::MAX << shift);
+        let calls = if at == place.lo && place.starts { is & 1 } else { 0 };
+        change.undo.cuts.push(had.cut);
+        leaf.replace_marks(at, mask, boundary << shift, (boundary | calls) << shift);
         at = last + 1;
     }
+    change.undo.values = values;
     if place.after {
-        let value = leaf.get(at);
-        let is = Entries::is_mapped(value);
-        let begins = !read.continues(before, value);
+        let key = read.key_of(leaf.get(at));
+        let begins = expected != key;
         if at & 63 == 0 {
-            cuts.push(leaf.marks(at).cut);
+            change.undo.cuts.push(leaf.marks(at).cut);
         }
-        let (began, _) = leaf.set_marks(at, begins, begins | is);
-        counts.old.runs += u32::from(began & is);
-        counts.new.runs += u32::from(begins & is);
+        leaf.set_marks(at, begins, begins | (key != 0));
     }
     counts
 }

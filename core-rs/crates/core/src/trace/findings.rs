@@ -2,6 +2,7 @@
 
 /// How often the log and the rebuilt tables said the same of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[non_exhaustive]
 pub struct Agreement {
     /// Both said the same.
     pub agreed: u64,
@@ -13,6 +14,7 @@ pub struct Agreement {
 
 /// What an entry says: where it points to and what a device may do.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub struct Answer {
     /// The page, or the whole entry where a guest read it.
     pub target: u64,
@@ -24,6 +26,7 @@ pub struct Answer {
 
 /// A line that contradicts a rebuilt table.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub struct Disagreement {
     /// The line.
     pub line: u64,
@@ -42,6 +45,7 @@ pub struct Disagreement {
 /// Why a line could not be taken as it stands.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
+#[non_exhaustive]
 pub enum Trouble {
     /// A call succeeded outside its table: the window is not where it is thought to be.
     OutsideWindow,
@@ -63,6 +67,7 @@ impl Trouble {
 
 /// A line that could not be taken as it stands.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub struct Problem {
     /// Why.
     pub trouble: Trouble,
@@ -75,7 +80,7 @@ pub struct Problem {
 }
 
 /// The first of many, and how many there were.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct First<T> {
     shown: Vec<T>,
     count: u64,

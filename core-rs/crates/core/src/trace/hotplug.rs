@@ -9,6 +9,7 @@ const REGIONS_MAX: usize = 1 << 12;
 
 /// What QEMU replayed at a hotplug, beside what the input tells of the tables then. In pages of the tables.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[non_exhaustive]
 pub struct Comparison {
     /// Pages that QEMU told the newcomer of.
     pub replayed: u64,
@@ -24,6 +25,7 @@ pub struct Comparison {
 
 /// Where the container of a hotplug went.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub struct Unplug {
     /// The line of its first `region_del_iommu`.
     pub line: u64,
@@ -32,7 +34,8 @@ pub struct Unplug {
 }
 
 /// One hotplug of a VFIO device, as the log shows it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub struct Hotplug {
     /// The line of its first `region_add_iommu`.
     pub line: u64,

@@ -6,6 +6,7 @@ macro_rules! kinds {
         /// A kind of event: one line of QEMU's log.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         #[repr(u8)]
+        #[non_exhaustive]
         pub enum Kind {
             $($(#[$doc])* $kind,)*
         }

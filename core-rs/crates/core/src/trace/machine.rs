@@ -73,6 +73,29 @@ struct Pending {
 /// Rebuilds the tables of a guest from QEMU's log, line by line, and says what the log leaves unknown.
 ///
 /// Bytes come in pieces of any size; memory does not grow with the length of the log, and no log can make it panic.
+///
+/// ```
+/// use giommu_core::trace::machine::{LogMachine, Stop};
+///
+/// let log = b"\
+/// spapr_iommu_new_table liobn=0x80000000 table=0x7f0000000010 fd=-1
+/// spapr_iommu_pci_put liobn=0x80000000 ioba=0x5000 tce=0x100003 ret=0
+/// spapr_iommu_xlate liobn=0x80000000 0x5000 -> 0x100000 perm=3 mask=0xfff
+/// ";
+/// let mut machine = LogMachine::default();
+/// let mut rest = Vec::new();
+/// for piece in log.chunks(50) {
+///     rest.extend_from_slice(piece);
+///     let mut at = 0;
+///     while machine.run(&rest, &mut at, false) != Stop::Input {}
+///     rest.drain(..at); // the beginning of a line stays
+/// }
+/// while machine.run(&rest, &mut 0, true) != Stop::End {}
+///
+/// let rebuilt = machine.table(0x8000_0000).expect("the log has it");
+/// assert_eq!((rebuilt.table().mapped(), rebuilt.unknown()), (1, 0));
+/// assert_eq!((machine.translations().agreed, machine.translations().disagreed), (1, 0));
+/// ```
 #[derive(Debug)]
 pub struct LogMachine {
     parser: Parser,
@@ -90,6 +113,7 @@ pub struct LogMachine {
     disagreements: First<Disagreement>,
     problems: First<Problem>,
     watched: Vec<u32>,
+    watches_all: bool,
     change: Change,
     stops: Stops,
     changed_liobn: u32,
@@ -129,6 +153,7 @@ impl LogMachine {
             disagreements: First::default(),
             problems: First::default(),
             watched: Vec::new(),
+            watches_all: false,
             change: Change::quiet(),
             stops: Stops::default(),
             changed_liobn: 0,

@@ -8,7 +8,7 @@ use super::scan::{decimal, decimal_digits, find};
 pub const LINE_MAX: usize = 8192;
 
 /// One event of a log.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Record<'a> {
     /// What kind of event.
     pub kind: Kind,
@@ -94,7 +94,7 @@ impl Limits {
 }
 
 /// What [`Parser::next`] found.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Found<'a> {
     /// An event.
     Event(Record<'a>),
@@ -116,7 +116,7 @@ pub enum Found<'a> {
 /// assert_eq!((event.kind, event.line, event.time()), (Kind::DdwRemove, 2, Some(1_000_002)));
 /// assert_eq!(parser.next(log, &mut at, true, &Limits::NONE), Found::Input);
 /// ```
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Parser {
     lines: u64,
     events: u64,
@@ -222,7 +222,7 @@ impl Parser {
     }
 
     /// Undoes the reading of the event that [`Self::next`] found last.
-    pub fn unread(&mut self, record: &Record<'_>, at: &mut usize) {
+    pub(crate) fn unread(&mut self, record: &Record<'_>, at: &mut usize) {
         *at = at.saturating_sub(record.length);
         self.offset = self.offset.saturating_sub(record.length as u64);
         self.lines = self.lines.saturating_sub(1);
@@ -230,7 +230,7 @@ impl Parser {
     }
 
     /// Counts the event that [`Self::next`] found last as one that does not parse after all.
-    pub fn reject(&mut self) {
+    pub(crate) fn reject(&mut self) {
         self.events = self.events.saturating_sub(1);
         self.unparsed += 1;
     }

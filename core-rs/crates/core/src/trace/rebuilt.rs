@@ -3,7 +3,6 @@
 use core::cell::{Ref, RefMut};
 
 use super::interval::{IntervalSet, MARKED};
-use crate::extent::Extent;
 use crate::tce_table::{Change, Geometry, Runs, SharedTable, TableError, TceTable, Values};
 
 /// The most runs that knowledge about one table is kept in. Beyond it all of the table becomes unknown.
@@ -23,7 +22,7 @@ pub enum GeometrySource {
 }
 
 /// One entry as far as it is known.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Knowledge {
     /// Nothing is known.
     Unknown,
@@ -305,12 +304,12 @@ impl RebuiltTable {
             let _ = table.write(first, Values::Same(0, last - first + 1), change);
             return;
         }
-        let unmaps: &mut Vec<Extent> = &mut change.unmaps;
         let mut from = Some(first);
-        while let Some((first, extent)) = from.and_then(|from| table.next_extent(from, last, Runs::Full)) {
-            unmaps.push(extent);
+        change.unmaps.extend(core::iter::from_fn(|| {
+            let (first, extent) = table.next_extent(from?, last, Runs::Full)?;
             from = first.checked_add(extent.pages);
-        }
+            Some(extent)
+        }));
         table.clear_all();
     }
 

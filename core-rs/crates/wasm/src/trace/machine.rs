@@ -137,6 +137,12 @@ impl RawLogMachine {
         }
     }
 
+    /// Tells of changes and of topology of every table, also of those that are yet to come, or ends that.
+    #[wasm_bindgen(js_name = watchAll)]
+    pub fn watch_all(&mut self, on: bool) {
+        self.machine.watch_all(on);
+    }
+
     /// Takes the tables of a migration stream.
     pub fn load(&mut self, stream: &RawMigrationReader) {
         for table in stream.reader().tables() {

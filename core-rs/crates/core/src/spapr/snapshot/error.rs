@@ -1,7 +1,7 @@
 //! Why a snapshot is refused.
 
 /// Why a snapshot is refused. The machine is then as it was.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SnapshotError {
     /// The bytes do not begin as a snapshot does.

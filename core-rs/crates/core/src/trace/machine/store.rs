@@ -11,6 +11,7 @@ use crate::trace::window::{is_pci, owner};
 ///
 /// A page is in use if it is mapped, or if a call that mapped its last page stored it and the log does not say what.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub struct Peak {
     /// The LIOBN of the bridge's window 0.
     pub owner: u32,
@@ -43,6 +44,12 @@ impl LogMachine {
         self.watched.retain(|watched| *watched != owner);
     }
 
+    /// Tells [`Stop::Change`] and [`Stop::Topology`] of every table from now on, also of those that are yet to come; or
+    /// only of those that are watched one by one.
+    pub fn watch_all(&mut self, on: bool) {
+        self.watches_all = on;
+    }
+
     /// What the newest line changed in a watched table, after [`Stop::Change`].
     #[must_use]
     pub fn change(&self) -> &Change {
@@ -73,8 +80,8 @@ impl LogMachine {
         self.count(self.changed_liobn);
     }
 
-    fn is_watched(&self, owner: u32) -> bool {
-        self.watched.contains(&owner)
+    pub(super) fn is_watched(&self, owner: u32) -> bool {
+        self.watches_all || self.watched.contains(&owner)
     }
 
     /// The next reason to stop that is due.
@@ -171,7 +178,7 @@ impl LogMachine {
     /// What cannot be stored is reported; the callee says which entries are unknown then by [`RebuiltTable::forget`].
     #[inline]
     pub(super) fn with_table(&mut self, liobn: u32, act: &mut Act<'_>) {
-        let watched = !self.watched.is_empty() && self.is_watched(owner(liobn));
+        let watched = self.is_watched(owner(liobn));
         let Some(slot) = self.slots.get_mut(liobn) else { return };
         let counted = slot.counted;
         let Some(table) = slot.table_mut() else { return };

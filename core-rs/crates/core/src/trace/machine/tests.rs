@@ -509,6 +509,26 @@ fn a_watched_table_tells_what_changes() {
 }
 
 #[test]
+fn who_watches_everything_hears_of_tables_that_nobody_named() {
+    let mut machine = LogMachine::default();
+    machine.watch_all(true);
+    let vio = "spapr_iommu_put liobn=0x71000003 ioba=0x1000 tce=0x5003 ret=0\n";
+    // A reset of the machine empties the tables of VIO devices, without a line of theirs.
+    let log = NEW.to_owned() + &put(0x1000, 0x1003) + vio + NEW + &put(0x2000, 0x2003);
+    let expected = [
+        (Stop::Topology, 1),
+        (Stop::Change, 2),
+        (Stop::Topology, 3),
+        (Stop::Change, 3),
+        (Stop::Topology, 4),
+        (Stop::Change, 5),
+    ];
+    assert_eq!(run_on(&mut machine, &log), expected);
+    machine.watch_all(false);
+    assert!(run_on(&mut machine, &put(0x1000, 0)).is_empty());
+}
+
+#[test]
 fn the_peak_is_the_last_line_that_made_it() {
     let log = NEW.to_owned() + &put(0x1000, 3) + &put(0x2000, 3) + &put(0x2000, 0) + &put(0x3000, 3) + &put(0x3000, 0);
     let machine = machine(&log);

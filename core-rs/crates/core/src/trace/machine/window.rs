@@ -115,7 +115,7 @@ impl LogMachine {
                 table.doubt(&mut Change::quiet());
                 table.set_serial(serial);
             }
-            self.stops.topology |= held && self.watched.contains(&liobn);
+            self.stops.topology |= held && self.is_watched(liobn);
         }
     }
 
