@@ -1,8 +1,8 @@
-import { memory } from "@giommu/core/wasm/log";
+import { memory } from "@giommu/core/wasm/hostlog";
 import { put } from "@giommu/core/wasm";
 import { type InputSource, openInput, TraceInput } from "./input.ts";
 
-/** Layout of the core's records: see `SideRecord` in core-rs/crates/wasm/src/trace/side_readers.rs. */
+/** Layout of the core's records: see `SideRecord` in core-rs/crates/wasm/src/host_log.rs. */
 const RECORD = { size: 64, kind: 40, number: 44, thread: 48, text: 52, textLength: 56 } as const;
 const NOTHING_64 = 0xffff_ffff_ffff_ffffn;
 const NOTHING_32 = 0xffff_ffff;

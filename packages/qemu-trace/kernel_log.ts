@@ -1,5 +1,5 @@
 import { IommuError } from "@giommu/core";
-import { RawKernelReader } from "@giommu/core/wasm/log";
+import { RawKernelReader } from "@giommu/core/wasm/hostlog";
 import { given, given32, readAll, type SideRecord, sideRecords } from "./_side_reader.ts";
 import type { InputSource, TraceInput } from "./input.ts";
 

@@ -1,5 +1,5 @@
 import { IommuError } from "@giommu/core";
-import { RawStderrReader } from "@giommu/core/wasm/log";
+import { RawStderrReader } from "@giommu/core/wasm/hostlog";
 import { given, readAll, type SideRecord, sideRecords } from "./_side_reader.ts";
 import type { InputSource, TraceInput } from "./input.ts";
 

@@ -7,7 +7,7 @@ import { withoutCustomSections } from "./sections.ts";
 export const OUTPUT = "packages/core/_wasm";
 
 /** The features of giommu-wasm: each is a module of its own, so that a program loads what its packages use. */
-export const MODULES = ["walker", "container", "table", "spapr", "log", "doctor"] as const;
+export const MODULES = ["walker", "container", "table", "spapr", "log", "hostlog", "doctor"] as const;
 
 /** One of {@linkcode MODULES}. */
 export type ModuleName = typeof MODULES[number];

@@ -24,75 +24,6 @@ export function memory() {
 }
 
 /**
- * Reads the kernel's IOMMU events in batches.
- */
-export class RawKernelReader {
-    __destroy_into_raw() {
-        const ptr = this.__wbg_ptr;
-        this.__wbg_ptr = 0;
-        RawKernelReaderFinalization.unregister(this);
-        return ptr;
-    }
-    free() {
-        const ptr = this.__destroy_into_raw();
-        wasm.__wbg_rawkernelreader_free(ptr, 0);
-    }
-    /**
-     * Lines, events, lines that do not parse.
-     * @returns {BigUint64Array}
-     */
-    counts() {
-        const ret = wasm.rawkernelreader_counts(this.__wbg_ptr);
-        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
-        return v1;
-    }
-    /**
-     * Takes the bytes that were put there.
-     * @param {number} length
-     * @param {boolean} last
-     */
-    fill(length, last) {
-        wasm.rawkernelreader_fill(this.__wbg_ptr, length, last);
-    }
-    /**
-     * A reader that has read nothing.
-     */
-    constructor() {
-        const ret = wasm.rawkernelreader_new();
-        this.__wbg_ptr = ret;
-        RawKernelReaderFinalization.register(this, this.__wbg_ptr, this);
-        return this;
-    }
-    /**
-     * Where the newest batch lies.
-     * @returns {number}
-     */
-    get pointer() {
-        const ret = wasm.rawkernelreader_pointer(this.__wbg_ptr);
-        return ret >>> 0;
-    }
-    /**
-     * Reads the next batch; returns how many records are in it, none if all bytes are read.
-     * @returns {number}
-     */
-    read() {
-        const ret = wasm.rawkernelreader_read(this.__wbg_ptr);
-        return ret >>> 0;
-    }
-    /**
-     * Makes room for bytes; returns where they go. The newest batch is gone then.
-     * @param {number} length
-     * @returns {number}
-     */
-    room(length) {
-        const ret = wasm.rawkernelreader_room(this.__wbg_ptr, length);
-        return ret >>> 0;
-    }
-}
-if (Symbol.dispose) RawKernelReader.prototype[Symbol.dispose] = RawKernelReader.prototype.free;
-
-/**
  * Rebuilds tables from a log. JavaScript owns it; the tables it hands out share theirs with it.
  */
 export class RawLogMachine {
@@ -555,75 +486,6 @@ export class RawMigrationReader {
 if (Symbol.dispose) RawMigrationReader.prototype[Symbol.dispose] = RawMigrationReader.prototype.free;
 
 /**
- * Reads the failures that QEMU printed in batches.
- */
-export class RawStderrReader {
-    __destroy_into_raw() {
-        const ptr = this.__wbg_ptr;
-        this.__wbg_ptr = 0;
-        RawStderrReaderFinalization.unregister(this);
-        return ptr;
-    }
-    free() {
-        const ptr = this.__destroy_into_raw();
-        wasm.__wbg_rawstderrreader_free(ptr, 0);
-    }
-    /**
-     * Lines, failures, lines that do not parse.
-     * @returns {BigUint64Array}
-     */
-    counts() {
-        const ret = wasm.rawstderrreader_counts(this.__wbg_ptr);
-        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
-        return v1;
-    }
-    /**
-     * Takes the bytes that were put there.
-     * @param {number} length
-     * @param {boolean} last
-     */
-    fill(length, last) {
-        wasm.rawstderrreader_fill(this.__wbg_ptr, length, last);
-    }
-    /**
-     * A reader that has read nothing.
-     */
-    constructor() {
-        const ret = wasm.rawstderrreader_new();
-        this.__wbg_ptr = ret;
-        RawStderrReaderFinalization.register(this, this.__wbg_ptr, this);
-        return this;
-    }
-    /**
-     * Where the newest batch lies.
-     * @returns {number}
-     */
-    get pointer() {
-        const ret = wasm.rawstderrreader_pointer(this.__wbg_ptr);
-        return ret >>> 0;
-    }
-    /**
-     * Reads the next batch; returns how many records are in it, none if all bytes are read.
-     * @returns {number}
-     */
-    read() {
-        const ret = wasm.rawstderrreader_read(this.__wbg_ptr);
-        return ret >>> 0;
-    }
-    /**
-     * Makes room for bytes; returns where they go. The newest batch is gone then.
-     * @param {number} length
-     * @returns {number}
-     */
-    room(length) {
-        const ret = wasm.rawstderrreader_room(this.__wbg_ptr, length);
-        return ret >>> 0;
-    }
-}
-if (Symbol.dispose) RawStderrReader.prototype[Symbol.dispose] = RawStderrReader.prototype.free;
-
-/**
  * A TCE table. JavaScript owns it; a machine in the core may share the table inside.
  */
 export class RawTceTable {
@@ -952,9 +814,6 @@ function __wbindgen_init_externref_table() {
     table.set(1026, true);
     table.set(1027, false);
 }
-const RawKernelReaderFinalization = (typeof FinalizationRegistry === 'undefined')
-    ? { register: () => {}, unregister: () => {} }
-    : new FinalizationRegistry(ptr => wasm.__wbg_rawkernelreader_free(ptr, 1));
 const RawLogMachineFinalization = (typeof FinalizationRegistry === 'undefined')
     ? { register: () => {}, unregister: () => {} }
     : new FinalizationRegistry(ptr => wasm.__wbg_rawlogmachine_free(ptr, 1));
@@ -964,9 +823,6 @@ const RawLogReaderFinalization = (typeof FinalizationRegistry === 'undefined')
 const RawMigrationReaderFinalization = (typeof FinalizationRegistry === 'undefined')
     ? { register: () => {}, unregister: () => {} }
     : new FinalizationRegistry(ptr => wasm.__wbg_rawmigrationreader_free(ptr, 1));
-const RawStderrReaderFinalization = (typeof FinalizationRegistry === 'undefined')
-    ? { register: () => {}, unregister: () => {} }
-    : new FinalizationRegistry(ptr => wasm.__wbg_rawstderrreader_free(ptr, 1));
 const RawTceTableFinalization = (typeof FinalizationRegistry === 'undefined')
     ? { register: () => {}, unregister: () => {} }
     : new FinalizationRegistry(ptr => wasm.__wbg_rawtcetable_free(ptr, 1));

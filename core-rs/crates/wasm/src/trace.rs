@@ -4,4 +4,3 @@
 
 mod machine;
 mod reader;
-mod side_readers;

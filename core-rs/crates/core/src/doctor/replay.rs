@@ -49,6 +49,8 @@ pub(super) struct Replay {
     /// The level of page table at which intel-iommu began its walk, and whether the next walk is part of this replay.
     level: u64,
     walks: bool,
+    /// The log ends before it does, as far as one can see.
+    pub(super) cut: bool,
     ranges: Ranges,
     windows: Vec<u64>,
 }
@@ -92,6 +94,7 @@ impl Doctor {
             walked: 0,
             level: 0,
             walks: false,
+            cut: false,
             ranges: Ranges::default(),
             windows: Vec::new(),
         });
@@ -125,9 +128,9 @@ impl Doctor {
         let liobns: Vec<u32> = self.guest.regions.iter().filter_map(|region| region.liobn).collect();
         let sizes = liobns.iter().filter_map(|liobn| self.machine.table(*liobn));
         let entries: u64 = sizes.map(|table| u64::from(table.geometry().entries)).sum();
-        let told = replay.told;
+        let (told, cut) = (replay.told, replay.cut);
         self.replay = Some(replay);
-        if told > 0 {
+        if told > 0 && !cut {
             for liobn in &liobns {
                 self.compare_region(*liobn, except);
             }

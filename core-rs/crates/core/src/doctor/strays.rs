@@ -167,7 +167,9 @@ impl Doctor {
             self.close(None);
         }
         self.resolve_all();
-        if self.replay.is_some() {
+        if let Some(replay) = self.replay.as_mut() {
+            // It may go on where the log does not: what was not told so far is not left out.
+            replay.cut = true;
             self.end_replay(None);
         }
         let whole = self.parser_is_done();

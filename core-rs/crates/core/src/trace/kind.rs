@@ -159,12 +159,12 @@ kinds! {
 
     // hw/i386/trace-events
     /// intel-iommu replays to a device whose context is valid. Text: which. Fields: domain, context entry.
-    VtdReplay = b"vtd_replay_ce_valid", b"%s domain 0x%X hi 0x%P lo 0x%P";
+    VtdReplay = b"vtd_replay_ce_valid", b"%s domain 0x%P hi 0x%P lo 0x%P";
     /// intel-iommu walks a level of a page table. Fields: its address, the level, first address, address after the last.
-    VtdWalkLevel = b"vtd_page_walk_level", b"walk (base=0x%P, level=%X) iova range 0x%P - 0x%P";
+    VtdWalkLevel = b"vtd_page_walk_level", b"walk (base=0x%P, level=%u) iova range 0x%P - 0x%P";
     /// It tells of an entry that appeared, changed, or went (permission 0). Fields: domain, address, target, mask,
     /// permission.
-    VtdWalkOne = b"vtd_page_walk_one", b"domain 0x%X iova 0x%P -> gpa 0x%P mask 0x%P perm %d";
+    VtdWalkOne = b"vtd_page_walk_one", b"domain 0x%P iova 0x%P -> gpa 0x%P mask 0x%P perm %d";
     /// It passes over an entry that is as it was. Fields: address, mask, target.
     VtdSkipMap = b"vtd_page_walk_one_skip_map", b"iova 0x%P mask 0x%P translated 0x%P";
     /// It passes over an entry that is as empty as it was. Fields: address, mask.

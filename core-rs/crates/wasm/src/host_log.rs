@@ -1,5 +1,7 @@
 //! The events of the kernel's log, and the failures that QEMU printed, one by one.
 
+#![expect(clippy::cast_possible_truncation, reason = "WebAssembly counts in 32 bits")]
+
 use giommu_core::trace::kernel::KernelParser;
 use giommu_core::trace::stderr::StderrParser;
 use wasm_bindgen::prelude::*;
