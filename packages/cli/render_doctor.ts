@@ -96,6 +96,7 @@ function kernelText(kernel: KernelTimeline): string {
   if (!kernel.matched) return `${counted(kernel.events, "event")}, none of this QEMU`;
   const parts = [counted(kernel.maps, "map"), counted(kernel.unmaps, "unmap")];
   if (kernel.driverTests > 0) parts.push(`${count(kernel.driverTests)} of the driver's test`);
+  if (kernel.prior > 0) parts.push(`${count(kernel.prior)} before the log`);
   if (kernel.exit > 0) parts.push(`${count(kernel.exit)} as QEMU ended`);
   if (kernel.faults > 0) parts.push(counted(kernel.faults, "fault"));
   if (kernel.foreign > 0) parts.push(`${count(kernel.foreign)} of other processes`);

@@ -215,7 +215,7 @@ function timelineOf(raw: RawDoctor, logs: DoctorLogs): Timeline {
 
 function kernelTimeline(raw: RawDoctor, [lines = 0, events = 0, unparsed = 0]: readonly number[]): KernelTimeline {
   const rest = new Numbers(raw.kernel());
-  const matched = rest.number() !== 0;
+  const [matched, anchored] = [rest.number() !== 0, rest.number() !== 0];
   const counts = {
     maps: rest.number(),
     unmaps: rest.number(),
@@ -225,6 +225,7 @@ function kernelTimeline(raw: RawDoctor, [lines = 0, events = 0, unparsed = 0]: r
     foreign: rest.number(),
     unexplained: rest.number(),
     lost: rest.number(),
+    prior: rest.number(),
   };
   const known = rest.number() !== 0;
   const [first, newest, matches] = [rest.signed(), rest.signed(), rest.number()];
@@ -233,6 +234,7 @@ function kernelTimeline(raw: RawDoctor, [lines = 0, events = 0, unparsed = 0]: r
     events,
     unparsed,
     matched,
+    anchored,
     offset: known ? newest : null,
     drift: known ? newest - first : null,
     matches,

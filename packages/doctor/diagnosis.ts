@@ -27,6 +27,8 @@ export interface KernelTimeline {
   readonly unparsed: number;
   /** Whether any event belongs to the QEMU of the log. */
   readonly matched: boolean;
+  /** Whether a container was followed from its beginning in both logs: else that an event is not there proves nothing. */
+  readonly anchored: boolean;
   /** QEMU's clock less the kernel's, in microseconds, as it is at the log's end; null where a log has no times. */
   readonly offset: number | null;
   /** How much the offset changed from the first match to the last, in microseconds: clocks drift. */
@@ -39,8 +41,10 @@ export interface KernelTimeline {
   readonly unmaps: number;
   /** Events of the driver's own test of a new container: 8192 bytes mapped and unmapped again. */
   readonly driverTests: number;
-  /** Unmaps after QEMU's last line, of what was mapped then. */
+  /** Events after QEMU's last line: as it ends, what is mapped is unmapped. */
   readonly exit: number;
+  /** Events before the first operation that QEMU's log shows. */
+  readonly prior: number;
   /** Faults of devices. */
   readonly faults: number;
   /** Events of other processes. */

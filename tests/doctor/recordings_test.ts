@@ -32,9 +32,9 @@ function ids({ findings }: Diagnosis): string[] {
 /** Every event of the kernel has one explanation. */
 function assertExplained({ timeline: { kernel } }: Diagnosis): void {
   assert(kernel !== null);
-  const { events, maps, unmaps, driverTests, exit, faults, foreign, unexplained } = kernel;
+  const { events, maps, unmaps, driverTests, exit, prior, faults, foreign, unexplained } = kernel;
   assertEquals(unexplained, 0);
-  assertEquals(maps + unmaps + driverTests + exit + faults + foreign, events);
+  assertEquals(maps + unmaps + driverTests + exit + prior + faults + foreign, events);
 }
 
 Deno.test("The change in place that QEMU lost is found, in both rounds, with its pages, its call and its error number", async () => {

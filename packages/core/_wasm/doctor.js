@@ -113,8 +113,8 @@ export class RawDoctor {
         return v1;
     }
     /**
-     * Whether the kernel's log has anything of this QEMU; events by what became of them: maps, unmaps, tests, unmaps at the
-     * end, faults, of others, unexplained, lost; whether the clocks' offset is known, at first, now, by how many matches.
+     * Whether the kernel's log has anything of this QEMU, and whether its beginning is known; events by what became of them: maps, unmaps, tests, unmaps at the
+     * end, faults, of others, unexplained, lost, before the first operation; whether the clocks' offset is known, at first, now, by how many matches.
      * @returns {BigUint64Array}
      */
     kernel() {

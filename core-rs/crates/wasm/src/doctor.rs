@@ -133,13 +133,14 @@ impl RawDoctor {
         ]
     }
 
-    /// Whether the kernel's log has anything of this QEMU; events by what became of them: maps, unmaps, tests, unmaps at the
-    /// end, faults, of others, unexplained, lost; whether the clocks' offset is known, at first, now, by how many matches.
+    /// Whether the kernel's log has anything of this QEMU, and whether its beginning is known; events by what became of them: maps, unmaps, tests, unmaps at the
+    /// end, faults, of others, unexplained, lost, before the first operation; whether the clocks' offset is known, at first, now, by how many matches.
     pub fn kernel(&self) -> Vec<u64> {
         let counts = self.doctor.kernel_counts();
         let offset = self.doctor.offset();
         vec![
             u64::from(self.doctor.is_kernel_matched()),
+            u64::from(self.doctor.is_kernel_anchored()),
             counts.maps,
             counts.unmaps,
             counts.tests,
@@ -148,6 +149,7 @@ impl RawDoctor {
             counts.foreign,
             counts.unexplained,
             counts.lost,
+            counts.prior,
             u64::from(offset.is_some()),
             offset.map_or(0, |offset| offset.first.cast_unsigned()),
             offset.map_or(0, |offset| offset.newest.cast_unsigned()),

@@ -21,6 +21,10 @@ const SLACK: i64 = 100_000;
 /// drift: a tracer's own clock and the wall clock part by 50 millionths or so, of which four times as much is allowed.
 const LATE: i64 = 500;
 const DRIFT: i64 = 5_000;
+/// Microseconds by which two matches may differ in what they say of the clocks' offset, and how many may differ by more: an
+/// answer may be slow now and then, but clocks that seem to jump belong to logs of other times.
+const JUMP: i64 = 20_000;
+const JUMPS: u32 = 3;
 /// How many threads are remembered.
 const THREADS: usize = 256;
 
@@ -63,8 +67,10 @@ pub struct KernelCounts {
     pub unmaps: u64,
     /// Events of the driver's own test of a new container.
     pub tests: u64,
-    /// Unmaps of what was held when QEMU's log ended.
+    /// Events after QEMU's log ended: what was held is unmapped.
     pub exit: u64,
+    /// Events before the first operation that the log shows.
+    pub prior: u64,
     /// Faults of devices.
     pub faults: u64,
     /// Events of other processes.
@@ -121,11 +127,20 @@ pub(super) struct KernelSide {
     tries: u32,
     /// The kernel's time of the newest match.
     matched_at: Option<u64>,
+    /// Matches that contradicted the offset.
+    jumps: u32,
+    /// A container was just made that the log has nothing of.
+    fresh: bool,
     /// Something of the log belongs to this QEMU.
+    matches: bool,
+    /// It is known which: a container was followed from its beginning in both logs. Only then does it prove anything that
+    /// something is not there.
     anchored: bool,
     pub(super) counts: KernelCounts,
     /// Events that nothing explains, for whoever asks next.
     pub(super) stray: Vec<Event>,
+    /// Events of before QEMU's log began, the same.
+    pub(super) prior: Vec<Event>,
 }
 
 impl KernelSide {
@@ -190,13 +205,24 @@ impl KernelSide {
 
     /// Whether it can be proved from the kernel's log that something did not happen.
     pub(super) fn proves_absence(&self) -> bool {
-        self.anchored && self.counts.lost == 0 && !(self.ended && self.queue.is_empty())
+        self.is_anchored() && self.counts.lost == 0 && !(self.ended && self.queue.is_empty())
+    }
+
+    /// Whether it is known which of QEMU's operations the log begins with.
+    pub(super) fn is_anchored(&self) -> bool {
+        self.anchored && self.jumps <= JUMPS
+    }
+
+    /// A container is made: what comes next in both logs is its.
+    pub(super) fn attach(&mut self) {
+        self.fresh = !self.anchored;
+        self.tries = 0;
     }
 
     /// Whether an event came before what followed its cause.
     fn is_due(&self, event: &Event, asked: &Asked) -> bool {
         match (self.offset, event.time, asked.until) {
-            (Some(offset), Some(time), Some(until)) => {
+            (Some(offset), Some(time), Some(until)) if self.is_anchored() => {
                 let idle = self.matched_at.map_or(0, |at| time.saturating_sub(at));
                 late(time, offset, until) <= LATE + signed(idle).unwrap_or(0) / DRIFT
             }
@@ -238,11 +264,12 @@ impl KernelSide {
 
     fn stray(&mut self, event: Event) {
         // Before the log is known to be this QEMU's, what it says is nothing to wonder about.
-        if self.anchored {
+        if self.is_anchored() {
             self.counts.unexplained += 1;
             self.stray.push(event);
         } else {
-            self.counts.foreign += 1;
+            self.counts.prior += 1;
+            self.prior.push(event);
         }
     }
 
@@ -283,12 +310,14 @@ impl KernelSide {
             self.queue.remove(*at);
         }
         self.counts.tests += test.len() as u64;
-        self.anchor(&first);
+        self.belong(&first);
+        self.anchored |= self.fresh;
         true
     }
 
-    fn anchor(&mut self, event: &Event) {
-        self.anchored = true;
+    /// An event is this QEMU's.
+    fn belong(&mut self, event: &Event) {
+        self.matches = true;
         let Some(thread) = event.thread else { return };
         self.alike.get_or_insert(self.threads.contains(&thread));
         if !self.matched.contains(&thread) && self.matched.len() < THREADS {
@@ -321,11 +350,16 @@ impl KernelSide {
 
     /// Takes an event from the front, whose place was searched for; what stands before it is explained by nothing.
     fn take(&mut self, at: usize) -> Option<Event> {
+        let first = self.counts.maps == 0 && self.counts.unmaps == 0;
         for _ in 0..at {
             let event = self.queue.pop_front()?;
             match event.event {
                 HostEvent::Fault => self.fault(event),
                 HostEvent::Lost => self.counts.lost += event.value.max(1),
+                _ if first && self.is_ours(&event) => {
+                    self.counts.prior += 1;
+                    self.prior.push(event);
+                }
                 _ if self.is_ours(&event) => self.stray(event),
                 _ => self.counts.foreign += 1,
             }
@@ -336,9 +370,11 @@ impl KernelSide {
     /// What the kernel did when it was asked to map; `None` if it did not.
     pub(super) fn take_map(&mut self, asked: &Asked) -> Option<Seen> {
         self.tries = self.tries.saturating_add(1);
+        let fresh = core::mem::take(&mut self.fresh);
         let at = self.search(HostEvent::Map, asked)?;
+        self.anchored |= fresh && self.is_next(at);
         let first = self.take(at)?;
-        self.anchor(&first);
+        self.belong(&first);
         self.learn(&first, asked);
         self.counts.maps += 1;
         let mut seen = Seen { physical: Some(first.value), line: first.line };
@@ -355,6 +391,10 @@ impl KernelSide {
             covered = event.last;
             self.take(next);
             self.counts.maps += 1;
+        }
+        if !self.is_anchored() {
+            // Perhaps it is of another time.
+            seen.physical = None;
         }
         if covered < asked.last {
             // It could not be mapped whole: the kernel takes back what it had done.
@@ -381,7 +421,7 @@ impl KernelSide {
             }
             let Some(event) = self.take(at) else { break };
             if done.is_empty() {
-                self.anchor(&event);
+                self.belong(&event);
                 self.learn(&event, asked);
             }
             self.counts.unmaps += 1;
@@ -408,6 +448,7 @@ impl KernelSide {
             None => self.offset = Some(Offset { first: found, newest: found, matches: 1 }),
             Some(offset) => {
                 offset.matches += 1;
+                self.jumps += u32::from((found - offset.newest).abs() > JUMP);
                 // The quickest answer is nearest to the truth; clocks drift, so that it fades.
                 let fade = (offset.newest - found) / 64;
                 offset.newest = if found > offset.newest { found } else { offset.newest - fade };
@@ -435,19 +476,27 @@ impl KernelSide {
         self.ended
     }
 
+    /// Whether an event came so long before a time that whatever explains it would have been logged.
+    pub(super) fn is_before(&self, event: &Event, time: Option<u64>) -> bool {
+        match (self.offset, event.time, time) {
+            (Some(offset), Some(at), Some(time)) if self.is_anchored() => late(at, offset, time) < -SLACK,
+            _ => false,
+        }
+    }
+
     /// Whether an event that is left at the end is of this QEMU.
     pub(super) fn belongs(&self, event: &Event) -> bool {
-        self.anchored && self.is_ours(event)
+        self.matches && self.is_ours(event)
     }
 
     /// Whether it may be, by its thread's name.
     pub(super) fn may_belong(&self, event: &Event) -> bool {
-        self.anchored && event.named
+        self.matches && event.named
     }
 
     /// Whether any of it was this QEMU's.
-    pub(super) fn is_anchored(&self) -> bool {
-        self.anchored
+    pub(super) fn is_matched(&self) -> bool {
+        self.matches
     }
 }
 

@@ -104,6 +104,13 @@ impl Doctor {
     /// Whether anything of the kernel's log belongs to this QEMU.
     #[must_use]
     pub fn is_kernel_matched(&self) -> bool {
+        self.kernel.is_matched()
+    }
+
+    /// Whether it is known which of QEMU's operations the kernel's log begins with: otherwise that something is not there proves
+    /// nothing.
+    #[must_use]
+    pub fn is_kernel_anchored(&self) -> bool {
         self.kernel.is_anchored()
     }
 

@@ -264,7 +264,8 @@ impl Doctor {
             self.guest.hide(done.start, done.last);
         }
         match done.outcome {
-            Outcome::Gone { bytes: 0 } if done.origin == Origin::Entry => {
+            // Where the log does not show the region, it may have been mapped before the log began.
+            Outcome::Gone { bytes: 0 } if done.origin == Origin::Entry && self.guest.region(done.start).is_some() => {
                 let mut news = self.news(FindingKind::UnmapWithoutEffect, done, shift, call);
                 news.saved = 1;
                 self.findings.add(&news);

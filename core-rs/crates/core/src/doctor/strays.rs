@@ -22,6 +22,11 @@ impl Doctor {
     }
 
     fn take_all_strays(&mut self) {
+        if !self.kernel.prior.is_empty() {
+            for event in core::mem::take(&mut self.kernel.prior) {
+                self.take_prior(&event);
+            }
+        }
         if !self.kernel.stray.is_empty() {
             let strays = core::mem::take(&mut self.kernel.stray);
             for event in &strays {
@@ -79,6 +84,22 @@ impl Doctor {
             HostEvent::Unmap => self.vanished(event),
             HostEvent::Fault => self.faulted(event),
             HostEvent::Lost => {}
+        }
+    }
+
+    /// What the kernel did before QEMU's log began is there, whoever asked for it.
+    fn take_prior(&mut self, event: &Event) {
+        let Event { start, last, line, value, .. } = *event;
+        if event.event == HostEvent::Unmap {
+            let held: Vec<u64> = self.host.within(start, last).map(|(at, _)| at).collect();
+            for at in held {
+                self.host.remove(at);
+            }
+        } else if self.host.overlap(start, last).is_none() {
+            let mut map = HostMap::new(last, Origin::Entry, 0);
+            map.physical = Some(value);
+            map.kernel = line;
+            self.host.insert(start, map);
         }
     }
 
@@ -210,6 +231,7 @@ impl Doctor {
         if !self.parser_is_done() {
             return;
         }
+        let newest = self.times().map(|(_, newest)| newest);
         while let Some(event) = self.kernel.next_left() {
             if event.event == HostEvent::Fault {
                 self.faulted(&event);
@@ -223,23 +245,23 @@ impl Doctor {
                 continue;
             }
             let Event { start, last, .. } = event;
+            if ours && self.kernel.is_before(&event, newest) {
+                self.kernel.counts.unexplained += 1;
+                self.take_stray(&event);
+                continue;
+            }
             let held: Vec<(u64, u64)> = self.host.within(start, last).map(|(at, map)| (at, map.last)).collect();
             if held.is_empty() && !ours {
                 self.kernel.counts.foreign += 1;
                 continue;
             }
-            if event.event == HostEvent::Unmap {
-                self.kernel.counts.exit += 1;
-                // What was wrong about a mapping was so to the log's end.
-                for (at, end) in held {
-                    if at >= start && end <= last {
-                        self.host.remove(at);
-                    }
+            self.kernel.counts.exit += 1;
+            // What was wrong about a mapping was so to the log's end; what is mapped after that is nobody's business.
+            for (at, end) in held {
+                if event.event == HostEvent::Unmap && at >= start && end <= last {
+                    self.host.remove(at);
                 }
-                continue;
             }
-            self.kernel.counts.unexplained += 1;
-            self.take_stray(&event);
         }
     }
 }
