@@ -42,7 +42,7 @@ export function unknowns({ log, kernel, stderr, hotplugs }: Timeline, facts: Log
       "the kernel's log has nothing of this QEMU, and is not used",
       "--kernel: a log of the same run, on from before the device is plugged in",
     );
-  } else if (!kernel.anchored) {
+  } else if (kernel.lost === 0 && !kernel.anchored) {
     note(
       "kernel-log-not-anchored",
       "where the kernel's log begins in QEMU's: that an event is not there proves nothing",

@@ -19,6 +19,7 @@ mod stderr_side;
 mod strays;
 #[cfg(test)]
 mod tests;
+mod untold;
 mod verdict;
 
 use std::collections::BTreeMap;

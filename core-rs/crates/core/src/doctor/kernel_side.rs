@@ -1,5 +1,7 @@
 //! Matches the kernel's events with what QEMU did, by order, address, thread and, where both logs have it, time.
 
+mod matching;
+
 use std::collections::VecDeque;
 
 use super::input::Input;
@@ -131,6 +133,11 @@ pub(super) struct KernelSide {
     jumps: u32,
     /// A container was just made that the log has nothing of.
     fresh: bool,
+    /// QEMU's log began in the middle: it shows operations before any container.
+    late: bool,
+    begun: bool,
+    /// The newest operation has an event that fits but for the time: perhaps the clocks are not as they are thought to be.
+    doubt: bool,
     /// Something of the log belongs to this QEMU.
     matches: bool,
     /// It is known which: a container was followed from its beginning in both logs. Only then does it prove anything that
@@ -205,7 +212,7 @@ impl KernelSide {
 
     /// Whether it can be proved from the kernel's log that something did not happen.
     pub(super) fn proves_absence(&self) -> bool {
-        self.is_anchored() && self.counts.lost == 0 && !(self.ended && self.queue.is_empty())
+        self.is_anchored() && !self.doubt && self.counts.lost == 0 && !(self.ended && self.queue.is_empty())
     }
 
     /// Whether it is known which of QEMU's operations the log begins with.
@@ -215,7 +222,8 @@ impl KernelSide {
 
     /// A container is made: what comes next in both logs is its.
     pub(super) fn attach(&mut self) {
-        self.fresh = !self.anchored;
+        self.fresh = !self.anchored && !self.late;
+        self.begun = true;
         self.tries = 0;
     }
 
@@ -322,137 +330,6 @@ impl KernelSide {
         self.alike.get_or_insert(self.threads.contains(&thread));
         if !self.matched.contains(&thread) && self.matched.len() < THREADS {
             self.matched.push(thread);
-        }
-    }
-
-    /// The event that begins what was asked for: where it stands in the queue.
-    fn search(&self, event: HostEvent, asked: &Asked) -> Option<usize> {
-        let ahead = if self.counts.maps == 0 && self.tries >= TRIES { BOOT } else { AHEAD };
-        let mut passed = 0;
-        for (at, one) in self.queue.iter().enumerate() {
-            if !self.is_ours(one) || one.event == HostEvent::Fault {
-                continue;
-            }
-            let fits = match event {
-                HostEvent::Map => one.start == asked.start && one.last <= asked.last,
-                _ => one.start >= asked.start && one.last <= asked.last,
-            };
-            if one.event == event && fits && self.is_due(one, asked) {
-                return Some(at);
-            }
-            passed += 1;
-            if passed >= ahead {
-                break;
-            }
-        }
-        None
-    }
-
-    /// Takes an event from the front, whose place was searched for; what stands before it is explained by nothing.
-    fn take(&mut self, at: usize) -> Option<Event> {
-        let first = self.counts.maps == 0 && self.counts.unmaps == 0;
-        for _ in 0..at {
-            let event = self.queue.pop_front()?;
-            match event.event {
-                HostEvent::Fault => self.fault(event),
-                HostEvent::Lost => self.counts.lost += event.value.max(1),
-                _ if first && self.is_ours(&event) => {
-                    self.counts.prior += 1;
-                    self.prior.push(event);
-                }
-                _ if self.is_ours(&event) => self.stray(event),
-                _ => self.counts.foreign += 1,
-            }
-        }
-        self.queue.pop_front()
-    }
-
-    /// What the kernel did when it was asked to map; `None` if it did not.
-    pub(super) fn take_map(&mut self, asked: &Asked) -> Option<Seen> {
-        self.tries = self.tries.saturating_add(1);
-        let fresh = core::mem::take(&mut self.fresh);
-        let at = self.search(HostEvent::Map, asked)?;
-        self.anchored |= fresh && self.is_next(at);
-        let first = self.take(at)?;
-        self.belong(&first);
-        self.learn(&first, asked);
-        self.counts.maps += 1;
-        let mut seen = Seen { physical: Some(first.value), line: first.line };
-        let mut covered = first.last;
-        while covered < asked.last {
-            let Some(next) = self.next_of(&first) else { break };
-            let Some(event) = self.queue.get(next).copied() else { break };
-            if event.event != HostEvent::Map || event.start != covered + 1 || event.last > asked.last {
-                break;
-            }
-            if seen.physical.and_then(|to| to.checked_add(event.start - asked.start)) != Some(event.value) {
-                seen.physical = None;
-            }
-            covered = event.last;
-            self.take(next);
-            self.counts.maps += 1;
-        }
-        if !self.is_anchored() {
-            // Perhaps it is of another time.
-            seen.physical = None;
-        }
-        if covered < asked.last {
-            // It could not be mapped whole: the kernel takes back what it had done.
-            let undone = Asked { last: covered, ..*asked };
-            self.take_unmaps(&undone, covered - asked.start + 1);
-            return None;
-        }
-        Some(seen)
-    }
-
-    /// The next event of the same thread, past faults and what others did.
-    fn next_of(&self, first: &Event) -> Option<usize> {
-        self.queue.iter().take(AHEAD).position(|one| one.thread == first.thread && one.event != HostEvent::Fault)
-    }
-
-    /// Takes the unmaps of what was asked for, of which `expected` bytes are there; returns the ranges.
-    pub(super) fn take_unmaps(&mut self, asked: &Asked, expected: u64) -> Vec<(u64, u64, u64)> {
-        let mut done: Vec<(u64, u64, u64)> = Vec::new();
-        let mut bytes = 0u64;
-        while expected == 0 || bytes < expected {
-            let Some(at) = self.search(HostEvent::Unmap, asked) else { break };
-            if (expected == 0 || !done.is_empty()) && !self.is_next(at) {
-                break;
-            }
-            let Some(event) = self.take(at) else { break };
-            if done.is_empty() {
-                self.belong(&event);
-                self.learn(&event, asked);
-            }
-            self.counts.unmaps += 1;
-            bytes = bytes.saturating_add(event.last - event.start + 1);
-            match done.last_mut() {
-                Some((_, last, _)) if last.checked_add(1) == Some(event.start) => *last = event.last,
-                _ => done.push((event.start, event.last, event.line)),
-            }
-        }
-        done
-    }
-
-    /// Whether nothing of QEMU's stands before a place of the queue.
-    fn is_next(&self, at: usize) -> bool {
-        !self.queue.iter().take(at).any(|one| self.is_ours(one) && one.event != HostEvent::Fault)
-    }
-
-    /// Draws the clocks' offset from a match: QEMU logs before it asks, and the kernel when it is done.
-    fn learn(&mut self, event: &Event, asked: &Asked) {
-        let (Some(host), Some(time)) = (event.time.and_then(signed), asked.time.and_then(signed)) else { return };
-        let found = time - host;
-        self.matched_at = event.time;
-        match self.offset.as_mut() {
-            None => self.offset = Some(Offset { first: found, newest: found, matches: 1 }),
-            Some(offset) => {
-                offset.matches += 1;
-                self.jumps += u32::from((found - offset.newest).abs() > JUMP);
-                // The quickest answer is nearest to the truth; clocks drift, so that it fades.
-                let fade = (offset.newest - found) / 64;
-                offset.newest = if found > offset.newest { found } else { offset.newest - fade };
-            }
         }
     }
 

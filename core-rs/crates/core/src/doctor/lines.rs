@@ -133,6 +133,9 @@ impl Doctor {
             Kind::RegionDelIommu => self.detached(record),
             Kind::RegionAddRam => {
                 self.resolve_all();
+                if self.guest.regions.is_empty() && self.host.len() == 0 {
+                    self.kernel.attach();
+                }
                 self.open = Some(Open::memory(record, self.now, true, first, second));
             }
             Kind::RegionDel => {
