@@ -1,7 +1,7 @@
 /** Reads the flat arrays of numbers in which the core tells what it found: see core-rs/crates/wasm/src/doctor.rs. */
 
 import type { AddressRange } from "@giommu/core";
-import type { LoggedCall } from "./guest_call.ts";
+import type { LoggedCall } from "./_logged_call.ts";
 import type { FindingId, FindingRound, LogName, Proof } from "./finding.ts";
 
 /** A finding as the core knows it. */

@@ -2,7 +2,8 @@ import { hex } from "@giommu/core";
 import { CATALOGUE, errorMeaning, errorName, errorRemedy } from "./_catalogue.ts";
 import type { RawFinding } from "./_raw_finding.ts";
 import type { Evidence, Finding, FindingTargets, LogName } from "./finding.ts";
-import { type GuestCall, guestCall } from "./guest_call.ts";
+import type { GuestCall } from "./guest_call.ts";
+import { guestCall } from "./_logged_call.ts";
 
 /** No window: a finding that concerns all. */
 const ALL = 0xffff_ffff_ffff_ffffn;

@@ -177,7 +177,7 @@ function byWeight(a: Finding, b: Finding): number {
 }
 
 /** LIOBNs have 32 bits; other regions have a number above them, and a name. */
-export function windowName(raw: RawDoctor, id: bigint): bigint | string {
+function windowName(raw: RawDoctor, id: bigint): bigint | string {
   return id >> 32n === 0n ? id : raw.regionName(id) ?? hex(id);
 }
 

@@ -6,7 +6,9 @@ import { examine, healthyRuns, type Run } from "./runs.ts";
 const RUNS = await healthyRuns();
 
 function errors({ findings }: Diagnosis): string[] {
-  return findings.filter(({ severity }) => severity === Severity.ERROR).map((one) => `${one.id} ${one.first}: ${one.title}`);
+  return findings.filter(({ severity }) => severity === Severity.ERROR).map((one) =>
+    `${one.id} ${one.first}: ${one.title}`
+  );
 }
 
 /** Places spread over a list, the same in every run. */
@@ -22,7 +24,9 @@ async function assertNoErrors(run: Run, what: string): Promise<void> {
 
 for (const run of RUNS) {
   Deno.test(`a log of ${run.name} that ends early raises no false alarm`, async () => {
-    for (const at of places(run.log.length, 60)) await assertNoErrors({ ...run, log: run.log.slice(0, at) }, `cut at ${at}`);
+    for (const at of places(run.log.length, 60)) {
+      await assertNoErrors({ ...run, log: run.log.slice(0, at) }, `cut at ${at}`);
+    }
   });
 
   Deno.test(`a log of ${run.name} that begins late raises no false alarm`, async () => {
