@@ -7,6 +7,7 @@ use super::{Doctor, guest};
 use crate::trace::hotplug::LiveCall;
 use crate::trace::kind::Kind;
 use crate::trace::parser::Record;
+use crate::trace::rebuilt::GeometrySource;
 
 /// Operations that wait for the line that explains them; only the newest of a long replay can be a live call's.
 const WAITING: usize = 1 << 16;
@@ -134,7 +135,7 @@ impl Doctor {
             Kind::RegionAddRam => {
                 self.resolve_all();
                 if self.guest.regions.is_empty() && self.host.len() == 0 {
-                    self.kernel.attach();
+                    self.kernel.attach(true);
                 }
                 self.open = Some(Open::memory(record, self.now, true, first, second));
             }
@@ -208,9 +209,16 @@ impl Doctor {
     fn attached(&mut self, record: &Record<'_>) {
         self.resolve_all();
         let [start, last, ..] = record.fields;
+        let first = self.guest.regions.is_empty();
         self.begin_replay(record);
         self.guest.add(record.text, start, last);
         self.machine.take(record);
+        if first {
+            let liobn = self.guest.regions.last().and_then(|region| region.liobn);
+            let known =
+                |liobn| self.machine.table(liobn).is_some_and(|table| table.source() != GeometrySource::Assumed);
+            self.kernel.attach(liobn.is_none_or(known));
+        }
         if self.history.is_at(start, last) {
             let id = self.guest.regions.last().map_or(0, |region| region.id);
             self.history.log(record.line, Moment::Attached, id, 0);

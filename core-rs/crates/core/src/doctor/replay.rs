@@ -83,7 +83,6 @@ impl Doctor {
         }
         if self.guest.regions.is_empty() {
             self.leave_container();
-            self.kernel.attach();
         }
         self.replay = Some(Replay {
             first: record.line,

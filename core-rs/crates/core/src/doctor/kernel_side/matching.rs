@@ -1,6 +1,8 @@
 //! Finds the kernel's events for what QEMU asked.
 
-use super::{AHEAD, Asked, BOOT, Event, HostEvent, JUMP, KernelSide, Offset, Seen, TRIES, signed};
+use super::{
+    AHEAD, Asked, BOOT, DRIFT, Event, HostEvent, JUMP, JUMPS, KernelSide, Offset, SETTLED, Seen, TRIES, signed,
+};
 
 impl KernelSide {
     /// The event that begins what was asked for: where it stands in the queue.
@@ -131,12 +133,15 @@ impl KernelSide {
     fn learn(&mut self, event: &Event, asked: &Asked) {
         let (Some(host), Some(time)) = (event.time.and_then(signed), asked.time.and_then(signed)) else { return };
         let found = time - host;
+        let idle = event.time.zip(self.matched_at).map_or(0, |(now, before)| now.saturating_sub(before));
         self.matched_at = event.time;
         match self.offset.as_mut() {
             None => self.offset = Some(Offset { first: found, newest: found, matches: 1 }),
             Some(offset) => {
                 offset.matches += 1;
-                self.jumps += u32::from((found - offset.newest).abs() > JUMP);
+                if offset.matches > SETTLED && found - offset.newest > JUMP + signed(idle).unwrap_or(0) / DRIFT {
+                    self.jumps += JUMPS + 1;
+                }
                 // The quickest answer is nearest to the truth; clocks drift, so that it fades.
                 let fade = (offset.newest - found) / 64;
                 offset.newest = if found > offset.newest { found } else { offset.newest - fade };
