@@ -215,8 +215,7 @@ impl Doctor {
         self.machine.take(record);
         if first {
             let liobn = self.guest.regions.last().and_then(|region| region.liobn);
-            let known =
-                |liobn| self.machine.table(liobn).is_some_and(|table| table.source() != GeometrySource::Assumed);
+            let known = |liobn| self.machine.table(liobn).is_none_or(|table| table.source() != GeometrySource::Assumed);
             self.kernel.attach(liobn.is_none_or(known));
         }
         if self.history.is_at(start, last) {
