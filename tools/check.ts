@@ -43,6 +43,7 @@ function parts(args: readonly string[]): Part[] {
     { name: "examples", run: checkExamples },
     { name: "clippy", run: () => ofCargo("clippy", "--workspace", "--all-targets", "--locked", "--", "-Dwarnings") },
     { name: "crates", run: checkCrates },
+    { name: "benchmark", run: () => ofDeno("run", "-A", "--no-check", "bench/main.ts", "--quick") },
   ];
   if (ci || args.includes("--rebuild")) all.push({ name: "artifact rebuilt", run: checkRebuild });
   if (!args.includes("--without-tests")) {

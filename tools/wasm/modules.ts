@@ -3,8 +3,11 @@
 import type { Packed } from "./pack.ts";
 import { withoutCustomSections } from "./sections.ts";
 
-/** Where the modules go, relative to the repository. */
+/** Where the modules go that packages use, relative to the repository. */
 export const OUTPUT = "packages/core/_wasm";
+
+/** Where the module goes that benchmarks use: the tables, and the loops that are measured. */
+export const BENCH_OUTPUT = "bench/_wasm";
 
 /** The features of giommu-wasm: each is a module of its own, so that a program loads what its packages use. */
 export const MODULES = ["walker", "container", "table", "spapr", "log", "hostlog", "doctor"] as const;
@@ -12,10 +15,13 @@ export const MODULES = ["walker", "container", "table", "spapr", "log", "hostlog
 /** One of {@linkcode MODULES}. */
 export type ModuleName = typeof MODULES[number];
 
+/** Every folder that the build writes, and the features whose modules go there. */
+export const OUTPUTS: Readonly<Record<string, readonly string[]>> = { [OUTPUT]: MODULES, [BENCH_OUTPUT]: ["bench"] };
+
 const HEADER = `// @${"generated"} by tools/build_wasm.ts from core-rs: change that, then run the task "build".\n`;
 
 /** Returns the text of each generated file of one module by its name. */
-export function moduleFiles(name: ModuleName, packed: Packed): Map<string, string> {
+export function moduleFiles(name: string, packed: Packed): Map<string, string> {
   const wasm = withoutCustomSections(packed.wasm);
   return new Map([
     [`${name}.js`, loader(name, packed.glue, wasm)],
@@ -25,7 +31,7 @@ export function moduleFiles(name: ModuleName, packed: Packed): Map<string, strin
 }
 
 /** wasm-bindgen's glue for bundlers, which wants to be handed an instance, followed by what makes that instance. */
-function loader(name: ModuleName, glue: string, wasm: Uint8Array<ArrayBuffer>): string {
+function loader(name: string, glue: string, wasm: Uint8Array<ArrayBuffer>): string {
   const imports = WebAssembly.Module.imports(new WebAssembly.Module(wasm));
   const own = glue
     // What only the instance calls is nobody else's to import.

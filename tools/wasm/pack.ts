@@ -2,7 +2,6 @@
 
 import { ROOT } from "../repository.ts";
 import { run } from "../spawn.ts";
-import type { ModuleName } from "./modules.ts";
 import { cargoHome, TARGET, type Toolchain } from "./toolchain.ts";
 
 /** What wasm-pack made. */
@@ -22,7 +21,7 @@ export class BuildFailed extends Error {
  *
  * @throws {BuildFailed} With the tools' own words.
  */
-export async function pack(toolchain: Toolchain, name: ModuleName): Promise<Packed> {
+export async function pack(toolchain: Toolchain, name: string): Promise<Packed> {
   // Not the folder of native builds: two compilers in one target folder would undo each other's work.
   const target = `${ROOT}/target/wasm`;
   // Two builds at once wait for each other in cargo, but wasm-pack's output has no lock.

@@ -1,7 +1,7 @@
 /** BUILD.json: what the committed artifact was built from, with what, and what came out. */
 
 import { filesBelow, ROOT } from "../repository.ts";
-import { OUTPUT } from "./modules.ts";
+import { OUTPUT, OUTPUTS } from "./modules.ts";
 
 /** Where the record is, relative to the repository. */
 export const RECORD = `${OUTPUT}/BUILD.json`;
@@ -22,6 +22,7 @@ const INPUTS = [
   ".cargo",
   "Cargo.lock",
   "Cargo.toml",
+  "core-rs/crates/bench",
   "core-rs/crates/core",
   "core-rs/crates/wasm",
   "rust-toolchain",
@@ -43,7 +44,8 @@ export function inputHashes(root: string = ROOT): Promise<Hashes> {
 
 /** Hashes every file of the artifact but the record itself. */
 export function outputHashes(root: string = ROOT): Promise<Hashes> {
-  return hashes(filesBelow(OUTPUT, root).filter((path) => path !== RECORD), root);
+  const files = Object.keys(OUTPUTS).flatMap((folder) => filesBelow(folder, root));
+  return hashes(files.filter((path) => path !== RECORD), root);
 }
 
 /** Reads the record, or returns `undefined` where none is. */

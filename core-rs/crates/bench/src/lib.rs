@@ -168,6 +168,12 @@ impl Bench {
         Ok(())
     }
 
+    /// Whether another table holds the same: what a restore asks first, and what must read every entry.
+    #[must_use]
+    pub fn equals(&self, other: &Self) -> bool {
+        *self.table.borrow() == *other.table.borrow()
+    }
+
     /// Replays from entry `from`, in `most` extents at most; returns where to go on.
     #[inline(never)]
     pub fn replay(&mut self, from: u32, most: u32) -> Option<u32> {

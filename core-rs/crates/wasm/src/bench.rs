@@ -59,6 +59,11 @@ impl RawBench {
         self.bench.delivered.pages
     }
 
+    /// Whether the tables hold the same.
+    pub fn equals(&self, other: &RawBench) -> bool {
+        self.bench.equals(&other.bench)
+    }
+
     /// Replays at most so many extents; where to go on.
     pub fn replay(&mut self, from: u32, most: u32) -> Option<u32> {
         self.bench.replay(from, most)

@@ -28,6 +28,22 @@ impl Runs {
     }
 }
 
+/// Up to so many runs in a leaf are few: their entries are read ahead.
+const AHEAD: u32 = 64;
+
+/// The positions of bits that are set.
+#[inline]
+fn bits(words: &[u64]) -> impl Iterator<Item = u32> {
+    words.iter().zip((0..).step_by(64)).flat_map(|(word, base)| {
+        let mut rest = *word;
+        core::iter::from_fn(move || {
+            let at = (rest != 0).then(|| base + rest.trailing_zeros())?;
+            rest &= rest - 1;
+            Some(at)
+        })
+    })
+}
+
 impl TceTable {
     /// The first extent at or after entry `from`, with the index of its first entry; cropped to `from..=last`.
     #[must_use]
@@ -100,6 +116,7 @@ impl TceTable {
         // The run that is being walked; its key is 0 if it is not mapped.
         let (mut first, mut key) = (from, self.read.key_of(self.get(from)));
         let mut index = from.checked_add(1);
+        let mut ahead = [(0, 0); AHEAD as usize];
         while let Some(start) = index.filter(|start| *start <= last) {
             let mut number = start >> LEAF_SHIFT;
             let mut at = start & LEAF_MASK;
@@ -128,13 +145,33 @@ impl TceTable {
                 (first, key) = (base, 0);
                 continue;
             };
-            let top = (last - base).min(LEAF_MASK);
-            let mut mask = u64::MAX << (at & 63);
-            for word_at in ((at & !63)..=top).step_by(64) {
-                let mut word = leaf.marks(word_at).of(marks) & mask;
-                mask = u64::MAX;
-                if top - word_at < 63 {
-                    word &= u64::MAX >> (63 - (top - word_at));
+            let words = leaf.words(marks, at, (last - base).min(LEAF_MASK));
+            if words.iter().map(|word| word.count_ones()).sum::<u32>() <= AHEAD {
+                // Entries that are far apart in memory are asked for together, not one after the other.
+                let found = ahead.iter_mut().zip(bits(&words)).map(|(found, at)| *found = (at, leaf.get(at))).count();
+                for (at, tce) in ahead.iter().take(found) {
+                    if key != 0
+                        && let Some(next) = emit(first, base + at - first, key)
+                    {
+                        return next;
+                    }
+                    (first, key) = (base + at, self.read.key_of(*tce));
+                }
+                continue;
+            }
+            for (word, word_at) in words.iter().zip((0u32..).step_by(64)) {
+                let mut word = *word;
+                if word == u64::MAX {
+                    // Each entry is a run, mapped or not; the last one may go on.
+                    for (tce, at) in leaf.part(word_at, word_at + 63).iter().zip(base + word_at..) {
+                        if key != 0
+                            && let Some(next) = emit(first, at - first, key)
+                        {
+                            return next;
+                        }
+                        (first, key) = (at, self.read.key_of(*tce));
+                    }
+                    continue;
                 }
                 while word != 0 {
                     let position = word_at + word.trailing_zeros();

@@ -39,7 +39,7 @@ impl MarkWord {
 /// 512 consecutive entries; one exists only where an entry is not zero.
 ///
 /// 4232 bytes: 8.27 per entry. Marks look one entry back, into the leaf before for entry 0.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Leaf {
     entries: [u64; LEAF_ENTRIES as usize],
     marks: [MarkWord; WORDS],
@@ -154,6 +154,21 @@ impl Leaf {
         (all.boundary != 0, all.cut != 0)
     }
 
+    /// The marks of entries `lo` to `hi`, a bit each; none elsewhere.
+    #[inline]
+    pub(super) fn words(&self, marks: Marks, lo: u32, hi: u32) -> [u64; WORDS] {
+        let mut words = self.marks.map(|word| word.of(marks));
+        for (word, base) in words.iter_mut().zip((0u32..).step_by(64)) {
+            let (from, to) = (lo.saturating_sub(base), hi.saturating_sub(base).min(63));
+            if base > hi || from > 63 {
+                *word = 0;
+            } else {
+                *word &= (u64::MAX << from) & (u64::MAX >> (63 - to));
+            }
+        }
+        words
+    }
+
     /// The first mark at or after entry `at`.
     pub(super) fn next(&self, marks: Marks, at: u32) -> Option<u32> {
         let mut mask = u64::MAX << (at & 63);
@@ -186,6 +201,14 @@ impl Leaf {
             }
         }
         runs
+    }
+}
+
+/// Whole words, and no early end: a slice's own comparison goes byte by byte in WebAssembly.
+impl PartialEq for Leaf {
+    fn eq(&self, other: &Self) -> bool {
+        let entries = self.entries.iter().zip(&other.entries).fold(0, |differ, (a, b)| differ | (a ^ b));
+        entries == 0 && self.stored == other.stored && self.marks == other.marks
     }
 }
 

@@ -1,17 +1,42 @@
 //! Sets of entries, kept as runs.
 
+use core::cell::Cell;
 use std::collections::BTreeMap;
 
 /// A set of entries in which neighbours with equal tags are one run.
 ///
 /// Runs are kept by their last entry: taking entries out in ascending order, as a log that shows a whole window does,
 /// then costs one look-up each.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct IntervalSet {
     runs: BTreeMap<u32, Run>,
     entries: u64,
     marked: u64,
+    /// The newest answer: a log looks at neighbours, most of the time.
+    newest: Cell<Answer>,
 }
+
+/// What is known of entries `first..=last`: all in the set with one tag, or none of them. Nothing if `first > last`.
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    first: u32,
+    last: u32,
+    tag: Option<u32>,
+}
+
+impl Default for Answer {
+    fn default() -> Self {
+        Self { first: 1, last: 0, tag: None }
+    }
+}
+
+impl PartialEq for IntervalSet {
+    fn eq(&self, other: &Self) -> bool {
+        self.runs == other.runs
+    }
+}
+
+impl Eq for IntervalSet {}
 
 /// The tag of entries that [`IntervalSet::marked`] counts.
 pub(super) const MARKED: u32 = 1;
@@ -56,8 +81,17 @@ impl IntervalSet {
         if self.is_empty() {
             return None;
         }
-        let (_, run) = self.runs.range(index..).next()?;
-        (run.first <= index).then_some(run.tag)
+        let newest = self.newest.get();
+        if newest.first <= index && index <= newest.last {
+            return newest.tag;
+        }
+        let answer = match self.runs.range(index..).next() {
+            None => Answer { first: index, last: u32::MAX, tag: None },
+            Some((last, run)) if run.first <= index => Answer { first: run.first, last: *last, tag: Some(run.tag) },
+            Some((_, run)) => Answer { first: index, last: run.first - 1, tag: None },
+        };
+        self.newest.set(answer);
+        answer.tag
     }
 
     /// The first run with an entry at or after `from`, with its last entry.
@@ -83,10 +117,22 @@ impl IntervalSet {
         if self.is_empty() || first > last {
             return;
         }
+        let newest = self.newest.get();
+        if newest.tag.is_none() && newest.first <= first && last <= newest.last {
+            return;
+        }
+        if self.remove_some(first, last) {
+            self.newest.set(Answer { first, last, tag: None });
+        }
+    }
+
+    /// Returns whether there were any.
+    fn remove_some(&mut self, first: u32, last: u32) -> bool {
+        let entries = self.entries;
         while let Some((&end, run)) = self.runs.range_mut(first..).next() {
             let Run { first: start, tag } = *run;
             if start > last {
-                return;
+                break;
             }
             let removed = length(start.max(first), last.min(end));
             self.entries -= removed;
@@ -100,6 +146,7 @@ impl IntervalSet {
                 self.runs.insert(first - 1, Run { first: start, tag });
             }
         }
+        self.entries != entries
     }
 
     /// Puts entries in; those that are in the set already get the new tag.
@@ -127,6 +174,7 @@ impl IntervalSet {
             end = next_end;
         }
         self.runs.insert(end, Run { first: start, tag });
+        self.newest.set(Answer { first: start, last: end, tag: Some(tag) });
     }
 }
 

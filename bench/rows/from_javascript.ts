@@ -1,0 +1,190 @@
+/** What the public API costs a program in JavaScript, with bigints that it holds already. */
+
+import { ArrayGuestMemory, IommuMemoryRegion, replay } from "@giommu/memory-api";
+import { IommuNotifier, IommuNotifierFlag, IommuPerm } from "@giommu/notifiers";
+import { SpaprMachine, SpaprPhb, TceTable } from "@giommu/spapr-tce";
+import { SimulatedHost, VfioContainer } from "@giommu/vfio-sync";
+import { atMost, nanoseconds, type Row, timesPeer, withinPeer } from "../measure.ts";
+import type { Peer } from "../peer.ts";
+import { threshold } from "./tables.ts";
+
+const ENTRIES = 2 ** 16;
+/** A call takes a microsecond at most: a million of them are plenty. */
+const addresses = Array.from({ length: ENTRIES }, (_, page) => BigInt(page) << 12n);
+const values = Array.from({ length: ENTRIES }, (_, page) => (BigInt(2 * page) << 12n) | 3n);
+
+/** The peer's time for the same put; the table is small enough for the cache, as ours is. */
+function peerPut(peer: Peer): () => Promise<number> {
+  let map = 0;
+  return async () => {
+    await peer.ask("fill 16 1 0");
+    const { nanoseconds } = await peer.ask(`put value sequential ${ENTRIES} ${map ^= 1}`);
+    return nanoseconds / ENTRIES;
+  };
+}
+
+function puts(peer: Peer | undefined): Row[] {
+  const row = (metric: string, least: number | undefined, put: (page: number, map: boolean) => void): Row => {
+    let map = false;
+    return {
+      group: "H_PUT_TCE from JavaScript, bigints held, per call",
+      unit: "ns",
+      goals: least === undefined
+        ? [{ metric, text: "published", ratio: ({ ours, peer }) => peer && peer / ours, least: 0 }]
+        : [timesPeer(metric, least)],
+      ours: () => {
+        map = !map;
+        return nanoseconds(() => {
+          for (let page = 0; page < ENTRIES; page++) put(page, map);
+        }) / ENTRIES;
+      },
+      ...(peer !== undefined && { peer: peerPut(peer) }),
+    };
+  };
+  const bridge = (): [TceTable, SpaprPhb] => {
+    const phb = new SpaprPhb({ index: 0 });
+    const [table] = phb.windows;
+    if (table === undefined) throw new Error("a bridge has its default window");
+    return [table, phb];
+  };
+  const value = (page: number, map: boolean) => map ? values[page] ?? 0n : 0n;
+  const putTo = (table: TceTable) => (page: number, map: boolean) => {
+    table.putTce(addresses[page] ?? 0n, value(page, map));
+  };
+  const [alone] = bridge();
+  const machine = new SpaprMachine({ ram: 1n << 20n, phbs: [{ index: 0 }] });
+  const registers = new BigUint64Array(10);
+  const [told] = bridge();
+  const heard = new IommuNotifier({ flags: IommuNotifierFlag.IOTLB_EVENTS, notify: () => {} });
+  told.region.notifiers.register(heard);
+  const [mirrored, phb] = bridge();
+  new VfioContainer({ host: new SimulatedHost({ rules: "iommufd" }) }).attach(phb.space);
+  return [
+    row("put from JavaScript", 1, putTo(alone)),
+    row("put from JavaScript, by LIOBN", undefined, (page, map) => {
+      machine.putTce(0x8000_0000, addresses[page] ?? 0n, value(page, map));
+    }),
+    row("put from JavaScript, by registers", undefined, (page, map) => {
+      registers[0] = 0x20n;
+      registers[1] = 0x8000_0000n;
+      registers[2] = addresses[page] ?? 0n;
+      registers[3] = value(page, map);
+      machine.hcallRegisters(registers);
+    }),
+    row("put from JavaScript, one notifier", undefined, putTo(told)),
+    row("put from JavaScript, one container", undefined, putTo(mirrored)),
+  ];
+}
+
+/** A region of 2^64 bytes with 1000 mapped pages, written with `translate` and `nextMapped` alone. */
+function wholeSpace(): Row {
+  const step = (1n << 64n) / 1000n & ~0xfffn;
+  const region = new IommuMemoryRegion({
+    name: "whole space",
+    size: 1n << 64n,
+    translate: (iova) => {
+      const start = iova & ~0xfffn;
+      return start % step === 0n && start / step < 1000n
+        ? {
+          iova: { start, last: start + 0xfffn },
+          target: start & 0xffff_f000n,
+          perm: IommuPerm.READ_WRITE,
+          pageSize: 0x1000n,
+        }
+        : undefined;
+    },
+    nextMapped: (iova) => {
+      const next = (iova + step - 1n) / step;
+      return next < 1000n ? next * step : undefined;
+    },
+  });
+  const notifier = new IommuNotifier({ flags: IommuNotifierFlag.MAP, notify: () => {} });
+  return {
+    group: "replay from JavaScript",
+    unit: "ms",
+    goals: [atMost("replay of 2^64 bytes with 1000 extents", 1, "ms")],
+    ours: () =>
+      nanoseconds(() => {
+        const { pages } = replay(region, notifier);
+        if (pages !== 1000n) throw new Error(`${pages} pages`);
+      }) / 1e6,
+  };
+}
+
+/** Every extent of a table that is full of single pages, read in JavaScript. */
+function readAll(peer: Peer | undefined, shift: number): Row {
+  const entries = 2 ** shift;
+  const table = new TceTable({ liobn: 0x8000_0000, entries, entryLimit: entries });
+  const memory = new ArrayGuestMemory(4096);
+  const list = new DataView(memory.bytes.buffer);
+  let filled = false;
+  return {
+    group: "replay from JavaScript",
+    unit: "ns",
+    goals: [timesPeer(`replay, scattered 100 % of 2^${shift}, every extent read in JavaScript`, .9)],
+    async before() {
+      if (filled) return;
+      filled = true;
+      await peer?.ask(`fill ${shift} 1 ${threshold(100)}`);
+      for (let first = 0; first < entries; first += 512) {
+        for (let at = 0; at < 512; at++) list.setBigUint64(at * 8, (BigInt(2 * (first + at)) << 12n) | 3n);
+        table.putTceIndirect(BigInt(first) << 12n, 0n, 512n, memory);
+      }
+    },
+    ours: () => {
+      let read = 0;
+      const time = nanoseconds(() => {
+        table.forEachExtent((extent) => read += extent.pages);
+      });
+      if (read !== entries) throw new Error(`${read} pages`);
+      return time / entries;
+    },
+    ...(peer !== undefined && { peer: async () => (await peer.ask("replay value")).nanoseconds / entries }),
+  };
+}
+
+function translations(peer: Peer | undefined): Row[] {
+  const table = new TceTable({ liobn: 0x8000_0000, entries: ENTRIES });
+  for (const [page, address] of addresses.entries()) table.putTce(address, values[page] ?? 0n);
+  const group = "translate from JavaScript, one call, per address";
+  const peerTime = peer && (async () => {
+    await peer.ask(`fill 16 1 ${threshold(100)}`);
+    return (await peer.ask(`translate sequential ${ENTRIES}`)).nanoseconds / ENTRIES;
+  });
+  return [
+    {
+      group,
+      unit: "ns",
+      goals: [withinPeer("translate from JavaScript, the raw entry", 5)],
+      ours: () => {
+        let all = 0n;
+        const time = nanoseconds(() => {
+          for (let page = 0; page < ENTRIES; page++) all = table.entry(page);
+        });
+        if (all === 0n) throw new Error("nothing");
+        return time / ENTRIES;
+      },
+      ...(peerTime && { peer: peerTime }),
+    },
+    {
+      group,
+      unit: "ns",
+      goals: [{
+        metric: "translate from JavaScript, an object",
+        text: "published",
+        ratio: ({ ours, peer }) => peer && peer / ours,
+        least: 0,
+      }],
+      ours: () =>
+        nanoseconds(() => {
+          for (let page = 0; page < ENTRIES; page++) table.translate(addresses[page] ?? 0n);
+        }) / ENTRIES,
+      ...(peerTime && { peer: peerTime }),
+    },
+  ];
+}
+
+/** All rows of what JavaScript sees. */
+export function javascriptRows(peer: Peer | undefined, large: number): Row[] {
+  return [...puts(peer), wholeSpace(), readAll(peer, large), ...translations(peer)];
+}
