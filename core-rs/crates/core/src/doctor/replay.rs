@@ -49,6 +49,8 @@ pub(super) struct Replay {
     /// The level of page table at which intel-iommu began its walk, and whether the next walk is part of this replay.
     level: u64,
     walks: bool,
+    /// It is of a window that the guest made while the device was there: no hotplug.
+    pub(super) window: bool,
     /// The log ends before it does, as far as one can see.
     pub(super) cut: bool,
     ranges: Ranges,
@@ -94,6 +96,7 @@ impl Doctor {
             walked: 0,
             level: 0,
             walks: false,
+            window: !self.guest.regions.is_empty(),
             cut: false,
             ranges: Ranges::default(),
             windows: Vec::new(),
@@ -136,6 +139,10 @@ impl Doctor {
             }
         }
         let Some(replay) = self.replay.take() else { return };
+        self.counts.previous = None;
+        if replay.window {
+            return;
+        }
         let times = replay.end.time().zip(replay.begin.time());
         let time = times.map_or(0, |(end, begin)| end.saturating_sub(begin));
         let mut facts = HotplugFacts {
@@ -175,7 +182,6 @@ impl Doctor {
                 one.saved = one.saved.saturating_add(entries.saturating_sub(facts.told));
             }
         }
-        self.counts.previous = None;
         if self.hotplugs.len() < HOTPLUGS {
             self.hotplugs.push(facts);
         }

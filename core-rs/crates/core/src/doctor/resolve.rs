@@ -47,7 +47,7 @@ impl Doctor {
 
     /// The number of the newest hotplug, from 1.
     pub(super) fn hotplug(&self) -> u32 {
-        let count = self.hotplugs.len() + usize::from(self.replay.is_some());
+        let count = self.hotplugs.len() + usize::from(self.replay.as_ref().is_some_and(|replay| !replay.window));
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 

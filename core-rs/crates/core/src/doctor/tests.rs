@@ -305,6 +305,19 @@ fn a_replay_that_fails_in_part_is_told_of() {
 }
 
 #[test]
+fn a_window_that_the_guest_makes_later_is_no_hotplug() {
+    let window = "spapr_iommu_new_table liobn=0x80000001 table=0x7fc94001c6f0 fd=-1\n\
+        spapr_iommu_ddw_create buid=0x800000020000000 addr=0x0, page size=0x1000, requested=0x10000, \
+        start addr=0x1000000000, liobn=0x80000001\n\
+        vfio_listener_region_add_iommu region_add [iommu] tce-iommu-80000001 0x1000000000 - 0x100000ffff\n\
+        vfio_iommu_map_notify iommu MAP @ 0x1000000000 - 0x1000000fff\n\
+        spapr_iommu_pci_put liobn=0x80000001 ioba=0x1000000000 tce=0x200003 ret=0\n";
+    let log = [ATTACH, &put(0x1000, 0x10_0003), window, &put(0x5000, 0x30_0003)].concat();
+    let examined = doctor(&Logs { log, ..Logs::default() }, 100, Options::default());
+    assert_eq!((examined.findings(), examined.hotplugs().len(), examined.host_maps().0), (&[][..], 1, 3));
+}
+
+#[test]
 fn calls_of_which_qemu_does_not_tell_are_found() {
     let mut logs = healthy();
     logs.log = without(&logs.log, "vfio_iommu_map_notify iommu UNMAP @ 0x1000 - 0x1fff\n");
