@@ -6,6 +6,7 @@ Usage: giommu COMMAND INPUT [options]
 Commands:
   replay       rebuild the guest's tables, hotplug a device on a simulated host, replay, follow, verify
   check        compare every translation that QEMU logged with the rebuilt tables
+  doctor       say what went wrong between guest, QEMU and host, since when, and by which call of the guest
   hotplug      the same with real memory and, where there is one, a real device: plan, attach, follow, verify, detach
   diff         compare two states: a log at two points, two logs, a log and a migration stream
   export       write a log's events or its mappings' lifetimes for other tools: Perfetto, CSV, JSON lines, Parquet
@@ -85,6 +86,30 @@ Deno --allow-ffi and, where it names the library, --allow-env=GIOMMU_HOST_LIBRAR
 
 SIZE: bytes, 0x hexadecimal, or with K, M, G, T.
 Exit status: 0 guest, host and device agree, 1 something differs or was refused, 2 bad input or arguments, or no such host.
+`;
+
+/** The text of `giommu doctor --help`. */
+export const DOCTOR_HELP = `giommu doctor: say what went wrong between guest, QEMU and host
+
+Usage: giommu doctor LOG [--kernel LOG] [--stderr LOG] [options]
+
+Follows what the guest wanted, what QEMU told its listeners, and what the host's IOMMU held, and reports where
+they part: where, since which line, by which call of the guest, why, and what helps (docs/doctor.md has all findings).
+
+The logs, of one run, each plain or .gz:
+  LOG                    QEMU's, of -trace 'spapr_iommu_*' -trace 'vfio_*' (x86: -trace 'vtd_*' or 'virtio_iommu_*')
+  --kernel LOG           the kernel's: the events iommu:map, iommu:unmap and iommu:io_page_fault of tracefs
+  --stderr LOG           what QEMU printed; without the kernel's log, the only place where failed maps show
+
+Options:
+  --iova ADDR            tell the history of this bus address: in the guest, in QEMU, on the host
+  --at WHERE             look no further than line 1234, timestamp 1795217436.442317, 50% of the bytes, or the end of
+                         the replay of the log's first or second hotplug (hotplug, hotplug:2); default: the end
+  --window LIOBN=SIZE[/PAGE][@BUS]
+                         geometry that the log does not tell (may be repeated), for example 0x80000000=2G/64K@0
+  --json                 one JSON object on standard output
+
+Exit status: 0 healthy, 1 a finding is an error, 2 bad input or arguments.
 `;
 
 /** The text of `giommu check --help`. */

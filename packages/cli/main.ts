@@ -15,8 +15,18 @@ import { IommuError } from "@giommu/core";
 import { checkCommand } from "./check.ts";
 import { conformanceCommand } from "./conformance.ts";
 import { diffCommand } from "./diff.ts";
+import { doctorCommand } from "./doctor.ts";
 import { exportCommand } from "./export.ts";
-import { CHECK_HELP, CONFORMANCE_HELP, DIFF_HELP, EXPORT_HELP, HELP, HOTPLUG_HELP, REPLAY_HELP } from "./help.ts";
+import {
+  CHECK_HELP,
+  CONFORMANCE_HELP,
+  DIFF_HELP,
+  DOCTOR_HELP,
+  EXPORT_HELP,
+  HELP,
+  HOTPLUG_HELP,
+  REPLAY_HELP,
+} from "./help.ts";
 import { hotplugCommand } from "./hotplug_command.ts";
 import { interrupt } from "./interrupt.ts";
 import { write } from "./output.ts";
@@ -32,6 +42,7 @@ interface Command {
 const COMMANDS: Readonly<Record<string, Command>> = {
   replay: { help: REPLAY_HELP, run: replayCommand },
   check: { help: CHECK_HELP, run: checkCommand },
+  doctor: { help: DOCTOR_HELP, run: doctorCommand },
   hotplug: { help: HOTPLUG_HELP, run: hotplugCommand },
   diff: { help: DIFF_HELP, run: diffCommand },
   export: { help: EXPORT_HELP, run: exportCommand },

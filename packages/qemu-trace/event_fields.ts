@@ -3,7 +3,7 @@ export type QemuFieldKind = "hex" | "number" | "flag" | "text";
 
 /**
  * The fields of each kind of event, in the order in which its line shows them (QEMU 10.0, the `trace-events` files of hw/ppc,
- * hw/vfio, backends and hw/virtio).
+ * hw/vfio, backends, hw/virtio and hw/i386).
  *
  * `hex` is a bigint (addresses, sizes, TCEs, LIOBNs), `number` a number, `flag` a boolean, `text` a string. Names are those of
  * QEMU's formats where they have some.
@@ -83,4 +83,10 @@ export const QEMU_EVENT_FIELDS = {
   virtio_iommu_notify_map: { region: "text", start: "hex", last: "hex", target: "hex", flags: "number" },
   virtio_iommu_notify_unmap: { region: "text", start: "hex", last: "hex" },
   virtio_iommu_remap: { region: "text", start: "hex", last: "hex", target: "hex" },
+  vtd_replay_ce_valid: { context: "text", domain: "hex", high: "hex", low: "hex" },
+  vtd_page_walk_level: { base: "hex", level: "number", start: "hex", end: "hex" },
+  vtd_page_walk_one: { domain: "hex", iova: "hex", target: "hex", mask: "hex", perm: "number" },
+  vtd_page_walk_one_skip_map: { iova: "hex", mask: "hex", target: "hex" },
+  vtd_page_walk_one_skip_unmap: { iova: "hex", mask: "hex" },
+  vtd_switch_address_space: { device: "text", enabled: "flag" },
 } as const;

@@ -10,7 +10,8 @@ export const BELOW: Readonly<Record<string, readonly string[]>> = {
   "vfio-linux": ["core", "notifiers", "memory-api", "vfio-sync"],
   "testing": ["core", "notifiers", "memory-api", "spapr-tce", "vfio-sync"],
   "qemu-trace": ["core", "notifiers", "memory-api", "spapr-tce", "vfio-sync"],
-  "cli": ["core", "notifiers", "memory-api", "spapr-tce", "vfio-sync", "vfio-linux", "qemu-trace", "testing"],
+  "doctor": ["core", "qemu-trace"],
+  "cli": ["core", "notifiers", "memory-api", "spapr-tce", "vfio-sync", "vfio-linux", "qemu-trace", "doctor", "testing"],
 };
 
 /** Folders that may import every package, and that nobody imports. */

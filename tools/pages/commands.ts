@@ -14,6 +14,8 @@ export interface Command {
 /** Files of the reader's, and what stands for them here. */
 const STANDS_FOR: Readonly<Record<string, string>> = {
   "qemu.log": "tests/data/logs/hotplug-1g-4k.log.gz",
+  "kernel.log": "tests/data/doctor/hotplug-1g-4k.kernel.gz",
+  "qemu.stderr": "tests/data/doctor/hotplug-1g-4k.stderr",
   "before.log": "tests/data/logs/migration-ddw-on.log.gz",
   "state.mig": "tests/data/logs/migration-ddw-on.mig.gz",
 };

@@ -10,7 +10,7 @@ export const OUTPUT = "packages/core/_wasm";
 export const BENCH_OUTPUT = "bench/_wasm";
 
 /** The features of giommu-wasm: each is a module of its own, so that a program loads what its packages use. */
-export const MODULES = ["walker", "container", "table", "spapr", "log"] as const;
+export const MODULES = ["walker", "container", "table", "spapr", "log", "hostlog", "doctor"] as const;
 
 /** One of {@linkcode MODULES}. */
 export type ModuleName = typeof MODULES[number];

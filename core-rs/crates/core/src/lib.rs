@@ -54,6 +54,7 @@
 
 pub mod address;
 pub mod container;
+pub mod doctor;
 pub mod extent;
 pub mod hcall;
 pub mod migration;

@@ -4,11 +4,14 @@ pub mod findings;
 mod format;
 pub mod hotplug;
 mod interval;
+pub mod kernel;
 pub mod kind;
+mod lines;
 pub mod machine;
 pub mod parser;
 pub mod rebuilt;
 mod scan;
+pub mod stderr;
 pub mod window;
 
 pub(crate) use scan::find;

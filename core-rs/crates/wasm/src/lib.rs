@@ -4,12 +4,16 @@
 
 #[cfg(feature = "bench")]
 mod bench;
-#[cfg(any(feature = "spapr", feature = "log"))]
+#[cfg(any(feature = "spapr", feature = "log", feature = "hostlog", feature = "doctor"))]
 mod buffer;
 #[cfg(feature = "container")]
 mod container;
+#[cfg(feature = "doctor")]
+mod doctor;
 #[cfg(any(feature = "table", feature = "spapr", feature = "log"))]
 mod extents;
+#[cfg(feature = "hostlog")]
+mod host_log;
 #[cfg(any(feature = "spapr", feature = "log"))]
 mod migration;
 #[cfg(any(feature = "table", feature = "spapr", feature = "log"))]

@@ -336,6 +336,28 @@ mod tests {
         ),
         ("virtio_iommu_notify_unmap mr=x virt_start=0x0 virt_end=0xfff", &[0, 0xfff], "x"),
         ("virtio_iommu_remap mr=x virt_start=0x0 virt_end=0xfff phys_start=0x1000", &[0, 0xfff, 0x1000], "x"),
+        (
+            "vtd_replay_ce_valid legacy mode: replay valid context device 00:04.00 domain 0x6 hi 0x602 lo 0x82d001",
+            &[6, 0x602, 0x82_d001],
+            "legacy mode: replay valid context device 00:04.00",
+        ),
+        (
+            "vtd_page_walk_level walk (base=0x82d000, level=4) iova range 0x0 - 0x1000000000000",
+            &[0x82_d000, 4, 0, 1 << 48],
+            "",
+        ),
+        (
+            "vtd_page_walk_one domain 0x6 iova 0x1000 -> gpa 0xce1000 mask 0xfff perm 3",
+            &[6, 0x1000, 0xce_1000, 0xfff, 3],
+            "",
+        ),
+        (
+            "vtd_page_walk_one_skip_map iova 0x300000000 mask 0xfff translated 0x5ff0000",
+            &[3 << 32, 0xfff, 0x5ff_0000],
+            "",
+        ),
+        ("vtd_page_walk_one_skip_unmap iova 0x8000000000 mask 0x7fffffffff", &[1 << 39, 0x7f_ffff_ffff], ""),
+        ("vtd_switch_address_space Device 00:04.0 switching address space (iommu enabled=1)", &[1], "00:04.0"),
     ];
 
     fn split(line: &str) -> (Kind, &[u8]) {

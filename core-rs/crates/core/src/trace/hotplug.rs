@@ -87,10 +87,10 @@ enum Phase {
 
 /// The guest call that ends a replay: the notify lines just before it are its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct LiveCall {
-    pub(super) liobn: u32,
-    pub(super) range: IovaRange,
-    pub(super) pages: u64,
+pub(crate) struct LiveCall {
+    pub(crate) liobn: u32,
+    pub(crate) range: IovaRange,
+    pub(crate) pages: u64,
 }
 
 /// Follows the hotplugs of one log.

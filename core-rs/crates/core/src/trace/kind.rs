@@ -28,6 +28,12 @@ macro_rules! kinds {
                 Self::ALL.get(at).copied()
             }
 
+            /// Whether it tells of intel-iommu: [`Parser`](super::parser::Parser) passes over those unless it is asked not to.
+            #[must_use]
+            pub fn is_intel_iommu(self) -> bool {
+                self as u8 >= Self::VtdReplay as u8
+            }
+
             /// The event's name in QEMU's source.
             #[must_use]
             pub fn name(self) -> &'static str {
@@ -150,4 +156,19 @@ kinds! {
     VirtioNotifyUnmap = b"virtio_iommu_notify_unmap", b"mr=%s virt_start=0x%P virt_end=0x%P";
     /// virtio-iommu replays a mapping. Text: the region. Fields: first and last address, target.
     VirtioRemap = b"virtio_iommu_remap", b"mr=%s virt_start=0x%P virt_end=0x%P phys_start=0x%P";
+
+    // hw/i386/trace-events
+    /// intel-iommu replays to a device whose context is valid. Text: which. Fields: domain, context entry.
+    VtdReplay = b"vtd_replay_ce_valid", b"%s domain 0x%P hi 0x%P lo 0x%P";
+    /// intel-iommu walks a level of a page table. Fields: its address, the level, first address, address after the last.
+    VtdWalkLevel = b"vtd_page_walk_level", b"walk (base=0x%P, level=%u) iova range 0x%P - 0x%P";
+    /// It tells of an entry that appeared, changed, or went (permission 0). Fields: domain, address, target, mask,
+    /// permission.
+    VtdWalkOne = b"vtd_page_walk_one", b"domain 0x%P iova 0x%P -> gpa 0x%P mask 0x%P perm %d";
+    /// It passes over an entry that is as it was. Fields: address, mask, target.
+    VtdSkipMap = b"vtd_page_walk_one_skip_map", b"iova 0x%P mask 0x%P translated 0x%P";
+    /// It passes over an entry that is as empty as it was. Fields: address, mask.
+    VtdSkipUnmap = b"vtd_page_walk_one_skip_unmap", b"iova 0x%P mask 0x%P";
+    /// A device sees memory directly, or by its IOMMU. Text: the device. Fields: whether by its IOMMU.
+    VtdSwitch = b"vtd_switch_address_space", b"Device %s switching address space (iommu enabled=%d)";
 }

@@ -279,6 +279,28 @@ impl LogMachine {
         }
     }
 
+    /// Takes one event that somebody else parsed, and stops nowhere.
+    #[inline]
+    pub(crate) fn take(&mut self, record: &Record<'_>) {
+        self.line = record.line;
+        if self.is_alert() {
+            self.gate(record);
+        }
+        self.timed |= record.is_timed();
+        self.apply(record);
+        self.stops = Stops::default();
+        if self.crowded.is_some() {
+            self.next_stop();
+        }
+    }
+
+    /// No more events follow those of [`Self::take`].
+    pub(crate) fn finish_log(&mut self) {
+        self.settle();
+        self.finish();
+        self.stops = Stops::default();
+    }
+
     /// Whether the next event may mean more than it says.
     #[inline]
     fn is_alert(&self) -> bool {

@@ -24,14 +24,43 @@ pub struct Record<'a> {
     length: usize,
 }
 
+/// The time of a line as it stands there: cheaper to keep than to read.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub(crate) struct Stamp {
+    bytes: [u8; 32],
+    length: u8,
+}
+
+impl Stamp {
+    /// The time, in microseconds.
+    pub(crate) fn time(&self) -> Option<u64> {
+        time(self.bytes.get(..usize::from(self.length))?)
+    }
+}
+
+fn time(prefix: &[u8]) -> Option<u64> {
+    let (_, rest) = decimal(prefix)?;
+    let (seconds, rest) = decimal(rest.get(1..)?)?;
+    let (fraction, _) = decimal(rest.get(1..)?)?;
+    seconds.checked_mul(1_000_000)?.checked_add(fraction)
+}
+
 impl Record<'_> {
     /// When it was logged, in microseconds, where the line says so.
     #[must_use]
     pub fn time(&self) -> Option<u64> {
-        let (_, rest) = decimal(self.prefix)?;
-        let (seconds, rest) = decimal(rest.get(1..)?)?;
-        let (fraction, _) = decimal(rest.get(1..)?)?;
-        seconds.checked_mul(1_000_000)?.checked_add(fraction)
+        time(self.prefix)
+    }
+
+    /// The same, to be read later.
+    #[inline]
+    pub(crate) fn stamp(&self) -> Stamp {
+        let mut stamp = Stamp::default();
+        if let Some(place) = stamp.bytes.get_mut(..self.prefix.len()) {
+            place.copy_from_slice(self.prefix);
+            stamp.length = u8::try_from(self.prefix.len()).unwrap_or(0);
+        }
+        stamp
     }
 
     /// Whether the line says when and by which thread it was logged.
@@ -95,9 +124,16 @@ pub struct Parser {
     offset: u64,
     /// Inside a line that is too long, which was counted when that showed.
     passing: bool,
+    intel_iommu: bool,
 }
 
 impl Parser {
+    /// A parser that also reads what intel-iommu logs, which is nothing to a guest with sPAPR tables.
+    #[must_use]
+    pub fn with_intel_iommu() -> Self {
+        Self { intel_iommu: true, ..Self::default() }
+    }
+
     /// Lines read.
     #[must_use]
     pub fn lines(&self) -> u64 {
@@ -162,13 +198,15 @@ impl Parser {
             }
             if line.len() > LINE_MAX {
                 self.lines += 1;
-                self.unparsed += u64::from(named(line.get(prefix..LINE_MAX).unwrap_or_default()).is_some());
+                let named = named(line.get(prefix..LINE_MAX).unwrap_or_default());
+                self.unparsed += u64::from(named.is_some_and(|(kind, _)| self.intel_iommu || !kind.is_intel_iommu()));
                 self.passing = !terminated;
                 self.advance(at, length);
                 continue;
             }
             let line = line.strip_suffix(b"\r").unwrap_or(line);
-            let Some((kind, text)) = named(line.get(prefix..).unwrap_or_default()) else {
+            let named = named(line.get(prefix..).unwrap_or_default());
+            let Some((kind, text)) = named.filter(|(kind, _)| self.intel_iommu || !kind.is_intel_iommu()) else {
                 self.lines += 1;
                 self.advance(at, length);
                 continue;
@@ -184,7 +222,7 @@ impl Parser {
     }
 
     /// Undoes the reading of the event that [`Self::next`] found last.
-    pub(super) fn unread(&mut self, record: &Record<'_>, at: &mut usize) {
+    pub(crate) fn unread(&mut self, record: &Record<'_>, at: &mut usize) {
         *at = at.saturating_sub(record.length);
         self.offset = self.offset.saturating_sub(record.length as u64);
         self.lines = self.lines.saturating_sub(1);
@@ -192,7 +230,7 @@ impl Parser {
     }
 
     /// Counts the event that [`Self::next`] found last as one that does not parse after all.
-    pub(super) fn reject(&mut self) {
+    pub(crate) fn reject(&mut self) {
         self.events = self.events.saturating_sub(1);
         self.unparsed += 1;
     }

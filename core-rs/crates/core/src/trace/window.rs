@@ -50,7 +50,7 @@ pub fn sized(liobn: u32, bus_offset: u64, page_shift: u32, size: u64) -> Option<
 }
 
 /// The LIOBN in the name that QEMU gives a table's region.
-pub(super) fn named_table(name: &[u8]) -> Option<u32> {
+pub(crate) fn named_table(name: &[u8]) -> Option<u32> {
     let digits = name.strip_prefix(b"tce-iommu-")?;
     let (liobn, rest) = super::scan::hexadecimal(digits)?;
     rest.is_empty().then(|| u32::try_from(liobn).ok()).flatten()

@@ -26,11 +26,17 @@ struct EventRecord {
 
 /// Reads the events of a log in batches.
 #[wasm_bindgen]
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RawLogReader {
     parser: Parser,
     buffer: Buffer,
     records: Vec<EventRecord>,
+}
+
+impl Default for RawLogReader {
+    fn default() -> Self {
+        Self { parser: Parser::with_intel_iommu(), buffer: Buffer::default(), records: Vec::new() }
+    }
 }
 
 #[wasm_bindgen]

@@ -158,7 +158,7 @@ impl LogMachine {
 
     /// Whether the last number of a line without an end seems to be cut.
     #[cold]
-    pub(super) fn is_cut(&self, record: &Record<'_>) -> bool {
+    pub(crate) fn is_cut(&self, record: &Record<'_>) -> bool {
         let [first, second, third, fourth, fifth, sixth, ..] = record.fields;
         let table = |liobn: u64| u32::try_from(liobn).ok().and_then(|liobn| self.table(liobn));
         match record.kind {

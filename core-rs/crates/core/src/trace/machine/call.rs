@@ -138,7 +138,7 @@ impl LogMachine {
     }
 
     /// The call that an event is, if it is one that VFIO is told of.
-    pub(super) fn live_call(&self, record: &Record<'_>) -> Option<LiveCall> {
+    pub(crate) fn live_call(&self, record: &Record<'_>) -> Option<LiveCall> {
         let [liobn, ioba, _, third, fourth, ..] = record.fields;
         let liobn = u32::try_from(liobn).ok()?;
         let geometry = self.table(liobn).map_or_else(|| self.assumed(liobn).0, |table| table.geometry());
