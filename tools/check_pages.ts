@@ -19,6 +19,7 @@ const LANGUAGES: ReadonlySet<string> = new Set([
   "sh",
   "text",
   "mermaid",
+  "sql",
   "rust",
   "toml",
   "json",

@@ -38,7 +38,7 @@ function breach({ from, specifier, to }: Import): string | undefined {
 function relative(from: string, to: string | undefined): string | undefined {
   if (to === undefined) return "it leads out of the repository";
   const own = territory(from);
-  if (own === "tests" && territory(to) === "tools") return undefined;
+  if ((own === "tests" || own === "bench") && territory(to) === "tools") return undefined;
   if (territory(to) === own) {
     return isTest(to) && !isTest(from) && own.startsWith("packages/") ? "tests are not published" : undefined;
   }

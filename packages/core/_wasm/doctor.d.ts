@@ -76,3 +76,6 @@ export class RawDoctor {
 
 /** This module's memory. Its `buffer` is another one after every growth: views must be made anew. */
 export function memory(): WebAssembly.Memory;
+
+/** Decides what is thrown for a trap, the first time and ever after: nothing of the module can be used from then on. */
+export function onTrap(told: (error: WebAssembly.RuntimeError) => Error): void;

@@ -22,6 +22,27 @@ export function memory() {
   return wasm.memory;
 }
 
+/** What is thrown for a trap. */
+let tell = (error) => error;
+
+/** Decides what is thrown for a trap, the first time and ever after. */
+export function onTrap(told) {
+  tell = told;
+}
+
+/** After a trap nothing here can be trusted: what is called says so again, and what is freed is gone anyway. */
+function told(error) {
+  if (!(error instanceof WebAssembly.RuntimeError)) return error;
+  const { memory } = wasm;
+  const again = () => {
+    throw tell(error);
+  };
+  wasm = new Proxy({}, {
+    get: (_, name) => name === "memory" ? memory : name.endsWith("_free") ? () => {} : again,
+  });
+  return tell(error);
+}
+
 /**
  * Finds out what went wrong. JavaScript owns it, and gives it bytes of the log that it asks for.
  */
@@ -42,10 +63,14 @@ export class RawDoctor {
      * @returns {BigUint64Array}
      */
     counts() {
-        const ret = wasm.rawdoctor_counts(this.__wbg_ptr);
-        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
-        return v1;
+        try {
+            const ret = wasm.rawdoctor_counts(this.__wbg_ptr);
+            var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Operations told, maps with unknown targets, maps repeated, host mappings now and at most, whether the log has times, the
@@ -54,10 +79,14 @@ export class RawDoctor {
      * @returns {BigUint64Array}
      */
     facts() {
-        const ret = wasm.rawdoctor_facts(this.__wbg_ptr);
-        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
-        return v1;
+        try {
+            const ret = wasm.rawdoctor_facts(this.__wbg_ptr);
+            var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Takes the bytes that were put there; `last` says that no others follow.
@@ -66,17 +95,25 @@ export class RawDoctor {
      * @param {boolean} last
      */
     fill(which, length, last) {
-        wasm.rawdoctor_fill(this.__wbg_ptr, which, length, last);
+        try {
+            wasm.rawdoctor_fill(this.__wbg_ptr, which, length, last);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * For each finding: how many numbers it has beside this one, and those: see `finding`.
      * @returns {BigUint64Array}
      */
     findings() {
-        const ret = wasm.rawdoctor_findings(this.__wbg_ptr);
-        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
-        return v1;
+        try {
+            const ret = wasm.rawdoctor_findings(this.__wbg_ptr);
+            var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Says the geometry of a table that the log may not tell. Returns whether it is one that a table can have.
@@ -87,8 +124,12 @@ export class RawDoctor {
      * @returns {boolean}
      */
     give(liobn, bus_offset, page_shift, size) {
-        const ret = wasm.rawdoctor_give(this.__wbg_ptr, liobn, bus_offset, page_shift, size);
-        return ret !== 0;
+        try {
+            const ret = wasm.rawdoctor_give(this.__wbg_ptr, liobn, bus_offset, page_shift, size);
+            return ret !== 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * How often something happened at the address that was asked for; then seven numbers for each of the first: line, what, the
@@ -96,10 +137,14 @@ export class RawDoctor {
      * @returns {BigUint64Array}
      */
     history() {
-        const ret = wasm.rawdoctor_history(this.__wbg_ptr);
-        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
-        return v1;
+        try {
+            const ret = wasm.rawdoctor_history(this.__wbg_ptr);
+            var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * For each hotplug: how many numbers it has beside this one; first and last line of the replay, line of the unplug (0:
@@ -107,10 +152,14 @@ export class RawDoctor {
      * @returns {BigUint64Array}
      */
     hotplugs() {
-        const ret = wasm.rawdoctor_hotplugs(this.__wbg_ptr);
-        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
-        return v1;
+        try {
+            const ret = wasm.rawdoctor_hotplugs(this.__wbg_ptr);
+            var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Whether the kernel's log has anything of this QEMU, and whether its beginning is known; events by what became of them: maps, unmaps, tests, unmaps at the
@@ -118,10 +167,14 @@ export class RawDoctor {
      * @returns {BigUint64Array}
      */
     kernel() {
-        const ret = wasm.rawdoctor_kernel(this.__wbg_ptr);
-        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
-        return v1;
+        try {
+            const ret = wasm.rawdoctor_kernel(this.__wbg_ptr);
+            var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The name of a kind of event in QEMU's source; nothing if there is no such kind.
@@ -129,13 +182,17 @@ export class RawDoctor {
      * @returns {string | undefined}
      */
     static kindName(kind) {
-        const ret = wasm.rawdoctor_kindName(kind);
-        let v1;
-        if (ret[0] !== 0) {
-            v1 = getStringFromWasm0(ret[0], ret[1]);
-            wasm.__wbindgen_free(ret[0], ret[1] * 1, 1);
+        try {
+            const ret = wasm.rawdoctor_kindName(kind);
+            let v1;
+            if (ret[0] !== 0) {
+                v1 = getStringFromWasm0(ret[0], ret[1]);
+                wasm.__wbindgen_free(ret[0], ret[1] * 1, 1);
+            }
+            return v1;
+        } catch (error) {
+            throw told(error);
         }
-        return v1;
     }
     /**
      * A doctor that has read nothing. `watch` says whether the history of `iova` is wanted; reading ends after the replay of
@@ -147,10 +204,14 @@ export class RawDoctor {
      * @param {number} hotplug
      */
     constructor(kernel, stderr, watch, iova, hotplug) {
-        const ret = wasm.rawdoctor_new(kernel, stderr, watch, iova, hotplug);
-        this.__wbg_ptr = ret;
-        RawDoctorFinalization.register(this, this.__wbg_ptr, this);
-        return this;
+        try {
+            const ret = wasm.rawdoctor_new(kernel, stderr, watch, iova, hotplug);
+            this.__wbg_ptr = ret;
+            RawDoctorFinalization.register(this, this.__wbg_ptr, this);
+            return this;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * The name of a region by its number.
@@ -158,13 +219,17 @@ export class RawDoctor {
      * @returns {string | undefined}
      */
     regionName(id) {
-        const ret = wasm.rawdoctor_regionName(this.__wbg_ptr, id);
-        let v1;
-        if (ret[0] !== 0) {
-            v1 = getStringFromWasm0(ret[0], ret[1]);
-            wasm.__wbindgen_free(ret[0], ret[1] * 1, 1);
+        try {
+            const ret = wasm.rawdoctor_regionName(this.__wbg_ptr, id);
+            let v1;
+            if (ret[0] !== 0) {
+                v1 = getStringFromWasm0(ret[0], ret[1]);
+                wasm.__wbindgen_free(ret[0], ret[1] * 1, 1);
+            }
+            return v1;
+        } catch (error) {
+            throw told(error);
         }
-        return v1;
     }
     /**
      * Makes room for bytes of QEMU's log (0), the kernel's (1) or of standard error (2); returns where JavaScript puts them.
@@ -173,16 +238,24 @@ export class RawDoctor {
      * @returns {number}
      */
     room(which, length) {
-        const ret = wasm.rawdoctor_room(this.__wbg_ptr, which, length);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawdoctor_room(this.__wbg_ptr, which, length);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Reads on; returns which log needs bytes, 3 if all is done.
      * @returns {number}
      */
     run() {
-        const ret = wasm.rawdoctor_run(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawdoctor_run(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Ends after a line, before a line that ends beyond an offset, before an event later than a time (microseconds). The
@@ -192,7 +265,11 @@ export class RawDoctor {
      * @param {bigint} time
      */
     setLimits(line, offset, time) {
-        wasm.rawdoctor_setLimits(this.__wbg_ptr, line, offset, time);
+        try {
+            wasm.rawdoctor_setLimits(this.__wbg_ptr, line, offset, time);
+        } catch (error) {
+            throw told(error);
+        }
     }
 }
 if (Symbol.dispose) RawDoctor.prototype[Symbol.dispose] = RawDoctor.prototype.free;

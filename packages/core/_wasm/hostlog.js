@@ -22,6 +22,27 @@ export function memory() {
   return wasm.memory;
 }
 
+/** What is thrown for a trap. */
+let tell = (error) => error;
+
+/** Decides what is thrown for a trap, the first time and ever after. */
+export function onTrap(told) {
+  tell = told;
+}
+
+/** After a trap nothing here can be trusted: what is called says so again, and what is freed is gone anyway. */
+function told(error) {
+  if (!(error instanceof WebAssembly.RuntimeError)) return error;
+  const { memory } = wasm;
+  const again = () => {
+    throw tell(error);
+  };
+  wasm = new Proxy({}, {
+    get: (_, name) => name === "memory" ? memory : name.endsWith("_free") ? () => {} : again,
+  });
+  return tell(error);
+}
+
 /**
  * Reads the kernel's IOMMU events in batches.
  */
@@ -41,10 +62,14 @@ export class RawKernelReader {
      * @returns {BigUint64Array}
      */
     counts() {
-        const ret = wasm.rawkernelreader_counts(this.__wbg_ptr);
-        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
-        return v1;
+        try {
+            const ret = wasm.rawkernelreader_counts(this.__wbg_ptr);
+            var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Takes the bytes that were put there.
@@ -52,32 +77,48 @@ export class RawKernelReader {
      * @param {boolean} last
      */
     fill(length, last) {
-        wasm.rawkernelreader_fill(this.__wbg_ptr, length, last);
+        try {
+            wasm.rawkernelreader_fill(this.__wbg_ptr, length, last);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * A reader that has read nothing.
      */
     constructor() {
-        const ret = wasm.rawkernelreader_new();
-        this.__wbg_ptr = ret;
-        RawKernelReaderFinalization.register(this, this.__wbg_ptr, this);
-        return this;
+        try {
+            const ret = wasm.rawkernelreader_new();
+            this.__wbg_ptr = ret;
+            RawKernelReaderFinalization.register(this, this.__wbg_ptr, this);
+            return this;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Where the newest batch lies.
      * @returns {number}
      */
     get pointer() {
-        const ret = wasm.rawkernelreader_pointer(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawkernelreader_pointer(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Reads the next batch; returns how many records are in it, none if all bytes are read.
      * @returns {number}
      */
     read() {
-        const ret = wasm.rawkernelreader_read(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawkernelreader_read(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes room for bytes; returns where they go. The newest batch is gone then.
@@ -85,8 +126,12 @@ export class RawKernelReader {
      * @returns {number}
      */
     room(length) {
-        const ret = wasm.rawkernelreader_room(this.__wbg_ptr, length);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawkernelreader_room(this.__wbg_ptr, length);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
 }
 if (Symbol.dispose) RawKernelReader.prototype[Symbol.dispose] = RawKernelReader.prototype.free;
@@ -110,10 +155,14 @@ export class RawStderrReader {
      * @returns {BigUint64Array}
      */
     counts() {
-        const ret = wasm.rawstderrreader_counts(this.__wbg_ptr);
-        var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
-        wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
-        return v1;
+        try {
+            const ret = wasm.rawstderrreader_counts(this.__wbg_ptr);
+            var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
+            wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
+            return v1;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Takes the bytes that were put there.
@@ -121,32 +170,48 @@ export class RawStderrReader {
      * @param {boolean} last
      */
     fill(length, last) {
-        wasm.rawstderrreader_fill(this.__wbg_ptr, length, last);
+        try {
+            wasm.rawstderrreader_fill(this.__wbg_ptr, length, last);
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * A reader that has read nothing.
      */
     constructor() {
-        const ret = wasm.rawstderrreader_new();
-        this.__wbg_ptr = ret;
-        RawStderrReaderFinalization.register(this, this.__wbg_ptr, this);
-        return this;
+        try {
+            const ret = wasm.rawstderrreader_new();
+            this.__wbg_ptr = ret;
+            RawStderrReaderFinalization.register(this, this.__wbg_ptr, this);
+            return this;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Where the newest batch lies.
      * @returns {number}
      */
     get pointer() {
-        const ret = wasm.rawstderrreader_pointer(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawstderrreader_pointer(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Reads the next batch; returns how many records are in it, none if all bytes are read.
      * @returns {number}
      */
     read() {
-        const ret = wasm.rawstderrreader_read(this.__wbg_ptr);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawstderrreader_read(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
     /**
      * Makes room for bytes; returns where they go. The newest batch is gone then.
@@ -154,8 +219,12 @@ export class RawStderrReader {
      * @returns {number}
      */
     room(length) {
-        const ret = wasm.rawstderrreader_room(this.__wbg_ptr, length);
-        return ret >>> 0;
+        try {
+            const ret = wasm.rawstderrreader_room(this.__wbg_ptr, length);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
     }
 }
 if (Symbol.dispose) RawStderrReader.prototype[Symbol.dispose] = RawStderrReader.prototype.free;

@@ -1,11 +1,11 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { measure, partOfLimit, type Row, timesPeer, withinTuned } from "../../bench/measure.ts";
-import { plot } from "../../bench/plot.ts";
-import { Peer } from "../../bench/peer.ts";
-import { forTerminal, metricsOf, page } from "../../bench/report.ts";
-import { replayAll, Tables, threshold } from "../../bench/rows/tables.ts";
-import { ROOT } from "../../tools/repository.ts";
-import { deno } from "../../tools/spawn.ts";
+import { measure, partOfLimit, type Row, timesPeer, withinTuned } from "./measure.ts";
+import { plot } from "./plot.ts";
+import { Peer } from "./peer.ts";
+import { forTerminal, metricsOf, page } from "./report.ts";
+import { replayAll, Tables, threshold } from "./rows/tables.ts";
+import { ROOT } from "../tools/repository.ts";
+import { deno } from "../tools/spawn.ts";
 
 function scripted(...values: number[]): () => number {
   return () => values.shift() ?? NaN;
