@@ -109,7 +109,7 @@ async function main(options: Options): Promise<number> {
       peer = undefined;
     }
   }
-  const large = options.quick ? 21 : 24;
+  const large = options.quick ? 23 : 24;
   const tables = new Tables(peer);
   stack.defer(() => tables.free());
   const programs = stack.use(new Programs());

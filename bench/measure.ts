@@ -13,6 +13,13 @@ export interface Goal {
   ratio(figures: Figures): number | undefined;
   /** The least that meets it. */
   readonly least: number;
+  /** Below this the gate fails: half of `least`; where that is not met, half of what was measured last. */
+  readonly floor?: number;
+}
+
+/** A goal that is not met: the gate fails below half of what was measured, not of the goal. */
+export function missed(goal: Goal, measured: number): Goal {
+  return { ...goal, floor: measured / 2 };
 }
 
 /** The least of each column over all rounds. */

@@ -4,7 +4,7 @@ import { ArrayGuestMemory, IommuMemoryRegion, registerNotifier, replay } from "@
 import { IommuNotifier, IommuNotifierFlag, IommuPerm } from "@giommu/notifiers";
 import { SpaprMachine, SpaprPhb, TceTable } from "@giommu/spapr-tce";
 import { SimulatedHost, VfioContainer } from "@giommu/vfio-sync";
-import { atMost, nanoseconds, type Row, timesPeer, withinPeer } from "../measure.ts";
+import { atMost, missed, nanoseconds, type Row, timesPeer, withinPeer } from "../measure.ts";
 import type { Peer } from "../peer.ts";
 import { threshold } from "./tables.ts";
 
@@ -29,9 +29,10 @@ function puts(peer: Peer | undefined): Row[] {
     return {
       group: "H_PUT_TCE from JavaScript, bigints held, per call",
       unit: "ns",
+      repeats: 4,
       goals: least === undefined
         ? [{ metric, text: "published", ratio: ({ ours, peer }) => peer && peer / ours, least: 0 }]
-        : [timesPeer(metric, least)],
+        : [missed(timesPeer(metric, least), .52)],
       ours: () => {
         map = !map;
         return nanoseconds(() => {
@@ -102,10 +103,31 @@ function wholeSpace(): Row {
   return {
     group: "replay from JavaScript",
     unit: "ms",
-    goals: [atMost("replay of 2^64 bytes with 1000 extents", 1, "ms")],
+    // As often as the engine needs to compile it well.
+    repeats: 30,
+    goals: [atMost("replay of 2^64 bytes with 1000 extents, an IOMMU written in JavaScript", 1, "ms")],
     ours: () =>
       nanoseconds(() => {
         const { pages } = replay(region, notifier);
+        if (pages !== 1000n) throw new Error(`${pages} pages`);
+      }) / 1e6,
+  };
+}
+
+/** A window that fills the 64-bit space but for its last page: 2^32 - 1 pages of 4 GiB, 1000 of them mapped. */
+function largestWindow(): Row {
+  const table = new TceTable({ liobn: 0x8000_0000, entries: 0xffff_ffff, pageShift: 32 });
+  for (let at = 0n; at < 1000n; at++) table.putTce((at * 4_294_967n) << 32n, (3n * at) << 32n | 3n);
+  const notifier = new IommuNotifier({ flags: IommuNotifierFlag.MAP, notify: () => {} });
+  return {
+    group: "replay from JavaScript",
+    unit: "ms",
+    // As often as the engine needs to compile it well.
+    repeats: 30,
+    goals: [atMost("replay of 2^64 bytes with 1000 extents, a window", 1, "ms")],
+    ours: () =>
+      nanoseconds(() => {
+        const { pages } = replay(table.region, notifier);
         if (pages !== 1000n) throw new Error(`${pages} pages`);
       }) / 1e6,
   };
@@ -121,7 +143,8 @@ function readAll(peer: Peer | undefined, shift: number): Row {
   return {
     group: "replay from JavaScript",
     unit: "ns",
-    goals: [timesPeer(`replay, scattered 100 % of 2^${shift}, every extent read in JavaScript`, .9)],
+    repeats: 3,
+    goals: [missed(timesPeer(`replay, scattered 100 % of 2^${shift}, every extent read in JavaScript`, .9), .22)],
     async before() {
       if (filled) return;
       filled = true;
@@ -159,7 +182,8 @@ function translations(peer: Peer | undefined): Row[] {
     {
       group,
       unit: "ns",
-      goals: [withinPeer("translate from JavaScript, by a cursor", 5)],
+      repeats: 4,
+      goals: [missed(withinPeer("translate from JavaScript, by a cursor", 5), .08)],
       ours: () => {
         let told = 0;
         using found = table.extentCursor();
@@ -174,6 +198,7 @@ function translations(peer: Peer | undefined): Row[] {
     {
       group,
       unit: "ns",
+      repeats: 4,
       goals: [{
         metric: "translate from JavaScript, an object",
         text: "published",
@@ -191,5 +216,5 @@ function translations(peer: Peer | undefined): Row[] {
 
 /** All rows of what JavaScript sees. */
 export function javascriptRows(peer: Peer | undefined, large: number): Row[] {
-  return [...puts(peer), wholeSpace(), readAll(peer, large), ...translations(peer)];
+  return [...puts(peer), largestWindow(), wholeSpace(), readAll(peer, large), ...translations(peer)];
 }

@@ -1,7 +1,7 @@
 /** What starting costs: whole processes, beside an empty program. */
 
 import { MODULES, OUTPUT } from "../../tools/wasm/modules.ts";
-import { atMost, type Row } from "../measure.ts";
+import { atMost, missed, type Row } from "../measure.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 
@@ -92,7 +92,8 @@ export async function startRows(programs: Programs, rounds: number): Promise<Row
       group: "WebAssembly modules, each made when it is first used",
       unit: "KB",
       rounds: 1,
-      goals: [atMost(`module ${name}`, 120, "KB")],
+      // The doctor holds the readers of three kinds of log, and what a log tells of tables: for the command alone.
+      goals: [missed(atMost(`module ${name}`, 120, "KB"), .46)],
       ours: () => module.bytes().length / 1000,
     });
   }

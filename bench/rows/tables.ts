@@ -53,6 +53,11 @@ export class Tables {
     this.#filled = wanted;
   }
 
+  /** Fills the peer's table again. */
+  async refillPeer({ shift, length, threshold }: Filling): Promise<void> {
+    await this.#peer?.ask(`fill ${shift} ${length} ${threshold}`);
+  }
+
   /** Has the peer do something; fails unless it delivered what ours did, if anything was delivered. */
   async ask(command: string, delivered: Delivered): Promise<number> {
     if (this.#peer === undefined) throw new Error("there is no peer");
@@ -129,7 +134,10 @@ function rowOf(tables: Tables, has: boolean, operation: Operation): Row {
   let delivered: Delivered = {};
   let round = -1;
   const per = (time: number) => time / count;
-  const ask = (form: "value" | "tuned") => async () => per(await tables.ask(operation.command(form, round), delivered));
+  const ask = (form: "value" | "tuned") => async () => {
+    if (refill) await tables.refillPeer(filling);
+    return per(await tables.ask(operation.command(form, round), delivered));
+  };
   return {
     group,
     unit: "ns",
@@ -139,9 +147,13 @@ function rowOf(tables: Tables, has: boolean, operation: Operation): Row {
     async before() {
       round++;
       delivered = {};
-      await tables.fill(filling, refill || round === 0);
+      await tables.fill(filling, round === 0);
     },
-    ours: () => per(tables.time((bench) => operation.ours(bench, round), delivered)),
+    async ours() {
+      // Filled again just before, as it was for the peer: the caches hold what fits into them.
+      if (refill) tables.ours.fill(filling.length, filling.threshold);
+      return per(tables.time((bench) => operation.ours(bench, round), delivered));
+    },
     ...(has && { peer: ask("value"), ...(!operation.untuned && { tuned: ask("tuned") }) }),
   };
 }
@@ -202,15 +214,15 @@ function writes(tables: Tables, has: boolean, large: number): Row[] {
   return [
     put(19, false, 2 ** 19, [
       timesPeer("put, sequential", 1.3),
-      withinTuned("put, sequential, beside tuned C", 2),
+      missed(withinTuned("put, sequential, beside tuned C", 2), .29),
     ]),
     put(19, true, 2 ** 19, [withinPeer("put, random over 2^19", 2)]),
-    put(large, true, 2 ** 20, [withinPeer(`put, random over 2^${large}`, 2)]),
+    put(large, true, 2 ** 20, [missed(withinPeer(`put, random over 2^${large}`, 2), .3)]),
     indirect(19, 2),
     indirect(large, 1.4),
     rowOf(tables, has, {
       group: "H_STUFF_TCE that clears one run, per entry",
-      goals: [timesPeer("stuff, calls of 512", 60)],
+      goals: [missed(timesPeer("stuff, calls of 512", 60), 28)],
       filling: { shift: 19, length: 0, threshold: 0 },
       refill: true,
       count: 2 ** 19,
@@ -219,7 +231,7 @@ function writes(tables: Tables, has: boolean, large: number): Row[] {
     }),
     rowOf(tables, has, {
       group: "H_STUFF_TCE that clears one run, per entry",
-      goals: [timesPeer(`stuff, the whole table of 2^${large}`, 35)],
+      goals: [missed(timesPeer(`stuff, the whole table of 2^${large}`, 35), 22)],
       filling: { shift: large, length: 0, threshold: 0 },
       refill: true,
       rounds: 5,

@@ -145,6 +145,10 @@ impl IntervalSet {
             if start < first {
                 self.runs.insert(first - 1, Run { first: start, tag });
             }
+            if end >= last {
+                // Nothing behind it can be meant.
+                break;
+            }
         }
         self.entries != entries
     }

@@ -170,6 +170,18 @@ impl RebuiltTable {
         if self.page_only.get(index).is_some() { Knowledge::Page(value) } else { Knowledge::Value(value) }
     }
 
+    /// Whether an entry is known and translates an address, which is relative to the window, as QEMU says it does.
+    #[inline]
+    pub(super) fn translates(&self, offset: u64, target: u64, perm: u64, mask: u64) -> bool {
+        let page = (1u64 << self.geometry.page_shift.min(63)) - 1;
+        let Ok(index) = u32::try_from(offset >> self.geometry.page_shift.min(63)) else { return false };
+        if index >= self.geometry.entries || mask != page & u64::from(u32::MAX) || self.unknown.get(index).is_some() {
+            return false;
+        }
+        let tce = self.table.borrow().get(index);
+        tce & !page == target && tce & 3 == perm
+    }
+
     pub(super) fn is_unlogged(&self) -> bool {
         self.unlogged
     }

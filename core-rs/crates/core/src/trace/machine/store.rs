@@ -176,8 +176,17 @@ impl LogMachine {
     /// Does something to a table that may change it, then sees to who must know.
     ///
     /// What cannot be stored is reported; the callee says which entries are unknown then by [`RebuiltTable::forget`].
-    #[inline]
     pub(super) fn with_table(&mut self, liobn: u32, act: &mut Act<'_>) {
+        self.with_table_inline(liobn, act);
+    }
+
+    /// The same, in place: for what most lines do.
+    #[inline(always)]
+    fn with_table_inline(
+        &mut self,
+        liobn: u32,
+        mut act: impl FnMut(&mut RebuiltTable, &mut Change, &mut Vec<u64>) -> Result<(), TableError>,
+    ) {
         let watched = self.is_watched(owner(liobn));
         let Some(slot) = self.slots.get_mut(liobn) else { return };
         let counted = slot.counted;
@@ -202,7 +211,7 @@ impl LogMachine {
     #[inline]
     pub(super) fn store(&mut self, liobn: u32, first: u32, values: Values<'_>) {
         let room = matches!(values, Values::Same(0, _)) || self.has_room(values.count().unwrap_or(0));
-        self.with_table(liobn, &mut |table, change, _| {
+        self.with_table_inline(liobn, |table, change, _| {
             if room && table.store(first, values, change).is_ok() {
                 return Ok(());
             }
