@@ -4,6 +4,7 @@ import { RawBench } from "../_wasm/bench.js";
 import {
   atMost,
   type Goal,
+  missed,
   nanoseconds,
   partOfLimit,
   type Row,
