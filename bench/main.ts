@@ -5,6 +5,7 @@
  *     deno task bench --quick            under two minutes, small tables; nothing is written
  *     deno task bench --only replay      rows whose metric or group has this in its name; nothing is written
  *     deno task bench --rounds 20 --json
+ *     deno task bench --shift 19         large tables have 2^19 entries, not 2^24: they fit into a cache
  *     deno task bench --write            writes the page, pictures included (only a full run may)
  *
  * Exit status: 0; 1 if the run is void, or with `--quick` if a metric is below half of its goal; 2 for bad arguments.
@@ -31,9 +32,11 @@ interface Options {
   readonly write: boolean;
   readonly only: string | undefined;
   readonly rounds: number;
+  /** Entries of large tables, as a power of two. */
+  readonly shift: number;
 }
 
-const HELP = `Usage: deno task bench [--quick] [--only NAME] [--rounds N] [--json] [--write]
+const HELP = `Usage: deno task bench [--quick] [--only NAME] [--rounds N] [--shift N] [--json] [--write]
 
 Measures giommu beside a peer in C. --write (full runs only) writes docs/performance.md and its pictures.
 `;
@@ -41,7 +44,7 @@ Measures giommu beside a peer in C. --write (full runs only) writes docs/perform
 function optionsOf(args: readonly string[]): Options | undefined {
   const known = parseArgs([...args], {
     boolean: ["quick", "json", "write", "help"],
-    string: ["only", "rounds"],
+    string: ["only", "rounds", "shift"],
     unknown: (name) => {
       throw new RangeError(`'${name}' is not an option of the benchmark`);
     },
@@ -51,10 +54,14 @@ function optionsOf(args: readonly string[]): Options | undefined {
   if (!Number.isInteger(rounds) || rounds < 1) {
     throw new RangeError(`--rounds ${known.rounds} is not a number of rounds`);
   }
-  if (known.write && (known.quick || known.only !== undefined)) {
-    throw new RangeError("--write needs a full run: leave out --quick and --only");
+  const shift = Number(known.shift ?? (known.quick ? 23 : 24));
+  if (!Number.isInteger(shift) || shift < 15 || shift > 25) {
+    throw new RangeError(`--shift ${known.shift} is not from 15 to 25`);
   }
-  return { quick: known.quick, json: known.json, write: known.write, only: known.only, rounds };
+  if (known.write && (known.quick || known.only !== undefined || known.shift !== undefined)) {
+    throw new RangeError("--write needs a full run: leave out --quick, --only and --shift");
+  }
+  return { quick: known.quick, json: known.json, write: known.write, only: known.only, rounds, shift };
 }
 
 function say(text: string): void {
@@ -109,7 +116,6 @@ async function main(options: Options): Promise<number> {
       peer = undefined;
     }
   }
-  const large = options.quick ? 23 : 24;
   const tables = new Tables(peer);
   stack.defer(() => tables.free());
   const programs = stack.use(new Programs());
@@ -117,7 +123,7 @@ async function main(options: Options): Promise<number> {
   const other = await repeated("boot-ddw-on.log.gz", options.quick ? 50e6 : 500e6);
   stack.defer(() => [log, other].forEach((path) => Deno.removeSync(path)));
   const rows: Row[] = [
-    ...tableRows(tables, peer, large),
+    ...tableRows(tables, peer, options.shift),
     ...javascriptRows(peer, options.quick ? 18 : 22),
     ...logRows("a hotplug into Linux", log),
     ...logRows("a boot with a large window", other),
@@ -165,7 +171,7 @@ async function write(
   maps: readonly HostMaps[],
   pictures: readonly Picture[],
 ): Promise<void> {
-  const notes = await Deno.readTextFile(new URL("performance-notes.md", DOCS)).catch(() => "");
+  const notes = await Deno.readTextFile(new URL("performance-notes.md", import.meta.url)).catch(() => "");
   const text = page(measured, maps, pictures, await placeOf(), notes.replace(/^<!--.*?-->\n*/s, ""));
   await Deno.mkdir(new URL("performance/", DOCS), { recursive: true });
   for (const { file, svg } of pictures) await Deno.writeTextFile(new URL(`performance/${file}`, DOCS), svg);

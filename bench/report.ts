@@ -109,7 +109,7 @@ function tableOf(heads: readonly string[], lines: readonly (readonly string[])[]
   return [row(heads), row(heads.map((_, at) => at === 0 ? "---" : "---:")), ...lines.map(row)].join("\n");
 }
 
-/** What is written by hand stands in docs/performance-notes.md; everything else of the page comes from here. */
+/** What is written by hand stands in bench/performance-notes.md; everything else of the page comes from here. */
 export function page(
   all: readonly Measured[],
   maps: readonly HostMaps[],
@@ -132,7 +132,7 @@ export function page(
     calls.atomic.toLocaleString("en"),
     calls.none.toLocaleString("en"),
   ]);
-  return `<!-- Written by \`deno task bench\`: do not edit. What is written by hand stands in docs/performance-notes.md. -->
+  return `<!-- Written by \`deno task bench\`: do not edit. What is written by hand stands in bench/performance-notes.md. -->
 
 # Performance
 

@@ -339,7 +339,7 @@ export class RebuiltMachine implements Disposable {
    *       "spapr_iommu_pci_put liobn=0x80000000 ioba=0x1000 tce=0x8003 ret=0\n" +
    *       "spapr_iommu_pci_stuff liobn=0x80000000 ioba=0x2000 tcevalue=0x0 npages=1 ret=0\n",
    *   ),
-   *   true,
+   *   { last: true },
    * );
    * assertEquals(seen, ["line 1: 1 table", "line 2: 4096 to 32768", "line 3: 4096 gone"]);
    * ```
