@@ -58,8 +58,9 @@ export async function exportCommand(args: readonly string[]): Promise<number> {
   }
   using output = new ExportOutput(options.output, options.input);
   const exporter = await exporterFor(options, session, output);
+  let events: number;
   try {
-    await walkLog(session, exporter.visitor);
+    events = await walkLog(session, exporter.visitor);
   } catch (error) {
     // Whoever reads along gets all that could be read, complete in its form. A file does not appear.
     if (options.output === undefined && exporter.visitor.rows > 0) {
@@ -71,7 +72,7 @@ export async function exportCommand(args: readonly string[]): Promise<number> {
   await session.readRest(); // a log without any event says so
   await exporter.end(false);
   output.finish();
-  if (options.output !== undefined) tell(options, options.output, session, exporter.visitor.rows, output.bytes);
+  if (options.output !== undefined) tell(options, options.output, session, events, exporter.visitor.rows, output.bytes);
   return 0;
 }
 
@@ -124,11 +125,13 @@ function tell(
   { format, rows, json }: ExportOptions,
   path: string,
   session: Session,
+  events: number,
   count: number,
   bytes: number,
 ): void {
   const what = format === "perfetto" ? "trace" : rows;
-  const { counts: input, problems } = session;
+  const { counts, problems } = session;
+  const input: InputReport = { ...counts, events };
   const report: ExportReport = { input, format, rows: what, count, output: path, bytes, problems };
   if (json) return writeJson(report);
   const style = styleFor(Deno.stdout.isTerminal(), Deno.noColor);

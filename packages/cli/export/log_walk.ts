@@ -31,9 +31,10 @@ export type ReadSession = Pick<Session, "machine" | "input" | "progress">;
  *
  * @param session The input, a log of which nothing was read.
  * @param visitor Is shown what is in it.
+ * @returns How many events there were, those that say nothing of tables too.
  * @throws {IommuError} `"bad-input"` if the input cannot be read to its end. What comes before that was shown.
  */
-export async function walkLog(session: ReadSession, visitor: LogVisitor): Promise<void> {
+export async function walkLog(session: ReadSession, visitor: LogVisitor): Promise<number> {
   const { machine, input, progress } = session;
   using walk = new Walk(session, visitor);
   using _following = machine.follow({
@@ -46,6 +47,7 @@ export async function walkLog(session: ReadSession, visitor: LogVisitor): Promis
   }
   walk.feed(NOTHING, true);
   progress.clear();
+  return walk.events;
 }
 
 /** Reads the same bytes twice, as events and as a machine, and brings both together by their lines. */
@@ -59,10 +61,17 @@ class Walk implements Disposable {
   /** The newest that was. */
   #shown: QemuRecord | undefined;
   #last = false;
+  /** Events that tell the machine nothing, and that it does not count. */
+  #foreign = 0;
 
   constructor(session: ReadSession, visitor: LogVisitor) {
     this.#session = session;
     this.#visitor = visitor;
+  }
+
+  /** How many events there were. */
+  get events(): number {
+    return this.#session.machine.counts.events + this.#foreign;
   }
 
   feed(bytes: Uint8Array, last: boolean): void {
@@ -92,14 +101,17 @@ class Walk implements Disposable {
     for (let next = this.#peek(); next !== undefined && next.line <= line; next = this.#peek()) {
       this.#next = undefined;
       // A last line without an end may be one that was cut: the machine knows whether it is to be taken.
-      if (this.#last && this.#reader.counts.events > this.#session.machine.counts.events) return;
+      if (this.#last && this.#reader.counts.events > this.events) return;
       this.#shown = next;
       this.#visitor.event(next);
     }
   }
 
   #peek(): QemuRecord | undefined {
-    return this.#next ??= this.#events?.next().value ?? undefined;
+    if (this.#next !== undefined) return this.#next;
+    const next = this.#events?.next().value ?? undefined;
+    if (next?.event.startsWith("vtd_")) this.#foreign++;
+    return this.#next = next;
   }
 
   #newestAt(line: number): QemuRecord | undefined {
