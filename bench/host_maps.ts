@@ -40,7 +40,7 @@ async function recorded(name: string): Promise<HostMaps[]> {
 function counted(guest: string, { space, windows }: Pick<SpaprPhb, "space" | "windows">): HostMaps {
   const calls = { atomic: 0, none: 0 };
   for (const split of ["atomic", "none"] as const) {
-    const host = new SimulatedHost({ rules: split === "atomic" ? "iommufd" : "type1" });
+    const host = new SimulatedHost({ split });
     const container = new VfioContainer({ host });
     container.attach(space);
     calls[split] = container.counters.maps;

@@ -150,7 +150,7 @@ function rowOf(tables: Tables, has: boolean, operation: Operation): Row {
       delivered = {};
       await tables.fill(filling, round === 0);
     },
-    async ours() {
+    ours() {
       // Filled again just before, as it was for the peer: the caches hold what fits into them.
       if (refill) tables.ours.fill(filling.length, filling.threshold);
       return per(tables.time((bench) => operation.ours(bench, round), delivered));
