@@ -1,6 +1,6 @@
 //! Finds leaves, and the next place where a run begins, in a table that is mostly not there.
 
-use super::leaf::{LEAF_MASK, LEAF_SHIFT, Leaf, next_bit};
+use super::leaf::{LEAF_MASK, LEAF_SHIFT, Leaf, bits, next_bit};
 
 /// Leaves under one block, as a power of two; a table of 2^32 entries then has 8192 blocks.
 const BLOCK_SHIFT: u32 = 10;
@@ -28,7 +28,8 @@ struct Block {
     leaves: [Option<Box<Leaf>>; BLOCK_LEAVES as usize],
     boundary: [u64; WORDS],
     cut: [u64; WORDS],
-    present: u32,
+    /// Which leaves are there.
+    present: [u64; WORDS],
 }
 
 #[expect(clippy::indexing_slicing, reason = "every index is masked to the length of the array")]
@@ -38,7 +39,7 @@ impl Block {
             leaves: [const { None }; BLOCK_LEAVES as usize],
             boundary: [0; WORDS],
             cut: [0; WORDS],
-            present: 0,
+            present: [0; WORDS],
         })
     }
 
@@ -50,6 +51,15 @@ impl Block {
     #[inline]
     fn slot(&mut self, leaf: u32) -> &mut Option<Box<Leaf>> {
         &mut self.leaves[(leaf & BLOCK_MASK) as usize]
+    }
+
+    /// Says whether a leaf is there.
+    fn set_present(&mut self, leaf: u32, present: bool) {
+        put_bit(&mut self.present[(leaf >> 6) as usize & (WORDS - 1)], leaf, present);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.present.iter().all(|word| *word == 0)
     }
 
     fn marks(&self, marks: Marks) -> &[u64; WORDS] {
@@ -161,7 +171,7 @@ impl Directory {
             if block.marked(leaf) {
                 fresh.set_marks(0, true, true);
             }
-            block.present += 1;
+            block.set_present(leaf, true);
             *block.slot(leaf) = Some(fresh);
             self.leaves += 1;
         }
@@ -172,7 +182,7 @@ impl Directory {
     pub(super) fn take(&mut self, leaf: u32) -> Option<Box<Leaf>> {
         let block = self.blocks.get_mut((leaf >> BLOCK_SHIFT) as usize)?.as_mut()?;
         let taken = block.slot(leaf).take()?;
-        block.present -= 1;
+        block.set_present(leaf, false);
         self.leaves -= 1;
         Some(taken)
     }
@@ -181,7 +191,7 @@ impl Directory {
     pub(super) fn insert(&mut self, leaf: u32, taken: Box<Leaf>) {
         let Some(block) = self.block_or_new(leaf) else { return };
         if block.slot(leaf).replace(taken).is_none() {
-            block.present += 1;
+            block.set_present(leaf, true);
             self.leaves += 1;
         }
     }
@@ -215,7 +225,7 @@ impl Directory {
         block.mark(leaf, boundary, cut);
         let any_boundary = boundary || block.boundary.iter().any(|word| *word != 0);
         let any_cut = cut || block.cut.iter().any(|word| *word != 0);
-        if block.present == 0 && !any_boundary && !any_cut {
+        if block.is_empty() && !any_boundary && !any_cut {
             *slot = None;
             self.blocks_present -= 1;
         }
@@ -269,9 +279,7 @@ impl Directory {
         let mut from = leaf & BLOCK_MASK;
         let number = leaf >> BLOCK_SHIFT;
         for (block, number) in self.blocks.get(number as usize..)?.iter().zip(number..) {
-            if let Some(block) = block
-                && let Some(at) = (from..BLOCK_LEAVES).find(|at| block.leaf(*at).is_some())
-            {
+            if let Some(at) = block.as_ref().and_then(|block| next_bit(&block.present, from)) {
                 return Some(number << BLOCK_SHIFT | at);
             }
             from = 0;
@@ -283,8 +291,7 @@ impl Directory {
     pub(super) fn numbered(&self) -> impl Iterator<Item = (u32, &Leaf)> {
         let blocks = (0u32..).zip(&self.blocks).filter_map(|(number, block)| Some((number, block.as_deref()?)));
         blocks.flat_map(|(number, block)| {
-            let leaves = (number << BLOCK_SHIFT..).zip(&block.leaves);
-            leaves.filter_map(|(leaf, found)| Some((leaf, found.as_deref()?)))
+            bits(&block.present).filter_map(move |at| Some((number << BLOCK_SHIFT | at, block.leaf(at)?)))
         })
     }
 

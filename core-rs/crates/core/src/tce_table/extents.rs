@@ -5,7 +5,7 @@ use core::ops::ControlFlow;
 use super::TceTable;
 use super::directory::Marks;
 use super::entry::Entries;
-use super::leaf::{LEAF_MASK, LEAF_SHIFT};
+use super::leaf::{LEAF_MASK, LEAF_SHIFT, bits};
 use crate::extent::Extent;
 
 /// How mappings are cut into extents.
@@ -30,19 +30,6 @@ impl Runs {
 
 /// Up to so many runs in a leaf are few: their entries are read ahead.
 const AHEAD: u32 = 64;
-
-/// The positions of bits that are set.
-#[inline]
-fn bits(words: &[u64]) -> impl Iterator<Item = u32> {
-    words.iter().zip((0..).step_by(64)).flat_map(|(word, base)| {
-        let mut rest = *word;
-        core::iter::from_fn(move || {
-            let at = (rest != 0).then(|| base + rest.trailing_zeros())?;
-            rest &= rest - 1;
-            Some(at)
-        })
-    })
-}
 
 impl TceTable {
     /// The first extent at or after entry `from`, with the index of its first entry; cropped to `from..=last`.

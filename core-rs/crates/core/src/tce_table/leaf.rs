@@ -232,6 +232,19 @@ impl PartialEq for Leaf {
     }
 }
 
+/// The positions of bits that are set.
+#[inline]
+pub(super) fn bits(words: &[u64]) -> impl Iterator<Item = u32> {
+    words.iter().zip((0..).step_by(64)).flat_map(|(word, base)| {
+        let mut rest = *word;
+        core::iter::from_fn(move || {
+            let at = (rest != 0).then(|| base + rest.trailing_zeros())?;
+            rest &= rest - 1;
+            Some(at)
+        })
+    })
+}
+
 /// The first set bit of `words` at or after `at`.
 pub(super) fn next_bit(words: &[u64], at: u32) -> Option<u32> {
     let mut mask = u64::MAX << (at & 63);
