@@ -32,7 +32,7 @@ function puts(peer: Peer | undefined): Row[] {
       repeats: 4,
       goals: least === undefined
         ? [{ metric, text: "published", ratio: ({ ours, peer }) => peer && peer / ours, least: 0 }]
-        : [missed(timesPeer(metric, least), .52)],
+        : [missed(timesPeer(metric, least), .35)],
       ours: () => {
         map = !map;
         return nanoseconds(() => {
