@@ -132,14 +132,14 @@ export function page(
     calls.atomic.toLocaleString("en"),
     calls.none.toLocaleString("en"),
   ]);
-  return `<!-- Written by \`deno task bench\`: do not edit. What is written by hand stands in bench/performance-notes.md. -->
+  return `<!-- Written by \`deno task bench --write\`: do not edit. What is written by hand stands in bench/performance-notes.md. -->
 
 # Performance
 
 Measured on ${place.date} on ${place.cpu} (${place.cores} cores), Deno ${place.deno} with V8 ${place.v8}, ${place.compiler}, by
 
 \`\`\`sh ignore
-deno task bench
+deno task bench --write
 \`\`\`
 
 Everything is measured beside its peer in the same run, in turn, several rounds; the least of each column counts, and only ratios are worth
