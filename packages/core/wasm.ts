@@ -7,6 +7,7 @@
 
 export { put } from "./feed.ts";
 export type { RawSink } from "./feed.ts";
+export { Numbers } from "./numbers.ts";
 export { ExtentView } from "./extent_view.ts";
 export { RecordView } from "./record_view.ts";
 export type { CoreMemory } from "./record_view.ts";

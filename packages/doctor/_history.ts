@@ -1,6 +1,7 @@
+import { Numbers } from "@giommu/core/wasm";
 import { hex } from "@giommu/core";
 import { RawDoctor } from "@giommu/core/wasm/doctor";
-import { Numbers, PROOFS } from "./_raw_finding.ts";
+import { PROOFS } from "./_raw_finding.ts";
 import type { AddressHistory, HistoryEvent, HistoryMoment } from "./history.ts";
 
 const NOT_KNOWN = 0xffff_ffff_ffff_ffffn;

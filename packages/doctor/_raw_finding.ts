@@ -1,5 +1,6 @@
 /** Reads the flat arrays of numbers in which the core tells what it found: see core-rs/crates/wasm/src/doctor.rs. */
 
+import { Numbers } from "@giommu/core/wasm";
 import type { AddressRange } from "@giommu/core";
 import type { LoggedCall } from "./_logged_call.ts";
 import type { FindingId, FindingRound, LogName, Proof } from "./finding.ts";
@@ -62,36 +63,6 @@ const IDS: readonly FindingId[] = [
 const SOURCES: readonly LogName[] = ["log", "kernel", "stderr"];
 /** What findings rest on, by the core's numbers. */
 export const PROOFS: readonly Proof[] = ["derived", "log", "stderr", "kernel"];
-
-/** Numbers that are read one after the other. */
-export class Numbers {
-  readonly #list: BigUint64Array;
-  #at = 0;
-
-  constructor(list: BigUint64Array) {
-    this.#list = list;
-  }
-
-  get more(): boolean {
-    return this.#at < this.#list.length;
-  }
-
-  big(): bigint {
-    return this.#list[this.#at++] ?? 0n;
-  }
-
-  number(): number {
-    return Number(this.big());
-  }
-
-  signed(): number {
-    return Number(BigInt.asIntN(64, this.big()));
-  }
-
-  times<T>(count: number, read: () => T): T[] {
-    return Array.from({ length: count }, read);
-  }
-}
 
 /** The findings in the core's numbers. `name` tells a kind of event by its number. */
 export function rawFindings(list: BigUint64Array, name: (kind: number) => string): RawFinding[] {

@@ -1,9 +1,9 @@
 import { checkInteger, checkU64, hex, IommuError } from "@giommu/core";
-import { put } from "@giommu/core/wasm";
+import { Numbers, put } from "@giommu/core/wasm";
 import { memory, RawDoctor } from "@giommu/core/wasm/doctor";
 import { type InputSource, openInput, type StopPoint, TraceInput, type WindowGeometry } from "@giommu/qemu-trace";
 import { historyOf } from "./_history.ts";
-import { Numbers, rawFindings } from "./_raw_finding.ts";
+import { rawFindings } from "./_raw_finding.ts";
 import { tell } from "./_tell.ts";
 import { type LogFacts, unknowns } from "./_unknown.ts";
 import type { Diagnosis, HotplugTimeline, KernelTimeline, StderrTimeline, Timeline } from "./diagnosis.ts";

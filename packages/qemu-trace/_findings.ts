@@ -1,5 +1,6 @@
 /** Reads the flat arrays of numbers in which the core tells what it found. */
 
+import { Numbers } from "@giommu/core/wasm";
 import type { IommuPerm } from "@giommu/notifiers";
 import type {
   Agreement,
@@ -20,36 +21,6 @@ const TROUBLES = [
   TroubleKind.BAD_GEOMETRY,
   TroubleKind.TOO_MUCH,
 ] as const;
-
-/** Numbers that are read one after the other. */
-class Numbers {
-  readonly #list: BigUint64Array;
-  #at: number;
-
-  constructor(list: BigUint64Array, at = 0) {
-    this.#list = list;
-    this.#at = at;
-  }
-
-  get more(): boolean {
-    return this.#at < this.#list.length;
-  }
-
-  big(): bigint {
-    return this.#list[this.#at++] ?? 0n;
-  }
-
-  number(): number {
-    return Number(this.big());
-  }
-
-  /** The next numbers alone. */
-  part(length: number): Numbers {
-    const start = this.#at;
-    this.#at += length;
-    return new Numbers(this.#list.subarray(start, this.#at));
-  }
-}
 
 function list<T>(numbers: BigUint64Array | Numbers, read: (numbers: Numbers) => T): T[] {
   const rest = numbers instanceof Numbers ? numbers : new Numbers(numbers);
@@ -139,4 +110,4 @@ export function stateComparisons(numbers: BigUint64Array): StateComparison[] {
   });
 }
 
-export { list, Numbers };
+export { list };
