@@ -20,7 +20,7 @@ import { measure, type Measured, type Row } from "./measure.ts";
 import { Peer, run } from "./peer.ts";
 import { forTerminal, isPublished, metricsOf, page, type Place } from "./report.ts";
 import { javascriptRows } from "./rows/from_javascript.ts";
-import { logRows, repeated } from "./rows/logs.ts";
+import { logRows, RepeatedLog } from "./rows/logs.ts";
 import { Programs, startRows } from "./rows/start.ts";
 import { tableRows, Tables } from "./rows/tables.ts";
 
@@ -119,9 +119,9 @@ async function main(options: Options): Promise<number> {
   const tables = new Tables(peer);
   stack.defer(() => tables.free());
   const programs = stack.use(new Programs());
-  const log = await repeated("hotplug-linux.log.gz", options.quick ? 50e6 : 500e6);
-  const other = await repeated("boot-ddw-on.log.gz", options.quick ? 50e6 : 500e6);
-  stack.defer(() => [log, other].forEach((path) => Deno.removeSync(path)));
+  const bytes = options.quick ? 50e6 : 500e6;
+  const log = stack.use(new RepeatedLog("hotplug-linux.log.gz", bytes));
+  const other = stack.use(new RepeatedLog("boot-ddw-on.log.gz", bytes));
   const rows: Row[] = [
     ...tableRows(tables, peer, options.shift),
     ...javascriptRows(peer, options.quick ? 18 : 22),

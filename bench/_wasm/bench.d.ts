@@ -21,10 +21,6 @@ export class RawBench {
      */
     equals(other: RawBench): boolean;
     /**
-     * Writes `value` to all words.
-     */
-    fillWords(value: bigint): void;
-    /**
      * Writes the entries anew.
      */
     fill(length: number, threshold: number): boolean;

@@ -101,17 +101,6 @@ export class RawBench {
         }
     }
     /**
-     * Writes `value` to all words.
-     * @param {bigint} value
-     */
-    fillWords(value) {
-        try {
-            wasm.rawbench_fillWords(this.__wbg_ptr, value);
-        } catch (error) {
-            throw told(error);
-        }
-    }
-    /**
      * Writes the entries anew.
      * @param {number} length
      * @param {number} threshold

@@ -8,14 +8,12 @@
  *     stuff FORM COUNT MAP             clears in calls of 512; MAP 1 does it in one call for all
  *     translate ORDER COUNT
  *     create SHIFT                     makes a table, and touches every page of it
- *     sum, memset                      what the memory of a table allows: read all of it, write all of it
  */
 #include "peer.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 static const uint64_t LIOBN = 0x80000000;
@@ -86,16 +84,13 @@ static void fill(uint64_t to, uint64_t length, uint64_t threshold)
 
 int main(void)
 {
-    char command[16], form[16], word[16];
+    char form[16], word[16];
     char line[128];
     notifier = (Notifier){ .notify = notifier_callback, .flags = 3, .last = ~(uint64_t)0 };
     while (fgets(line, sizeof(line), stdin)) {
         uint64_t a = 0, b = 0, c = 0;
         uint64_t started = 0, ended = 0;
         notifier.sum = notifier.pages = 0;
-        if (sscanf(line, "%15s", command) != 1) {
-            return 1;
-        }
         if (sscanf(line, "fill %" SCNu64 " %" SCNu64 " %" SCNu64, &a, &b, &c) == 3) {
             fill(a, b, c);
         } else if (sscanf(line, "replay %15s", form) == 1) {
@@ -155,19 +150,6 @@ int main(void)
             }
             ended = now();
             free(made);
-        } else if (!strcmp(command, "sum")) {
-            uint64_t sum = 0;
-            started = now();
-            for (uint64_t i = 0; i < (uint64_t)1 << shift; i++) {
-                sum += table.tces[i];
-            }
-            ended = now();
-            notifier.sum = sum;
-        } else if (!strcmp(command, "memset")) {
-            started = now();
-            memset(table.tces, 1, ((size_t)1 << shift) * 8);
-            ended = now();
-            notifier.sum = table.tces[1];
         } else {
             return 1;
         }

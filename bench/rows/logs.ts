@@ -5,18 +5,42 @@ import { type Goal, partOfLimit, type Row } from "../measure.ts";
 
 const DATA = new URL("../../tests/data/logs/", import.meta.url);
 
-/** A recording, repeated to `bytes` in a file, so that everybody reads the same from the same place. */
-export async function repeated(name: string, bytes: number): Promise<string> {
-  const path = await Deno.makeTempFile({ prefix: "giommu-bench-", suffix: ".log" });
-  const packed = await Deno.open(new URL(name, DATA));
-  const once = new Uint8Array(
-    await new Response(packed.readable.pipeThrough(new DecompressionStream("gzip"))).arrayBuffer(),
-  );
-  using file = await Deno.open(path, { write: true });
-  for (let written = 0; written < bytes; written += once.length) {
-    for (let at = 0; at < once.length;) at += file.writeSync(once.subarray(at));
+/** A recording, repeated in a file that is written when it is first asked for: everybody reads the same from the same place. */
+export class RepeatedLog implements Disposable {
+  readonly #name: string;
+  readonly #bytes: number;
+  #path: Promise<string> | undefined;
+  #written: string | undefined;
+
+  /** `bytes` is how long the file is at least. */
+  constructor(name: string, bytes: number) {
+    this.#name = name;
+    this.#bytes = bytes;
   }
-  return path;
+
+  /** Where the file is. */
+  get path(): Promise<string> {
+    return this.#path ??= this.#write();
+  }
+
+  async #write(): Promise<string> {
+    const path = await Deno.makeTempFile({ prefix: "giommu-bench-", suffix: ".log" });
+    this.#written = path;
+    const packed = await Deno.open(new URL(this.#name, DATA));
+    const once = new Uint8Array(
+      await new Response(packed.readable.pipeThrough(new DecompressionStream("gzip"))).arrayBuffer(),
+    );
+    using file = await Deno.open(path, { write: true });
+    for (let written = 0; written < this.#bytes; written += once.length) {
+      for (let at = 0; at < once.length;) at += file.writeSync(once.subarray(at));
+    }
+    return path;
+  }
+
+  /** Removes the file, if it was written. */
+  [Symbol.dispose](): void {
+    if (this.#written !== undefined) Deno.removeSync(this.#written);
+  }
 }
 
 const CHUNK = 1 << 20;
@@ -99,7 +123,11 @@ function apply(path: string): number {
 }
 
 /** Rows for one recording. */
-export function logRows(name: string, path: string): Row[] {
+export function logRows(name: string, log: RepeatedLog): Row[] {
+  let path = "";
+  const before = async () => {
+    path = await log.path;
+  };
   const group = `reading a QEMU log (${name})`;
   const grepGoal = (metric: string, least: number): Goal => partOfLimit(metric, least, "grep -c", true);
   return [
@@ -117,6 +145,7 @@ export function logRows(name: string, path: string): Row[] {
         },
       ],
       rounds: 5,
+      before,
       ours: () => parse(path),
       peer: () => regularExpressions(path),
       limit: () => grep(path),
@@ -127,6 +156,7 @@ export function logRows(name: string, path: string): Row[] {
       rate: true,
       rounds: 5,
       goals: [grepGoal(`parse and apply, ${name}`, .25)],
+      before,
       ours: () => apply(path),
       limit: () => grep(path),
     },

@@ -106,10 +106,4 @@ impl RawBench {
         let words = self.words.get(first as usize..).unwrap_or(&[]);
         giommu_bench::sum(words.get(..count as usize).unwrap_or(words))
     }
-
-    /// Writes `value` to all words.
-    #[wasm_bindgen(js_name = fillWords)]
-    pub fn fill_words(&mut self, value: u64) {
-        self.words.fill(value);
-    }
 }

@@ -95,11 +95,7 @@ impl SpaprMachine {
     /// The bridge with this index.
     #[must_use]
     pub fn phb(&self, index: u32) -> Option<&Phb> {
-        // Bridges are numbered from 0 on, nearly always.
-        match self.phbs.get(index as usize) {
-            Some(phb) if phb.config().index == index => Some(phb),
-            _ => self.phbs.get(self.phb_place(index).ok()?),
-        }
+        self.phbs.get(self.phb_place(index).ok()?)
     }
 
     /// The VIO devices with tables, by ascending unit.
