@@ -3,8 +3,10 @@
 use core::iter;
 use core::slice;
 
+use super::block::Block;
+use super::counts::Counts;
 use super::entry::Entries;
-use super::leaf::Leaf;
+use super::leaf::{Leaf, LeafMarks};
 use super::replace::Contents;
 use super::told::{Told, Word};
 use crate::address::{Gpa, Iova};
@@ -67,7 +69,7 @@ struct Single {
     map: Extent,
     /// What the entry was.
     value: u64,
-    /// Where it is, and above that its cuts as [`One`] has them.
+    /// Where it is, and above that its notes as [`One`] has them.
     place: u64,
 }
 
@@ -83,9 +85,11 @@ pub(super) struct Undo {
     pub(super) segments: Vec<Segment>,
     /// Old values of the entries of [`Saved::Part`] segments.
     pub(super) values: Vec<u64>,
-    /// Old words of their cut bitmaps.
-    pub(super) cuts: Vec<u64>,
-    /// The entry after the write where that is the first of another leaf, and its old cut bit.
+    /// Old words of their notes.
+    pub(super) notes: Vec<u64>,
+    /// Old marks of [`Saved::Leaf`] segments.
+    pub(super) marks: Vec<LeafMarks>,
+    /// The entry after the write where that is the first of another leaf, and its old note.
     pub(super) after: Option<(u32, bool)>,
 }
 
@@ -94,8 +98,8 @@ pub(super) struct Undo {
 pub(super) struct One {
     pub(super) index: u32,
     pub(super) value: u64,
-    /// Bit 0: whether a run or a call began at it; bit 1: at the one after it.
-    pub(super) cuts: u64,
+    /// Bit 0: its note; bit 1: that of the one after it.
+    pub(super) notes: u64,
 }
 
 /// The part of a write that fell into one leaf.
@@ -111,12 +115,14 @@ pub(super) struct Segment {
 pub(super) enum Saved {
     /// There was no such leaf.
     Absent,
-    /// The whole leaf, moved here.
-    Whole(Box<Leaf>),
+    /// The whole leaf, moved here, and what it counted. Its marks are in this place in [`Undo::marks`].
+    Leaf { entries: Box<Leaf>, counts: Counts, marks: usize },
+    /// The whole block that the leaf is the first of, moved here.
+    Block(Box<Block>),
     /// Everything that the table had.
     All(Box<Contents>),
-    /// Old values from this place in [`Undo::values`], old cut words from this place in [`Undo::cuts`].
-    Part { values: usize, cuts: usize },
+    /// Old values from this place in [`Undo::values`], old notes from this place in [`Undo::notes`].
+    Part { values: usize, notes: usize },
 }
 
 impl Change {
@@ -192,7 +198,8 @@ impl Change {
         self.maps.clear();
         self.undo.segments.clear();
         self.undo.values.clear();
-        self.undo.cuts.clear();
+        self.undo.notes.clear();
+        self.undo.marks.clear();
         self.undo.after = None;
     }
 
@@ -203,7 +210,8 @@ impl Change {
         self.maps.shrink_to(KEEP);
         self.undo.segments.shrink_to(KEEP);
         self.undo.values.shrink_to(KEEP);
-        self.undo.cuts.shrink_to(KEEP);
+        self.undo.notes.shrink_to(KEEP);
+        self.undo.marks.shrink_to(KEEP);
     }
 
     /// Whether it records no extents.
@@ -214,9 +222,9 @@ impl Change {
 
     /// The entry that is to be put back, if the write was of one inside a leaf.
     pub(super) fn undo_one(&self) -> Option<One> {
-        #[expect(clippy::cast_possible_truncation, reason = "the other half is the cuts")]
+        #[expect(clippy::cast_possible_truncation, reason = "the other half is the notes")]
         let index = self.single.place as u32;
-        let one = One { index, value: self.single.value, cuts: self.single.place >> 32 };
+        let one = One { index, value: self.single.value, notes: self.single.place >> 32 };
         self.state.has(State::UNDO).then_some(one)
     }
 
@@ -234,9 +242,9 @@ impl Change {
     /// Records, in place of what it holds, the write of one entry inside a leaf; no lists are in use.
     #[inline]
     pub(super) fn only_entry(&mut self, entries: Entries, old: One, new: u64) {
-        let One { index, value, cuts } = old;
+        let One { index, value, notes } = old;
         self.single.value = value;
-        self.single.place = u64::from(index) | cuts << 32;
+        self.single.place = u64::from(index) | notes << 32;
         let mut state = self.state.only(State::QUIET).and(State::UNDO);
         // If neither maps, nothing is recorded whether or not they differ.
         if !state.has(State::QUIET) && entries.differ(value, new) {

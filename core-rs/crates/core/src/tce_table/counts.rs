@@ -7,6 +7,8 @@ use core::fmt;
 pub(super) struct Counts(u64);
 
 impl Counts {
+    pub(super) const NONE: Self = Self(0);
+
     pub(super) fn new(stored: u32, mapped: u32) -> Self {
         Self(u64::from(stored) | u64::from(mapped) << 32)
     }

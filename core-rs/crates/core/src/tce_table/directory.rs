@@ -1,122 +1,108 @@
-//! Finds leaves, and the next place where a run begins, in a table that is mostly not there.
+//! Finds leaves, and the next place where a run begins or ends, in a table that is mostly not there.
 
-use super::leaf::{LEAF_MASK, LEAF_SHIFT, Leaf, bits, next_bit};
+use super::bitmap::{bits, next_bit, put_bit};
+use super::block::{BLOCK_LEAVES, BLOCK_MASK, BLOCK_SHIFT, Block, LeafRef};
+use super::counts::Counts;
+use super::leaf::{Leaf, LeafMarks, LeafMut};
+use super::marks::{MarkWord, Marks};
 
-/// Leaves under one block, as a power of two; a table of 2^32 entries then has 8192 blocks.
-const BLOCK_SHIFT: u32 = 10;
-const BLOCK_LEAVES: u32 = 1 << BLOCK_SHIFT;
-const BLOCK_MASK: u32 = BLOCK_LEAVES - 1;
-const WORDS: usize = (BLOCK_LEAVES / 64) as usize;
+/// Blocks in a region; a table of 2^32 entries then has 8192 regions.
+const REGION_BLOCKS: u32 = 32;
+/// Leaves in a block, as a power of two.
+const LEAVES_SHIFT: u32 = BLOCK_LEAVES.trailing_zeros();
+/// Blocks in a region, as a power of two.
+const BLOCKS_SHIFT: u32 = REGION_BLOCKS.trailing_zeros();
 
 /// Leaves kept for the next allocation, so that a guest that maps and unmaps one page does not allocate each time.
 const SPARES: usize = 4;
 
-/// Which of the two bitmaps of a leaf.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Marks {
-    /// Where a run begins.
-    Boundary,
-    /// Where a run or a guest call begins.
-    Cut,
+/// 32 blocks, and which of them have marks.
+#[derive(Clone, Debug)]
+struct Region {
+    blocks: [Option<Box<Block>>; REGION_BLOCKS as usize],
+    boundary: u32,
+    any: u32,
+    present: u32,
 }
 
-/// 1024 leaves, and which of them have marks.
-///
-/// A leaf that is not there can have one mark: at its first entry, where a run of the leaf before ends.
-#[derive(Clone, Debug)]
-struct Block {
-    leaves: [Option<Box<Leaf>>; BLOCK_LEAVES as usize],
-    boundary: [u64; WORDS],
-    cut: [u64; WORDS],
-    /// Which leaves are there.
-    present: [u64; WORDS],
+#[inline]
+fn block_in_region(block: u32) -> usize {
+    (block & (REGION_BLOCKS - 1)) as usize
 }
 
 #[expect(clippy::indexing_slicing, reason = "every index is masked to the length of the array")]
-impl Block {
+impl Region {
     fn new() -> Box<Self> {
-        Box::new(Self {
-            leaves: [const { None }; BLOCK_LEAVES as usize],
-            boundary: [0; WORDS],
-            cut: [0; WORDS],
-            present: [0; WORDS],
-        })
+        Box::new(Self { blocks: [const { None }; REGION_BLOCKS as usize], boundary: 0, any: 0, present: 0 })
     }
 
     #[inline]
-    fn leaf(&self, leaf: u32) -> Option<&Leaf> {
-        self.leaves[(leaf & BLOCK_MASK) as usize].as_deref()
+    fn block(&self, block: u32) -> Option<&Block> {
+        self.blocks[block_in_region(block)].as_deref()
     }
 
     #[inline]
-    fn slot(&mut self, leaf: u32) -> &mut Option<Box<Leaf>> {
-        &mut self.leaves[(leaf & BLOCK_MASK) as usize]
+    fn slot(&mut self, block: u32) -> &mut Option<Box<Block>> {
+        &mut self.blocks[block_in_region(block)]
     }
 
-    /// Says whether a leaf is there.
-    fn set_present(&mut self, leaf: u32, present: bool) {
-        put_bit(&mut self.present[(leaf >> 6) as usize & (WORDS - 1)], leaf, present);
-    }
-
-    fn is_empty(&self) -> bool {
-        self.present.iter().all(|word| *word == 0)
-    }
-
-    fn marks(&self, marks: Marks) -> &[u64; WORDS] {
+    fn marked(&self, marks: Marks) -> u32 {
         match marks {
-            Marks::Boundary => &self.boundary,
-            Marks::Cut => &self.cut,
+            Marks::Boundary => self.boundary,
+            Marks::Cut => self.any,
         }
     }
 
-    /// Whether a leaf has a boundary; an absent one has it at its first entry.
-    fn marked(&self, leaf: u32) -> bool {
-        self.boundary[(leaf >> 6) as usize & (WORDS - 1)] >> (leaf & 63) & 1 != 0
-    }
-
-    fn mark(&mut self, leaf: u32, boundary: bool, cut: bool) {
-        let at = (leaf >> 6) as usize & (WORDS - 1);
-        put_bit(&mut self.boundary[at], leaf, boundary);
-        put_bit(&mut self.cut[at], leaf, cut);
+    /// Says anew whether a block is there and has marks.
+    fn settle(&mut self, block: u32) {
+        let bit = 1 << block_in_region(block);
+        let (mut boundary, mut any, mut present) = (0, 0, 0);
+        if let Some(found) = self.block(block) {
+            present = bit;
+            boundary = if found.has(Marks::Boundary) { bit } else { 0 };
+            any = if found.has(Marks::Cut) { bit } else { 0 };
+        }
+        self.boundary = self.boundary & !bit | boundary;
+        self.any = self.any & !bit | any;
+        self.present = self.present & !bit | present;
     }
 }
 
-fn put_bit(word: &mut u64, at: u32, bit: bool) {
-    let mask = 1u64 << (at & 63);
-    *word = if bit { *word | mask } else { *word & !mask };
-}
-
-/// A two-level tree of leaves with a summary bit per leaf and per block; all of it appears on first use.
+/// A tree of leaves, with bits that say where there are marks; all of it appears on first use.
+///
+/// Blocks and leaves are counted from the table's first.
 #[derive(Clone, Debug)]
 pub(super) struct Directory {
-    /// How many blocks there could be.
+    /// How many regions there could be.
     reach: usize,
     /// Empty until the first leaf appears.
-    blocks: Vec<Option<Box<Block>>>,
-    /// A bit per block: it has a leaf with a boundary (or a boundary at the first entry of an absent leaf).
+    regions: Vec<Option<Box<Region>>>,
+    /// A bit per region: it has a boundary.
     boundary: Vec<u64>,
-    /// The same for cuts.
-    cut: Vec<u64>,
+    /// The same for marks.
+    any: Vec<u64>,
     spares: Vec<Box<Leaf>>,
     leaves: u32,
-    blocks_present: u32,
+    blocks: u32,
+    regions_present: u32,
 }
 
 impl Directory {
     /// A directory for `entries` entries, with nothing in it.
     pub(super) fn new(entries: u32) -> Self {
-        Self::reaching(entries.div_ceil(1 << (LEAF_SHIFT + BLOCK_SHIFT)) as usize)
+        Self::reaching(entries.div_ceil(1 << (BLOCK_SHIFT + BLOCKS_SHIFT)) as usize)
     }
 
     fn reaching(reach: usize) -> Self {
         Self {
             reach,
-            blocks: Vec::new(),
+            regions: Vec::new(),
             boundary: Vec::new(),
-            cut: Vec::new(),
+            any: Vec::new(),
             spares: Vec::new(),
             leaves: 0,
-            blocks_present: 0,
+            blocks: 0,
+            regions_present: 0,
         }
     }
 
@@ -124,188 +110,257 @@ impl Directory {
         *self = Self::reaching(self.reach);
     }
 
-    /// The block that a leaf is or could be in, made if it is not there; `None` beyond the end.
-    fn block_or_new(&mut self, leaf: u32) -> Option<&mut Block> {
-        if self.blocks.is_empty() {
-            self.blocks.resize_with(self.reach, || None);
+    #[inline]
+    fn region(&self, block: u32) -> Option<&Region> {
+        self.regions.get((block >> BLOCKS_SHIFT) as usize)?.as_deref()
+    }
+
+    #[inline]
+    fn region_mut(&mut self, block: u32) -> Option<&mut Region> {
+        self.regions.get_mut((block >> BLOCKS_SHIFT) as usize)?.as_deref_mut()
+    }
+
+    /// The region that a block is or could be in, made if it is not there; `None` beyond the end.
+    fn region_or_new(&mut self, block: u32) -> Option<&mut Region> {
+        if self.regions.is_empty() {
+            self.regions.resize_with(self.reach, || None);
             let words = self.reach.div_ceil(64);
             self.boundary.resize(words, 0);
-            self.cut.resize(words, 0);
+            self.any.resize(words, 0);
         }
-        let slot = self.blocks.get_mut((leaf >> BLOCK_SHIFT) as usize)?;
-        let block = slot.get_or_insert_with(|| {
-            self.blocks_present += 1;
-            Block::new()
-        });
-        Some(block)
+        let region = self.regions.get_mut((block >> BLOCKS_SHIFT) as usize)?;
+        Some(region.get_or_insert_with(|| {
+            self.regions_present += 1;
+            Region::new()
+        }))
+    }
+
+    /// A block by its number.
+    #[inline]
+    pub(super) fn block(&self, block: u32) -> Option<&Block> {
+        self.region(block)?.block(block)
+    }
+
+    /// The block of a leaf, to change it.
+    #[inline]
+    pub(super) fn block_mut(&mut self, leaf: u32) -> Option<&mut Block> {
+        let block = leaf >> LEAVES_SHIFT;
+        self.region_mut(block)?.slot(block).as_deref_mut()
+    }
+
+    /// The block that a leaf is or could be in, made if it is not there; `None` beyond the end. Whoever asks puts something
+    /// in, and has it settled.
+    fn block_or_new(&mut self, leaf: u32) -> Option<&mut Block> {
+        let number = leaf >> LEAVES_SHIFT;
+        if self.block(number).is_none() {
+            *self.region_or_new(number)?.slot(number) = Some(Block::new());
+            self.blocks += 1;
+        }
+        self.block_mut(leaf)
     }
 
     #[inline]
-    fn block(&self, leaf: u32) -> Option<&Block> {
-        self.blocks.get((leaf >> BLOCK_SHIFT) as usize)?.as_deref()
+    pub(super) fn leaf(&self, leaf: u32) -> Option<LeafRef<'_>> {
+        self.block(leaf >> LEAVES_SHIFT)?.leaf(leaf)
     }
 
     #[inline]
-    pub(super) fn leaf(&self, leaf: u32) -> Option<&Leaf> {
-        self.block(leaf)?.leaf(leaf)
-    }
-
-    #[inline]
-    pub(super) fn leaf_mut(&mut self, leaf: u32) -> Option<&mut Leaf> {
-        self.blocks.get_mut((leaf >> BLOCK_SHIFT) as usize)?.as_mut()?.slot(leaf).as_deref_mut()
+    pub(super) fn leaf_mut(&mut self, leaf: u32) -> Option<LeafMut<'_>> {
+        self.block_mut(leaf)?.leaf_mut(leaf)
     }
 
     /// The raw value of one entry.
     #[inline]
     pub(super) fn get(&self, index: u32) -> u64 {
-        self.leaf(index >> LEAF_SHIFT).map_or(0, |leaf| leaf.get(index & LEAF_MASK))
+        self.block(index >> BLOCK_SHIFT).map_or(0, |block| block.get(index & BLOCK_MASK))
     }
 
-    /// A leaf to write to, made if it is not there; `None` beyond the end.
-    ///
-    /// A new leaf takes over the mark that its first entry may have had while it was absent.
-    pub(super) fn leaf_or_new(&mut self, leaf: u32) -> Option<&mut Leaf> {
+    /// A leaf to write to, made if it is not there; `None` beyond the end. It has the mark that its first entry may have had
+    /// while it was absent.
+    pub(super) fn leaf_or_new(&mut self, leaf: u32) -> Option<LeafMut<'_>> {
         if self.leaf(leaf).is_none() {
-            let mut fresh = self.spares.pop().unwrap_or_else(Leaf::new);
-            let block = self.block_or_new(leaf)?;
-            if block.marked(leaf) {
-                fresh.set_marks(0, true, true);
-            }
-            block.set_present(leaf, true);
-            *block.slot(leaf) = Some(fresh);
-            self.leaves += 1;
+            let fresh = self.spares.pop().unwrap_or_else(Leaf::new);
+            self.insert(leaf, fresh, Counts::NONE);
         }
         self.leaf_mut(leaf)
     }
 
-    /// Takes a leaf out; its summary bits are the caller's to set.
-    pub(super) fn take(&mut self, leaf: u32) -> Option<Box<Leaf>> {
-        let block = self.blocks.get_mut((leaf >> BLOCK_SHIFT) as usize)?.as_mut()?;
-        let taken = block.slot(leaf).take()?;
-        block.set_present(leaf, false);
+    /// Takes a leaf out with its counts; its marks are the caller's to set.
+    pub(super) fn take(&mut self, leaf: u32) -> Option<(Box<Leaf>, Counts)> {
+        let taken = self.block_mut(leaf)?.take(leaf)?;
         self.leaves -= 1;
         Some(taken)
     }
 
-    /// Puts a leaf where there is none; its summary bits are the caller's to set.
-    pub(super) fn insert(&mut self, leaf: u32, taken: Box<Leaf>) {
+    /// Puts a leaf where there is none; its marks are the caller's to set.
+    pub(super) fn insert(&mut self, leaf: u32, entries: Box<Leaf>, counts: Counts) {
         let Some(block) = self.block_or_new(leaf) else { return };
-        if block.slot(leaf).replace(taken).is_none() {
-            block.set_present(leaf, true);
-            self.leaves += 1;
+        block.insert(leaf, entries, counts);
+        self.leaves += 1;
+        self.settle_block(leaf >> LEAVES_SHIFT);
+    }
+
+    /// Takes a whole block out.
+    pub(super) fn take_block(&mut self, number: u32) -> Option<Box<Block>> {
+        let taken = self.region_mut(number)?.slot(number).take()?;
+        self.blocks -= 1;
+        self.leaves -= taken.leaves();
+        self.settle_block(number);
+        Some(taken)
+    }
+
+    /// Puts a block in, in place of what there is.
+    pub(super) fn insert_block(&mut self, number: u32, block: Box<Block>) {
+        self.take_block(number);
+        let leaves = block.leaves();
+        let Some(region) = self.region_or_new(number) else { return };
+        *region.slot(number) = Some(block);
+        self.blocks += 1;
+        self.leaves += leaves;
+        self.settle_block(number);
+    }
+
+    /// Keeps a leaf, all entries of which are zero, for the next allocation.
+    pub(super) fn keep(&mut self, zeros: Box<Leaf>) {
+        if self.spares.len() < SPARES {
+            self.spares.push(zeros);
         }
     }
 
-    /// Keeps an empty leaf for the next allocation.
-    pub(super) fn keep(&mut self, mut leaf: Box<Leaf>) {
-        if self.spares.len() < SPARES && leaf.counts.stored() == 0 {
-            leaf.recycle();
-            self.spares.push(leaf);
+    /// Sets the marks of a leaf that is there, all of them.
+    pub(super) fn set_marks(&mut self, leaf: u32, marks: &LeafMarks) {
+        if let Some(block) = self.block_mut(leaf) {
+            *block.marks_mut(leaf) = *marks;
+            self.settle(leaf);
         }
     }
 
-    /// The summary bits of a leaf.
-    pub(super) fn marks(&self, leaf: u32) -> (bool, bool) {
-        let at = (leaf & BLOCK_MASK) as usize;
-        let bit = |words: &[u64; WORDS]| words.get(at >> 6).is_some_and(|word| word >> (at & 63) & 1 != 0);
-        self.block(leaf).map_or((false, false), |block| (bit(&block.boundary), bit(&block.cut)))
+    /// Sets the marks of a leaf that is not there: `ends` says whether what is before it maps. It gets its block if it needs
+    /// one, and takes it along when not.
+    pub(super) fn mark_absent(&mut self, leaf: u32, ends: bool) {
+        let block = if ends { self.block_or_new(leaf) } else { self.block_mut(leaf) };
+        if let Some(block) = block {
+            let first = if ends { MarkWord::ENDS } else { MarkWord::NONE };
+            let marks = block.marks_mut(leaf);
+            *marks = [MarkWord::NONE; _];
+            marks[0] = first;
+            self.settle(leaf);
+        }
     }
 
-    /// Sets the summary bits of a leaf. An absent leaf gets its block if it needs one, and takes it along when not.
-    pub(super) fn mark(&mut self, leaf: u32, (boundary, cut): (bool, bool)) {
-        let number = leaf >> BLOCK_SHIFT;
-        let Some(slot) = self.blocks.get_mut(number as usize) else { return };
-        if slot.is_none() && !(boundary || cut) {
-            return;
-        }
-        let block = slot.get_or_insert_with(|| {
-            self.blocks_present += 1;
-            Block::new()
-        });
-        block.mark(leaf, boundary, cut);
-        let any_boundary = boundary || block.boundary.iter().any(|word| *word != 0);
-        let any_cut = cut || block.cut.iter().any(|word| *word != 0);
-        if block.is_empty() && !any_boundary && !any_cut {
+    /// Says anew where there are marks, after those of a leaf were changed.
+    pub(super) fn settle(&mut self, leaf: u32) {
+        let Some(block) = self.block_mut(leaf) else { return };
+        block.settle(leaf);
+        self.settle_block(leaf >> LEAVES_SHIFT);
+    }
+
+    /// The same for a block; it goes if there is nothing in it.
+    fn settle_block(&mut self, number: u32) {
+        let Some(region) = self.region_mut(number) else { return };
+        let slot = region.slot(number);
+        let gone = slot.as_ref().is_some_and(|block| block.leaves() == 0 && !block.has(Marks::Cut));
+        if gone {
             *slot = None;
-            self.blocks_present -= 1;
         }
-        if let Some(word) = self.boundary.get_mut((number >> 6) as usize) {
-            put_bit(word, number, any_boundary);
+        region.settle(number);
+        let (boundary, any, present) = (region.boundary != 0, region.any != 0, region.present != 0);
+        self.blocks -= u32::from(gone);
+        let at = number >> BLOCKS_SHIFT;
+        for (words, bit) in [(&mut self.boundary, boundary), (&mut self.any, any)] {
+            if let Some(word) = words.get_mut((at >> 6) as usize) {
+                put_bit(word, at, bit);
+            }
         }
-        if let Some(word) = self.cut.get_mut((number >> 6) as usize) {
-            put_bit(word, number, any_cut);
+        if !present && let Some(region) = self.regions.get_mut(at as usize) {
+            *region = None;
+            self.regions_present -= 1;
         }
     }
 
     /// The first mark at or after entry `index`.
     pub(super) fn next(&self, marks: Marks, index: u32) -> Option<u32> {
-        let leaf = index >> LEAF_SHIFT;
-        if let Some(block) = self.block(leaf) {
-            if let Some(found) = block.leaf(leaf) {
-                if let Some(at) = found.next(marks, index & LEAF_MASK) {
-                    return Some(leaf << LEAF_SHIFT | at);
-                }
-            } else if index & LEAF_MASK == 0 && block.marked(leaf) {
-                return Some(index);
-            }
-        }
-        let leaf = self.next_leaf(marks, leaf.checked_add(1)?)?;
-        let at = match self.leaf(leaf) {
-            None => 0,
-            Some(found) => found.next(marks, 0)?,
-        };
-        Some(leaf << LEAF_SHIFT | at)
-    }
-
-    /// The first leaf with a mark at or after leaf `leaf`; it may be absent, and then has its mark at entry 0.
-    pub(super) fn next_leaf(&self, marks: Marks, leaf: u32) -> Option<u32> {
-        let mut number = leaf >> BLOCK_SHIFT;
-        if let Some(block) = self.blocks.get(number as usize)?
-            && let Some(at) = next_bit(block.marks(marks), leaf & BLOCK_MASK)
-        {
+        let number = index >> BLOCK_SHIFT;
+        if let Some(at) = self.block(number).and_then(|block| block.next(marks, index & BLOCK_MASK)) {
             return Some(number << BLOCK_SHIFT | at);
         }
-        let summary = match marks {
-            Marks::Boundary => &self.boundary,
-            Marks::Cut => &self.cut,
+        let (number, block) = self.next_block(marks, number + 1)?;
+        Some(number << BLOCK_SHIFT | block.next(marks, 0)?)
+    }
+
+    /// The first block that has marks at or after entry `index`, or in which `index` is not the first.
+    #[inline]
+    pub(super) fn block_from(&self, marks: Marks, index: u32) -> Option<(u32, &Block)> {
+        let number = index >> BLOCK_SHIFT;
+        if index & BLOCK_MASK != 0
+            && let Some(block) = self.block(number)
+        {
+            return Some((number, block));
+        }
+        self.next_block(marks, number)
+    }
+
+    /// The first block with marks at or after block `number`.
+    pub(super) fn next_block(&self, marks: Marks, number: u32) -> Option<(u32, &Block)> {
+        let next = |region: &Region, from: u32| {
+            let rest = region.marked(marks) & u32::MAX << from;
+            (rest != 0).then(|| rest.trailing_zeros())
         };
-        number = next_bit(summary, number + 1)?;
-        let block = self.blocks.get(number as usize)?.as_deref()?;
-        Some(number << BLOCK_SHIFT | next_bit(block.marks(marks), 0)?)
+        let mut at = number >> BLOCKS_SHIFT;
+        let mut region = self.regions.get(at as usize)?.as_deref();
+        let mut found = region.and_then(|region| next(region, number & (REGION_BLOCKS - 1)));
+        if found.is_none() {
+            let words = match marks {
+                Marks::Boundary => &self.boundary,
+                Marks::Cut => &self.any,
+            };
+            at = next_bit(words, at + 1)?;
+            region = self.regions.get(at as usize)?.as_deref();
+            found = region.and_then(|region| next(region, 0));
+        }
+        let number = at << BLOCKS_SHIFT | found?;
+        Some((number, region?.block(number)?))
     }
 
     /// The first leaf that exists at or after leaf `leaf`.
     pub(super) fn next_present(&self, leaf: u32) -> Option<u32> {
-        let mut from = leaf & BLOCK_MASK;
-        let number = leaf >> BLOCK_SHIFT;
-        for (block, number) in self.blocks.get(number as usize..)?.iter().zip(number..) {
-            if let Some(at) = block.as_ref().and_then(|block| next_bit(&block.present, from)) {
-                return Some(number << BLOCK_SHIFT | at);
+        let mut from = leaf & (BLOCK_LEAVES - 1);
+        let mut number = leaf >> LEAVES_SHIFT;
+        loop {
+            let region = self.regions.get((number >> BLOCKS_SHIFT) as usize)?;
+            let Some(region) = region else {
+                (number, from) = ((number | (REGION_BLOCKS - 1)) + 1, 0);
+                continue;
+            };
+            if let Some(at) = region.block(number).and_then(|block| block.next_present(from)) {
+                return Some(number << LEAVES_SHIFT | at);
             }
-            from = 0;
+            (number, from) = (number + 1, 0);
         }
-        None
     }
 
-    /// All leaves that exist, in order, with their numbers.
-    pub(super) fn numbered(&self) -> impl Iterator<Item = (u32, &Leaf)> {
-        let blocks = (0u32..).zip(&self.blocks).filter_map(|(number, block)| Some((number, block.as_deref()?)));
-        blocks.flat_map(|(number, block)| {
-            bits(&block.present).filter_map(move |at| Some((number << BLOCK_SHIFT | at, block.leaf(at)?)))
+    /// All blocks that exist, in order, with their numbers.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = (u32, &Block)> {
+        let regions = (0u32..).zip(&self.regions).filter_map(|(number, region)| Some((number, region.as_deref()?)));
+        regions.flat_map(|(number, region)| {
+            bits(region.present).filter_map(move |at| Some((number << BLOCKS_SHIFT | at, region.block(at)?)))
         })
     }
 
-    /// All leaves that exist, in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Leaf> {
-        self.numbered().map(|(_, leaf)| leaf)
+    /// All leaves that exist, in order, with their numbers.
+    pub(super) fn numbered(&self) -> impl Iterator<Item = (u32, LeafRef<'_>)> {
+        self.blocks().flat_map(|(number, block)| {
+            block.numbered().map(move |(leaf, found)| (number << LEAVES_SHIFT | leaf, found))
+        })
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
         let leaves = self.leaves as usize + self.spares.len();
         leaves * size_of::<Leaf>()
-            + self.blocks_present as usize * size_of::<Block>()
-            + self.blocks.capacity() * size_of::<Option<Box<Block>>>()
-            + (self.boundary.capacity() + self.cut.capacity()) * size_of::<u64>()
+            + self.blocks as usize * size_of::<Block>()
+            + self.regions_present as usize * size_of::<Region>()
+            + self.regions.capacity() * size_of::<Option<Box<Region>>>()
+            + (self.boundary.capacity() + self.any.capacity()) * size_of::<u64>()
             + self.spares.capacity() * size_of::<Box<Leaf>>()
     }
 }

@@ -5,7 +5,8 @@ use core::mem;
 use super::change::Change;
 use super::counts::Counts;
 use super::entry::Entries;
-use super::leaf::Leaf;
+use super::leaf::LeafMut;
+use super::marks::note;
 use super::told::Word;
 
 /// Where in a leaf a write happens.
@@ -24,10 +25,10 @@ pub(super) struct Place {
 }
 
 /// Says anew which entries of a part begin runs and calls, records what changed, and returns what they counted and count
-/// now. The leaf has its new values already; the old ones are in the undo log from `saved` on. Old words of cuts go
+/// now. The leaf has its new values already; the old ones are in the undo log from `saved` on. Old words of notes go
 /// there, too.
 pub(super) fn mark(
-    leaf: &mut Leaf,
+    mut leaf: LeafMut<'_>,
     read: Entries,
     place: Place,
     saved: usize,
@@ -45,7 +46,8 @@ pub(super) fn mark(
         let (shift, count) = (at & 63, last - at + 1);
         let (old, rest) = olds.split_at_checked(count as usize).unwrap_or((olds, &[]));
         olds = rest;
-        let new = leaf.part(at, last);
+        let had = *leaf.marks_mut(at);
+        let new = leaf.entries.part(at, last);
         // Bits of this word, from `at` on.
         let (is, boundary) = runs(read, before, new);
         before = new.last().copied().unwrap_or(0);
@@ -54,26 +56,25 @@ pub(super) fn mark(
         new_mapped += is.count_ones();
         old_stored += if all_stored_map { was.count_ones() } else { not_zero(old) };
         new_stored += if is.count_ones() == count { count } else { not_zero(new) };
-        let had = leaf.marks(at);
         if !change.is_quiet() {
             let old = Word { values: old, boundary: had.boundary >> shift };
             let new = Word { values: new, boundary };
             change.replaced_word(read, place.base + at, (changed & was, old), (changed & is, new));
         }
         let mask = (u64::MAX >> (63 - (last & 63))) & (u64::MAX << shift);
-        let calls = if at == place.lo && place.starts { is & 1 } else { 0 };
-        change.undo.cuts.push(had.cut);
-        leaf.replace_marks(at, mask, boundary << shift, (boundary | calls) << shift);
+        let calls = if at == place.lo && place.starts { is & 1 & !boundary } else { 0 };
+        change.undo.notes.push(had.note);
+        leaf.replace_marks(at, mask, boundary << shift, (boundary & !is | calls) << shift);
         at = last + 1;
     }
     change.undo.values = values;
     if place.after {
-        let value = leaf.get(at);
+        let value = leaf.entries.get(at);
         let begins = !read.continues(before, value);
         if at & 63 == 0 {
-            change.undo.cuts.push(leaf.marks(at).cut);
+            change.undo.notes.push(leaf.marks_mut(at).note);
         }
-        leaf.set_marks(at, begins, begins | Entries::is_mapped(value));
+        leaf.set_mark(at, begins, note(begins, Entries::is_mapped(value), true));
     }
     (Counts::new(old_stored, old_mapped), Counts::new(new_stored, new_mapped))
 }

@@ -1,12 +1,16 @@
 //! The sPAPR translation table of one LIOBN: sparse, and able to say its mappings as runs.
 //!
-//! Leaves of 512 entries exist only where an entry is not zero. Two bitmaps per leaf say where runs and guest calls
-//! begin, and summaries above them let a walk jump from one beginning to the next, so that replaying a table costs
-//! what is mapped in it and never what could be.
+//! Leaves of 512 entries exist only where an entry is not zero. Two bits per entry say where runs begin and end and where
+//! guest calls begin; those of 32 leaves lie side by side. Bits above them let a walk jump from one mark to the next, so
+//! that replaying a table costs what is mapped in it and never what could be.
 
+mod batch;
+mod bitmap;
+mod block;
 mod budget;
 mod change;
 mod counts;
+mod dense;
 mod directory;
 mod entry;
 mod extents;
@@ -14,12 +18,14 @@ mod geometry;
 mod leaf;
 mod mappings;
 mod mark;
+mod marks;
 mod read;
 mod replace;
 #[cfg(test)]
 mod tests;
 mod told;
 mod undo;
+mod walk;
 mod write;
 
 use core::cell::RefCell;
@@ -173,14 +179,13 @@ impl TceTable {
     /// elsewhere. Returns whether it is such an entry.
     pub(crate) fn start_call(&mut self, index: u32) -> bool {
         let number = index >> LEAF_SHIFT;
-        let Some(leaf) = self.directory.leaf_mut(number) else { return false };
-        let (at, bit) = (index & LEAF_MASK, 1 << (index & 63));
-        if !Entries::is_mapped(leaf.get(at)) || leaf.marks(at).boundary & bit != 0 {
+        let Some(mut leaf) = self.directory.leaf_mut(number) else { return false };
+        let at = index & LEAF_MASK;
+        if !Entries::is_mapped(leaf.entries.get(at)) || leaf.marks_mut(at).boundary >> (at & 63) & 1 != 0 {
             return false;
         }
-        leaf.replace_marks(at, bit, 0, bit);
-        let marks = leaf.any_marks();
-        self.directory.mark(number, marks);
+        leaf.set_mark(at, false, true);
+        self.directory.settle(number);
         true
     }
 
@@ -276,7 +281,7 @@ impl TceTable {
     pub fn clear_all(&mut self) {
         self.version += 1;
         self.directory.clear();
-        self.stored.replace(self.stored.counts(), Counts::default());
+        self.stored.replace(self.stored.counts(), Counts::NONE);
     }
 
     /// Bytes of memory that the table holds.
@@ -310,7 +315,7 @@ impl TceTable {
             sum += if hi - lo == LEAF_MASK {
                 found.counts.stored()
             } else {
-                (lo..=hi).map(|at| u32::from(found.get(at) != 0)).sum()
+                found.entries.part(lo, hi).iter().map(|tce| u32::from(*tce != 0)).sum()
             };
         }
         sum

@@ -1,6 +1,7 @@
 //! What single entries say.
 
 use super::TceTable;
+use super::block::{BLOCK_MASK, BLOCK_SHIFT};
 use super::leaf::{LEAF_MASK, LEAF_SHIFT};
 use crate::address::Gpa;
 use crate::perm::Perm;
@@ -61,7 +62,9 @@ impl TceTable {
             let number = self.directory.next_present(next >> LEAF_SHIFT)?;
             let base = number << LEAF_SHIFT;
             let at = next.max(base) - base;
-            if let Some(ahead) = self.directory.leaf(number)?.part(at, LEAF_MASK).iter().position(|tce| *tce != 0) {
+            if let Some(ahead) =
+                self.directory.leaf(number)?.entries.part(at, LEAF_MASK).iter().position(|tce| *tce != 0)
+            {
                 return Some(base + at + u32::try_from(ahead).unwrap_or(0));
             }
             next = base.checked_add(1 << LEAF_SHIFT)?;
@@ -71,8 +74,8 @@ impl TceTable {
     /// Whether another guest call stored this entry than the one before it, whose run it continues.
     #[must_use]
     pub fn is_call_start(&self, index: u32) -> bool {
-        let bit = |word: u64| word >> (index & 63) & 1 != 0;
-        let marks = self.directory.leaf(index >> LEAF_SHIFT).map(|leaf| leaf.marks(index & LEAF_MASK));
-        marks.is_some_and(|marks| bit(marks.cut) && !bit(marks.boundary))
+        let Some(block) = self.directory.block(index >> BLOCK_SHIFT) else { return false };
+        let word = block.word((index & BLOCK_MASK) >> 6);
+        (word.note & !word.boundary) >> (index & 63) & 1 != 0
     }
 }

@@ -70,8 +70,10 @@ impl TceTable {
         let pairs = iter::from_fn(move || {
             let next = [olds.peek().map(|(number, _)| *number), news.peek().map(|(number, _)| *number)];
             let number = next.into_iter().flatten().min()?;
-            let old = olds.next_if(|(old, _)| *old == number).map_or(ZEROS, |(_, leaf)| leaf.part(0, LEAF_MASK));
-            let new = news.next_if(|(new, _)| *new == number).map_or(ZEROS, |(_, leaf)| leaf.part(0, LEAF_MASK));
+            let old =
+                olds.next_if(|(old, _)| *old == number).map_or(ZEROS, |(_, leaf)| leaf.entries.part(0, LEAF_MASK));
+            let new =
+                news.next_if(|(new, _)| *new == number).map_or(ZEROS, |(_, leaf)| leaf.entries.part(0, LEAF_MASK));
             Some((number << LEAF_SHIFT, old, new))
         });
         pairs.filter(|(_, old, new)| old != new)
@@ -84,6 +86,6 @@ impl PartialEq for TceTable {
         // A leaf is there exactly if an entry of it is not zero, and its marks say nothing else.
         self.geometry == other.geometry
             && self.stored() == other.stored()
-            && self.directory.numbered().eq(other.directory.numbered())
+            && self.directory.blocks().eq(other.directory.blocks())
     }
 }

@@ -1,10 +1,13 @@
 //! Stores what a guest call wrote, and keeps marks, counts, events and the undo log in step with it.
 
+use super::bitmap::put_bit;
+use super::block::{BLOCK_MASK, BLOCK_SHIFT};
 use super::change::{Change, One, Saved, Segment};
 use super::counts::Counts;
 use super::entry::Entries;
-use super::leaf::{LEAF_ENTRIES, LEAF_MASK, LEAF_SHIFT, Leaf, MarkWord};
+use super::leaf::{LEAF_ENTRIES, LEAF_MASK, LEAF_SHIFT, LEAF_WORDS, Leaf};
 use super::mark::{Place, mark};
+use super::marks::{MarkWord, note};
 use super::{TceTable, Values, leaves};
 
 impl TceTable {
@@ -30,14 +33,19 @@ impl TceTable {
         let mut next = self.directory.next_present(first >> LEAF_SHIFT);
         while let Some(leaf) = next.filter(|leaf| *leaf <= last >> LEAF_SHIFT) {
             let base = leaf << LEAF_SHIFT;
+            let block = base & !BLOCK_MASK;
             let (lo, hi) = (first.max(base) - base, last.min(base | LEAF_MASK) - base);
-            if hi - lo == LEAF_MASK {
+            let mut done = leaf;
+            if first <= block && block | BLOCK_MASK <= last {
+                self.empty_block(block >> BLOCK_SHIFT, change);
+                done = (block | BLOCK_MASK) >> LEAF_SHIFT;
+            } else if hi - lo == LEAF_MASK {
                 self.empty_leaf(leaf, change);
             } else {
                 self.store(leaf, lo, hi, base | lo == first, Values::Same(0, hi - lo + 1), change);
             }
-            self.end_absent(leaf, hi);
-            next = self.directory.next_present(leaf + 1);
+            self.end_absent(done, hi);
+            next = self.directory.next_present(done + 1);
         }
         self.end_write(last, change);
     }
@@ -75,9 +83,16 @@ impl TceTable {
 
     /// Stores one entry where that is simple: inside a leaf that is there and stays. Otherwise does nothing.
     ///
-    /// `cut` and `next_cut` say whether a call begins at the entry and at the one after it.
-    pub(super) fn store_one(&mut self, index: u32, new: u64, cut: bool, next_cut: bool, change: &mut Change) -> bool {
-        self.store_at::<false>(index, new, cut, next_cut, change)
+    /// `calls` and `next_calls` say whether a call begins at the entry and at the one after it.
+    pub(super) fn store_one(
+        &mut self,
+        index: u32,
+        new: u64,
+        calls: bool,
+        next_calls: bool,
+        change: &mut Change,
+    ) -> bool {
+        self.store_at::<false>(index, new, calls, next_calls, change)
     }
 
     /// The same; does nothing either if it is `LIMITED` and there is no room for one more.
@@ -86,8 +101,8 @@ impl TceTable {
         &mut self,
         index: u32,
         new: u64,
-        cut: bool,
-        next_cut: bool,
+        calls: bool,
+        next_calls: bool,
         change: &mut Change,
     ) -> bool {
         let at = index & LEAF_MASK;
@@ -96,8 +111,8 @@ impl TceTable {
         if at.wrapping_sub(1) >= LEAF_MASK - 1 || index >= self.simple_end {
             return false;
         }
-        let Some(leaf) = self.directory.leaf_mut(index >> LEAF_SHIFT) else { return false };
-        let (before, old, after) = (leaf.get(at - 1), leaf.get(at), leaf.get(at + 1));
+        let Some(mut leaf) = self.directory.leaf_mut(index >> LEAF_SHIFT) else { return false };
+        let (before, old, after) = (leaf.entries.get(at - 1), leaf.entries.get(at), leaf.entries.get(at + 1));
         let (counted, counts) = (Counts::of(old), Counts::of(new));
         if counted != counts {
             if new == 0 && leaf.counts.stored() == 1 {
@@ -109,34 +124,31 @@ impl TceTable {
             leaf.counts.replace(counted, counts);
             self.stored.replace(counted, counts);
         }
-        *leaf.entry_mut(at) = new;
+        *leaf.entries.entry_mut(at) = new;
         let follows = Entries::is_mapped(after);
-        // Whether runs begin at the entry and at the one after it, and calls.
-        let (begins, next, starts) = if Entries::is_mapped(new) {
-            let begins = !read.goes_on(before, new);
-            (begins, !read.goes_on(new, after), begins | cut)
+        // Whether the entry and the one after it are boundaries, and the notes of both.
+        let (begins, next, notes) = if Entries::is_mapped(new) {
+            let (begins, next) = (!read.goes_on(before, new), !read.goes_on(new, after));
+            let next_note = if next { !follows } else { next_calls };
+            (begins, next, u64::from(!begins & calls) | u64::from(next_note) << 1)
         } else {
+            // What follows is not mapped either, or begins a run.
             let begins = Entries::is_mapped(before);
-            (begins, follows, begins)
+            (begins, follows, u64::from(begins))
         };
         let boundary = u64::from(begins) | u64::from(next) << 1;
-        let cuts = u64::from(starts) | u64::from(next | follows & next_cut) << 1;
-        let (had_cuts, flips) = leaf.swap_two(at, MarkWord { boundary, cut: cuts });
-        change.only_entry(read, One { index, value: old, cuts: had_cuts }, new);
+        let (notes, flips) = leaf.swap_two(at, MarkWord { boundary, note: notes });
+        change.only_entry(read, One { index, value: old, notes }, new);
         if flips {
-            self.flip(index >> LEAF_SHIFT);
+            self.settle(index >> LEAF_SHIFT);
         }
         true
     }
 
-    /// Sets the summary bits of a leaf whose first or last mark may have come or gone.
     #[cold]
-    fn flip(&mut self, number: u32) {
-        let Some(leaf) = self.directory.leaf(number) else { return };
-        let marks = leaf.any_marks();
-        if self.directory.marks(number) != marks {
-            self.directory.mark(number, marks);
-        }
+    #[inline(never)]
+    fn settle(&mut self, leaf: u32) {
+        self.directory.settle(leaf);
     }
 
     /// Stores values in entries `lo` to `hi` of a leaf, and says anew where runs begin among them.
@@ -157,23 +169,21 @@ impl TceTable {
         };
         let first_before = if lo == 0 { self.before(number) } else { 0 };
         let absent = self.directory.leaf(number).is_none();
-        let (saved_values, saved_cuts) = (change.undo.values.len(), change.undo.cuts.len());
-        let saved = if absent { Saved::Absent } else { Saved::Part { values: saved_values, cuts: saved_cuts } };
+        let (saved_values, saved_notes) = (change.undo.values.len(), change.undo.notes.len());
+        let saved = if absent { Saved::Absent } else { Saved::Part { values: saved_values, notes: saved_notes } };
         change.saved(Segment { leaf: number, lo, hi, saved });
         if absent && nothing {
             if lo == 0 {
-                let ends = Entries::is_mapped(first_before);
-                self.directory.mark(number, (ends, ends));
+                self.directory.mark_absent(number, Entries::is_mapped(first_before));
             }
             return;
         }
         let end = self.geometry.entries;
         let read = self.read;
         let Some(leaf) = self.directory.leaf_or_new(number) else { return };
-        let had = leaf.any_marks();
-        let before = lo.checked_sub(1).map_or(first_before, |at| leaf.get(at));
+        let before = lo.checked_sub(1).map_or(first_before, |at| leaf.entries.get(at));
         // Old values go to the undo log, new ones into the leaf; then both are looked at side by side.
-        let part = leaf.part_mut(lo, hi);
+        let part = leaf.entries.part_mut(lo, hi);
         change.undo.values.extend_from_slice(part);
         match values {
             Values::Same(value, _) => part.fill(value),
@@ -184,70 +194,91 @@ impl TceTable {
         let after = hi < LEAF_MASK && base + hi + 1 < end;
         let place = Place { base, lo, hi, after, before, starts };
         let (counted, counts) = mark(leaf, read, place, saved_values, change);
-        leaf.counts.replace(counted, counts);
         self.stored.replace(counted, counts);
-        let (has, empty) = (leaf.any_marks(), leaf.counts.stored() == 0);
-        if empty && let Some(empty) = self.directory.take(number) {
-            self.directory.keep(empty);
-            self.directory.mark(number, has);
-        } else if has != had {
-            self.directory.mark(number, has);
+        let Some(leaf) = self.directory.leaf_mut(number) else { return };
+        leaf.counts.replace(counted, counts);
+        if leaf.counts.stored() != 0 {
+            self.directory.settle(number);
+        } else if let Some((zeros, _)) = self.directory.take(number) {
+            self.directory.keep(zeros);
+            self.directory.mark_absent(number, self.ends_before(number));
         }
+    }
+
+    /// Whether what is before a leaf maps.
+    fn ends_before(&self, leaf: u32) -> bool {
+        Entries::is_mapped(self.before(leaf))
+    }
+
+    /// Makes all entries of a block 0.
+    fn empty_block(&mut self, number: u32, change: &mut Change) {
+        let Some(old) = self.directory.take_block(number) else { return };
+        let first = number << BLOCK_SHIFT;
+        if !change.is_quiet() {
+            let read = self.read;
+            old.each_mapped(0, BLOCK_MASK, |at, pages, tce, begins| {
+                change.unmapped(read, first | at, pages, tce, begins);
+            });
+        }
+        self.stored.replace(old.counts(), Counts::NONE);
+        let leaf = first >> LEAF_SHIFT;
+        change.saved(Segment { leaf, lo: 0, hi: LEAF_MASK, saved: Saved::Block(old) });
+        let ends = self.ends_before(leaf);
+        self.directory.mark_absent(leaf, ends);
     }
 
     /// Makes all entries of a leaf 0.
     fn empty_leaf(&mut self, number: u32, change: &mut Change) {
-        let Some(old) = self.directory.take(number) else { return };
-        if !change.is_quiet() && old.counts.mapped() != 0 {
-            old.each_run(|at, pages, tce, begins| {
-                if Entries::is_mapped(tce) {
-                    change.unmapped(self.read, number << LEAF_SHIFT | at, pages, tce, begins);
-                }
+        let read = self.read;
+        let base = number << LEAF_SHIFT;
+        let in_block = base & BLOCK_MASK;
+        if !change.is_quiet()
+            && let Some(block) = self.directory.block(base >> BLOCK_SHIFT)
+        {
+            block.each_mapped(in_block, in_block | LEAF_MASK, |at, pages, tce, begins| {
+                change.unmapped(read, base & !BLOCK_MASK | at, pages, tce, begins);
             });
         }
-        self.forget(&old);
-        change.saved(Segment { leaf: number, lo: 0, hi: LEAF_MASK, saved: Saved::Whole(old) });
-        let ends = Entries::is_mapped(self.before(number));
-        self.directory.mark(number, (ends, ends));
+        self.save_leaf(number, change);
+        let ends = self.ends_before(number);
+        self.directory.mark_absent(number, ends);
     }
 
-    /// Makes all entries of a leaf one value that is not 0; whoever calls has made sure that no old mapping is told.
-    fn fill_leaf(&mut self, number: u32, value: u64, starts: bool, change: &mut Change) {
+    /// Moves a leaf into what is to be put back, and out of what is counted; its marks are the caller's to set.
+    fn save_leaf(&mut self, number: u32, change: &mut Change) {
+        let marks = change.undo.marks.len();
+        if let Some(leaf) = self.directory.leaf(number) {
+            change.undo.marks.push(*leaf.marks);
+        }
         let saved = match self.directory.take(number) {
-            Some(old) => {
-                self.forget(&old);
-                Saved::Whole(old)
+            Some((entries, counts)) => {
+                self.stored.replace(counts, Counts::NONE);
+                Saved::Leaf { entries, counts, marks }
             }
             None => Saved::Absent,
         };
         change.saved(Segment { leaf: number, lo: 0, hi: LEAF_MASK, saved });
+    }
+
+    /// Makes all entries of a leaf one value that is not 0; whoever calls has made sure that no old mapping is told.
+    fn fill_leaf(&mut self, number: u32, value: u64, starts: bool, change: &mut Change) {
+        self.save_leaf(number, change);
         let mut leaf = Leaf::new();
+        leaf.fill(value);
         let is = Entries::is_mapped(value);
-        if is {
-            // Equal targets do not adjoin: every entry is a run.
-            leaf.fill(value, MarkWord { boundary: u64::MAX, cut: u64::MAX });
-            leaf.counts = Counts::new(LEAF_ENTRIES, LEAF_ENTRIES);
-            change.mapped_each(self.read, number << LEAF_SHIFT, LEAF_ENTRIES, value);
-        } else {
-            leaf.fill(value, MarkWord::NONE);
-            leaf.counts = Counts::new(LEAF_ENTRIES, 0);
-        }
         let begins = !self.read.continues(self.before(number), value);
-        leaf.set_marks(0, begins, begins || (is && starts));
-        self.remember(&leaf);
-        let marks = leaf.any_marks();
-        self.directory.insert(number, leaf);
-        self.directory.mark(number, marks);
-    }
-
-    /// Takes a leaf out of the table's counts.
-    pub(super) fn forget(&mut self, leaf: &Leaf) {
-        self.stored.replace(leaf.counts, Counts::default());
-    }
-
-    /// Takes a leaf into the table's counts.
-    pub(super) fn remember(&mut self, leaf: &Leaf) {
-        self.stored.replace(Counts::default(), leaf.counts);
+        // Equal targets do not adjoin: every entry that maps is a run.
+        let mut marks = [MarkWord { boundary: if is { u64::MAX } else { 0 }, note: 0 }; LEAF_WORDS];
+        let [first, ..] = &mut marks;
+        put_bit(&mut first.boundary, 0, begins);
+        put_bit(&mut first.note, 0, note(begins, is, starts));
+        let counts = Counts::new(LEAF_ENTRIES, if is { LEAF_ENTRIES } else { 0 });
+        if is {
+            change.mapped_each(self.read, number << LEAF_SHIFT, LEAF_ENTRIES, value);
+        }
+        self.stored.replace(Counts::NONE, counts);
+        self.directory.insert(number, leaf, counts);
+        self.directory.set_marks(number, &marks);
     }
 
     /// Lets the entry after a write begin a call of its own, where it is the first of another leaf.
@@ -255,8 +286,8 @@ impl TceTable {
         if last & LEAF_MASK != LEAF_MASK || last >= self.geometry.entries - 1 {
             return;
         }
-        let cut = self.mark_first((last + 1) >> LEAF_SHIFT, true);
-        change.undo.after = Some((last + 1, cut));
+        let note = self.mark_first((last + 1) >> LEAF_SHIFT, true);
+        change.undo.after = Some((last + 1, note));
     }
 
     /// Says anew whether a leaf's last entry ends a run, where the leaf after it is absent and nobody else says it.
@@ -269,21 +300,18 @@ impl TceTable {
         }
     }
 
-    /// Says anew whether the first entry of a leaf begins a run or a call; returns whether it began one.
+    /// Says anew whether the first entry of a leaf is a boundary, and its note; returns its note as it was.
     pub(super) fn mark_first(&mut self, number: u32, calls: bool) -> bool {
         let before = self.before(number);
         let read = self.read;
-        let Some(leaf) = self.directory.leaf_mut(number) else {
-            let ends = Entries::is_mapped(before);
-            self.directory.mark(number, (ends, ends));
+        let Some(mut leaf) = self.directory.leaf_mut(number) else {
+            self.directory.mark_absent(number, Entries::is_mapped(before));
             return false;
         };
-        let value = leaf.get(0);
-        let is = Entries::is_mapped(value);
+        let value = leaf.entries.get(0);
         let begins = !read.continues(before, value);
-        let was_cut = leaf.set_marks(0, begins, begins || (is && calls));
-        let marks = leaf.any_marks();
-        self.directory.mark(number, marks);
-        was_cut
+        let had = leaf.set_mark(0, begins, note(begins, Entries::is_mapped(value), calls));
+        self.directory.settle(number);
+        had
     }
 }
