@@ -135,7 +135,10 @@ export function onTrap(told: (error: WebAssembly.RuntimeError) => Error): void;
 `;
 }
 
-/** Text that every runtime can turn back into bytes without a permission; the fast way where there is one. */
+/**
+ * Text that every runtime can turn back into bytes without a permission; the fast way where there is one. It is not inside
+ * the function: V8 would read it twice, and Deno keeps what it makes of the text of a file, not of what a function holds.
+ */
 function bytesModule(wasm: Uint8Array): string {
   return `${HEADER}const text = "${wasm.toBase64()}";
 
