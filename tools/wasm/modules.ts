@@ -98,7 +98,10 @@ function withoutEffects(glue: string): string {
       /^\}\nif \(Symbol\.dispose\) (\w+)\.prototype\[Symbol\.dispose\] = \1\.prototype\.free;$/gm,
       "    [Symbol.dispose]() {\n        this.free();\n    }\n}",
     )
-    .replace(/^let cachedTextDecoder = new TextDecoder\(.*\);\ncachedTextDecoder\.decode\(\);$/m, "let cachedTextDecoder;")
+    .replace(
+      /^let cachedTextDecoder = new TextDecoder\(.*\);\ncachedTextDecoder\.decode\(\);$/m,
+      "let cachedTextDecoder;",
+    )
     .replace(/^( *)if \((?=numBytesDecoded >= )/m, "$1if (!cachedTextDecoder || ");
   const statement = /^(?!(?:export )?(?:class|function|let|const) |[ })]|\/?\*|$).*/m.exec(pure);
   if (statement !== null || /^(?:let|const) .*(?<!@__PURE__ \*\/ )\bnew\b/m.test(pure)) {
