@@ -9,6 +9,7 @@
  * @module
  */
 
+import { checkBundles } from "./check_bundles.ts";
 import { checkCrates } from "./check_crates.ts";
 import { checkDocs } from "./check_docs.ts";
 import { checkExamples } from "./check_examples.ts";
@@ -37,6 +38,7 @@ function parts(args: readonly string[]): Part[] {
     { name: "pages", run: () => Promise.resolve(checkPages()) },
     { name: "artifact", run: checkRecord },
     { name: "artifact size", run: checkSize },
+    { name: "bundles", run: () => checkBundles() },
     { name: "types", run: () => ofDeno("check", "--quiet", ...(ci ? ["--frozen"] : [])) },
     { name: "documentation", run: checkDocs },
     { name: "publish", run: checkPublish },

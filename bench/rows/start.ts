@@ -9,7 +9,7 @@ const ROOT = new URL("../../", import.meta.url).pathname;
 const FIRST_REPLAY = `
 import { replay } from "@giommu/memory-api";
 import { IommuNotifier, IommuNotifierFlag } from "@giommu/notifiers";
-import { TceTable } from "@giommu/spapr-tce";
+import { TceTable } from "@giommu/spapr-tce/table";
 const table = new TceTable({ liobn: 0x8000_0000, entries: 2 ** 18 });
 table.putTce(0n, 3n);
 const notifier = new IommuNotifier({ flags: IommuNotifierFlag.MAP, notify: () => {} });

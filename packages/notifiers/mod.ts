@@ -8,7 +8,7 @@
  * @module
  */
 
-export * from "./change.ts";
+export type * from "./change.ts";
 export { checkEntry, checkPageSize } from "./entry.ts";
 export type { IotlbEntry, TargetSpace } from "./entry.ts";
 export { cropEvent, mapEvent, unmapEvent } from "./event.ts";

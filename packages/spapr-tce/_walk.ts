@@ -24,25 +24,23 @@ export function* walk(
 ): Generator<IotlbEntry, void> {
   let from = Number(range.start / window.pageSize);
   const last = Number(range.last / window.pageSize);
-  let size = FIRST_BATCH;
-  for (let more = true; more;) {
-    let raw = live();
+  let more = true;
+  for (let size = FIRST_BATCH; more && from <= last; size = Math.min(size * 2, LAST_BATCH)) {
+    const raw = live();
     const { version } = raw;
     const count = raw.replayBatch(from, last, RUNS[runs], size);
-    const next = raw.cursor;
-    more = next !== undefined;
     const entries: IotlbEntry[] = [];
     readExtents(entries, raw.pointer, count, window);
+    // Nothing is mapped behind a batch that is not full, unless the table changes.
+    more = count === size;
+    let told: IotlbEntry | undefined;
     for (const entry of entries) {
       yield entry;
-      raw = live();
-      if (raw.version !== version) {
-        from = Number((entry.iova.last + 1n) / window.pageSize);
-        more = from <= last;
-        break;
-      }
+      told = entry;
+      if (live().version === version) continue;
+      more = true;
+      break;
     }
-    if (more && next !== undefined && raw.version === version) from = next;
-    size = Math.min(size * 2, LAST_BATCH);
+    if (told !== undefined) from = Number((told.iova.last + 1n) / window.pageSize);
   }
 }

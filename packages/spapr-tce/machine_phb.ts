@@ -31,11 +31,15 @@ export const PHB_DEFAULTS: Required<Omit<MachinePhbInit, "index">> = Object.free
 });
 
 /** Makes a bridge; not exported by the package. */
-export let newMachinePhb: (
+export function newMachinePhb(
   options: Required<MachinePhbInit>,
   memory: AddressSpace,
   deviceTree: DeviceTreeProperties,
-) => { readonly phb: MachinePhb; readonly bus: WindowBus };
+): { readonly phb: MachinePhb; readonly bus: WindowBus } {
+  const bus = new WindowBus(options.index, memory);
+  // A static block that hands the private constructor out would keep the class in bundles that do not use it.
+  return { phb: Reflect.construct(MachinePhb, [options, bus, deviceTree]), bus };
+}
 
 /**
  * A PCI host bridge of a {@linkcode SpaprMachine}, which owns it.
@@ -62,13 +66,6 @@ export class MachinePhb {
   /** `ibm,dma-window`; with dynamic windows also `ibm,ddw-applicable` and `ibm,ddw-extensions`. */
   readonly deviceTree: DeviceTreeProperties;
   readonly #bus: WindowBus;
-
-  static {
-    newMachinePhb = (options, memory, deviceTree) => {
-      const bus = new WindowBus(options.index, memory);
-      return { phb: new MachinePhb(options, bus, deviceTree), bus };
-    };
-  }
 
   private constructor(options: Required<MachinePhbInit>, bus: WindowBus, deviceTree: DeviceTreeProperties) {
     this.options = options;

@@ -10,9 +10,6 @@
  */
 
 export type { DeviceTreeProperties } from "./device_tree.ts";
-export { ExtentCursor } from "./extent_cursor.ts";
-export type { ExtentCursorOptions } from "./extent_cursor.ts";
-export * from "./hcall.ts";
 export { MachinePhb } from "./machine_phb.ts";
 export type { MachinePhbInit } from "./machine_phb.ts";
 export * from "./qemu_sections.ts";
@@ -22,5 +19,4 @@ export type { SpaprMachineInit, SpaprMachineOptions } from "./spapr_machine.ts";
 export * from "./spapr_phb.ts";
 export { SpaprVioDevice } from "./spapr_vio_device.ts";
 export type { SpaprVioInit } from "./spapr_vio_device.ts";
-export { DEFAULT_ENTRY_LIMIT, MAX_ENTRY_LIMIT, TceTable } from "./tce_table.ts";
-export type { TceTableInit } from "./tce_table.ts";
+export * from "./table.ts";

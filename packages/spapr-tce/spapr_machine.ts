@@ -1,5 +1,5 @@
 import type { Gpa, Iova } from "@giommu/core";
-import { checkInteger, checkOptions, checkU64, hex, IommuError } from "@giommu/core";
+import { checkInstance, checkInteger, checkOptions, checkU64, hex, IommuError } from "@giommu/core";
 import { RawSpaprMachine } from "@giommu/core/wasm/spapr";
 import type { AddressSpace, GuestMemory } from "@giommu/memory-api";
 import { SpaceMemory, transaction } from "@giommu/memory-api";
@@ -48,8 +48,13 @@ export interface MachineState {
   act(verb: string, call: (raw: RawSpaprMachine) => void): Delivered;
 }
 
+// Not from a static block of the class: that would keep machines, and their part of the core, in bundles that use none.
+const states = new WeakMap<SpaprMachine, MachineState>();
+
 /** The state of a machine; not exported by the package. */
-export let machineState: (machine: SpaprMachine) => MachineState;
+export function machineState(machine: SpaprMachine): MachineState {
+  return states.get(checkInstance("machine", machine, SpaprMachine)) as MachineState;
+}
 
 /** What can be said of a machine and its devices: a misspelt name would be ignored. */
 const FIELDS: Readonly<Record<keyof SpaprMachineInit, true>> = {
@@ -115,13 +120,6 @@ export class SpaprMachine implements Disposable {
   readonly #devices: MachineDevices;
   #raw: RawSpaprMachine | undefined;
 
-  static {
-    machineState = (machine) => ({
-      live: (verb) => machine.#live(verb),
-      act: (verb, call) => machine.#act(verb, call),
-    });
-  }
-
   /**
    * Creates a machine as it is after a reset: default windows, empty tables, no bypass.
    *
@@ -133,6 +131,7 @@ export class SpaprMachine implements Disposable {
    */
   constructor(init: SpaprMachineInit) {
     checkOptions("the options of an sPAPR machine", init, FIELDS);
+    states.set(this, { live: (verb) => this.#live(verb), act: (verb, call) => this.#act(verb, call) });
     const existing = adopted.get(init);
     const limit = existing?.entryLimit ?? init.entryLimit ?? DEFAULT_ENTRY_LIMIT;
     this.entryLimit = checkInteger("entryLimit", limit, 0, MAX_ENTRY_LIMIT);

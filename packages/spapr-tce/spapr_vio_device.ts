@@ -18,12 +18,38 @@ export interface VioState {
 }
 
 /** Makes a device; not exported by the package. */
-export let newVioDevice: (
+export function newVioDevice(
   unit: number,
   table: TceTable,
   memory: AddressSpace,
   deviceTree: DeviceTreeProperties,
-) => { readonly device: SpaprVioDevice; readonly state: VioState };
+): { readonly device: SpaprVioDevice; readonly state: VioState } {
+  const name = `vio@${unit.toString(16)}`;
+  const root = new MemoryRegion({ name, size: 1n << 64n });
+  const direct = new AliasRegion({ name: `${name}-bypass`, target: memory.root, size: memory.root.size });
+  direct.enabled = false;
+  root.addSubregion(0n, direct, { priority: 1 });
+  root.addSubregion(0n, table.region, { priority: 2 });
+  const space = new AddressSpace({ name, root, memory });
+  // A static block that hands the private constructor out would keep the class in bundles that do not use it.
+  const device: SpaprVioDevice = Reflect.construct(SpaprVioDevice, [unit, table, space, direct, deviceTree]);
+  return {
+    device,
+    state: {
+      setBypass: (on) => {
+        direct.enabled = on;
+        table.region.enabled = !on;
+      },
+      dispose: () => {
+        try {
+          space.dispose();
+        } finally {
+          table[Symbol.dispose]();
+        }
+      },
+    },
+  };
+}
 
 /**
  * A VIO device of a pseries machine: its accesses go through a table of its own, or past it while bypass is on.
@@ -62,39 +88,18 @@ export class SpaprVioDevice {
   readonly deviceTree: DeviceTreeProperties;
   readonly #direct: MemoryRegion;
 
-  static {
-    newVioDevice = (unit, table, memory, deviceTree) => {
-      const device = new SpaprVioDevice(unit, table, memory, deviceTree);
-      return {
-        device,
-        state: {
-          setBypass: (on) => {
-            device.#direct.enabled = on;
-            table.region.enabled = !on;
-          },
-          dispose: () => {
-            try {
-              device.space.dispose();
-            } finally {
-              table[Symbol.dispose]();
-            }
-          },
-        },
-      };
-    };
-  }
-
-  private constructor(unit: number, table: TceTable, memory: AddressSpace, deviceTree: DeviceTreeProperties) {
+  private constructor(
+    unit: number,
+    table: TceTable,
+    space: AddressSpace,
+    direct: MemoryRegion,
+    deviceTree: DeviceTreeProperties,
+  ) {
     this.unit = unit;
     this.table = table;
+    this.space = space;
+    this.#direct = direct;
     this.deviceTree = deviceTree;
-    const name = `vio@${unit.toString(16)}`;
-    const root = new MemoryRegion({ name, size: 1n << 64n });
-    this.#direct = new AliasRegion({ name: `${name}-bypass`, target: memory.root, size: memory.root.size });
-    this.#direct.enabled = false;
-    root.addSubregion(0n, this.#direct, { priority: 1 });
-    root.addSubregion(0n, table.region, { priority: 2 });
-    this.space = new AddressSpace({ name, root, memory });
   }
 
   /** The LIOBN of its table, which is the unit number. */

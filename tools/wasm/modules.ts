@@ -33,7 +33,7 @@ export function moduleFiles(name: string, packed: Packed): Map<string, string> {
 /** wasm-bindgen's glue for bundlers, which wants to be handed an instance, followed by what makes that instance. */
 function loader(name: string, glue: string, wasm: Uint8Array<ArrayBuffer>): string {
   const imports = WebAssembly.Module.imports(new WebAssembly.Module(wasm));
-  const own = glue
+  const own = withoutEffects(glue)
     // What only the instance calls is nobody else's to import.
     .replaceAll(/^export (?=function __wb)/gm, "")
     // The instance is made below: no setter is left for others to call.
@@ -51,7 +51,7 @@ function loader(name: string, glue: string, wasm: Uint8Array<ArrayBuffer>): stri
 import { bytes } from "./${name}_bytes.js";
 
 /** Makes the instance when a name of it is first asked for: a program that imports this and never uses it pays nothing. */
-let wasm = new Proxy({}, { get: (_, name) => start()[name] });
+let wasm = /* @__PURE__ */ new Proxy({}, { get: (_, name) => start()[name] });
 
 function start() {
   const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes()), {
@@ -90,6 +90,26 @@ function told(error) {
 ${told}`;
 }
 
+/** What runs when the glue is loaded is what bundlers must keep: with nothing, a class that a program does not use is gone, and the bytes with the last one. */
+function withoutEffects(glue: string): string {
+  const pure = glue
+    .replaceAll(/ new FinalizationRegistry\(/g, " /* @__PURE__ */ new FinalizationRegistry(")
+    .replaceAll(
+      /^\}\nif \(Symbol\.dispose\) (\w+)\.prototype\[Symbol\.dispose\] = \1\.prototype\.free;$/gm,
+      "    [Symbol.dispose]() {\n        this.free();\n    }\n}",
+    )
+    .replace(
+      /^let cachedTextDecoder = new TextDecoder\(.*\);\ncachedTextDecoder\.decode\(\);$/m,
+      "let cachedTextDecoder;",
+    )
+    .replace(/^( *)if \((?=numBytesDecoded >= )/m, "$1if (!cachedTextDecoder || ");
+  const statement = /^(?!(?:export )?(?:class|function|let|const) |[ })]|\/?\*|$).*/m.exec(pure);
+  if (statement !== null || /^(?:let|const) .*(?<!@__PURE__ \*\/ )\bnew\b/m.test(pure)) {
+    throw new Error(`Cannot adapt the glue: loading it does something: ${statement?.[0] ?? "it makes an object"}`);
+  }
+  return pure;
+}
+
 /** Has every method of the glue say what ended it. A `try` costs nothing where nothing is thrown, a wrapped function would. */
 function trapsTold(glue: string): string {
   const method = /^ {4}((?:static |get |set )?(?!__|free\()\w+\([\w, $]*\)) \{\n([^]*?)\n {4}\}$/gm;
@@ -118,7 +138,10 @@ export function onTrap(told: (error: WebAssembly.RuntimeError) => Error): void;
 `;
 }
 
-/** Text that every runtime can turn back into bytes without a permission; the fast way where there is one. */
+/**
+ * Text that every runtime can turn back into bytes without a permission; the fast way where there is one. It is not inside
+ * the function: V8 would read it twice, and Deno keeps what it makes of the text of a file, not of what a function holds.
+ */
 function bytesModule(wasm: Uint8Array): string {
   return `${HEADER}const text = "${wasm.toBase64()}";
 

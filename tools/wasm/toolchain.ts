@@ -71,7 +71,12 @@ async function debianToolchain(): Promise<Toolchain | undefined> {
   };
   return {
     env,
-    cargoArgs: ["-Zbuild-std=std,panic_abort"],
+    // A library of its own can leave out what a panic says: there is nowhere to say it, and a trap tells as much.
+    cargoArgs: [
+      "-Zbuild-std=std,panic_abort",
+      "-Zpanic-immediate-abort",
+      ...["--config", 'profile.release.panic="immediate-abort"'],
+    ],
     librarySources: await librarySources(rustc, env),
     versions: {
       rustc: await verboseVersion(rustc, env),

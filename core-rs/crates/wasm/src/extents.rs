@@ -2,7 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use giommu_core::tce_table::{SharedTable, TceTable};
+use giommu_core::extent::Extent;
+use giommu_core::tce_table::{Runs, SharedTable, TceTable};
 use wasm_bindgen::prelude::*;
 
 use crate::table::{BATCH, runs_from};
@@ -24,7 +25,6 @@ pub(crate) struct IndexedRecord {
 /// Makes `records` those of at most `max` extents of entries `from` to `last`; returns where to go on.
 ///
 /// All walks come by here, as each kind of them would have the whole of `each_extent` in the module once more.
-#[inline(never)]
 pub(crate) fn fill(
     records: &mut Vec<IndexedRecord>,
     table: &TceTable,
@@ -35,11 +35,37 @@ pub(crate) fn fill(
 ) -> Option<u32> {
     let max = (max as usize).clamp(1, BATCH);
     records.clear();
-    table.each_extent(from, last, runs_from(runs), |index, extent| {
-        let perm = u32::from(extent.perm.bits());
-        records.push(IndexedRecord { target: extent.target.0, index, pages: extent.pages, perm, unused: 0 });
-        if records.len() < max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    })
+    match runs_from(runs) {
+        Runs::Full => fill_runs(records, table, from, last, false, max),
+        Runs::Call => fill_runs(records, table, from, last, true, max),
+        Runs::Page => fill_pages(records, table, from, last, max),
+    }
+}
+
+#[inline(never)]
+fn fill_runs(
+    records: &mut Vec<IndexedRecord>,
+    table: &TceTable,
+    from: u32,
+    last: u32,
+    end_with_calls: bool,
+    max: usize,
+) -> Option<u32> {
+    let runs = if end_with_calls { Runs::Call } else { Runs::Full };
+    table.each_extent(from, last, runs, |index, extent| push(records, max, index, extent))
+}
+
+/// Apart from the runs: a program's first walk waits until all that is in the function is compiled.
+#[inline(never)]
+fn fill_pages(records: &mut Vec<IndexedRecord>, table: &TceTable, from: u32, last: u32, max: usize) -> Option<u32> {
+    table.each_extent(from, last, Runs::Page, |index, extent| push(records, max, index, extent))
+}
+
+#[inline]
+fn push(records: &mut Vec<IndexedRecord>, max: usize, index: u32, extent: Extent) -> ControlFlow<()> {
+    let perm = u32::from(extent.perm.bits());
+    records.push(IndexedRecord { target: extent.target.0, index, pages: extent.pages, perm, unused: 0 });
+    if records.len() < max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
 }
 
 /// A walk over the extents of a table. JavaScript owns it; the table lives as long as it does.

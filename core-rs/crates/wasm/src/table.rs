@@ -267,13 +267,6 @@ impl RawTceTable {
         table.clear_range(first, last.saturating_sub(first).saturating_add(1));
     }
 
-    /// Makes all entries 0 and records no extents.
-    #[wasm_bindgen(js_name = clearAll)]
-    pub fn clear_all(&mut self) {
-        self.table.borrow_mut().clear_all();
-        self.change.clear();
-    }
-
     /// Gives back the memory that a large call left behind.
     pub fn shrink(&mut self) {
         self.change.shrink();
