@@ -56,14 +56,11 @@ impl Written {
 /// H_PUT_TCE: stores one entry.
 #[inline]
 pub fn h_put_tce(table: &mut TceTable, ioba: u64, tce: u64, change: &mut Change) -> Written {
-    let Some(index) = table.index_of(page_of(table, ioba)) else {
-        change.clear();
-        return Written::refused(H_PARAMETER);
-    };
-    if table.put(index, tce, change) {
-        return Written { ret: H_SUCCESS, stored: 1 };
+    match table.put_at(ioba, tce, change) {
+        Some(true) => Written { ret: H_SUCCESS, stored: 1 },
+        Some(false) => Written::refused(H_NOT_ENOUGH_RESOURCES),
+        None => Written::refused(H_PARAMETER),
     }
-    Written::refused(H_NOT_ENOUGH_RESOURCES)
 }
 
 /// H_GET_TCE: the raw entry, or [`H_PARAMETER`] outside the window.

@@ -1,6 +1,6 @@
 //! 32 leaves of a table, with their marks side by side.
 
-use super::bitmap::{bits, next_bit};
+use super::bitmap::{bits, next_bit, put_bit};
 use super::counts::Counts;
 use super::entry::Entries;
 use super::leaf::{LEAF_ENTRIES, LEAF_MASK, LEAF_SHIFT, LEAF_WORDS, Leaf, LeafMarks, LeafMut};
@@ -117,6 +117,17 @@ impl Block {
     pub(super) fn insert(&mut self, leaf: u32, entries: Box<Leaf>, counts: Counts) {
         self.slots[slot_of(leaf)] = Slot { leaf: Some(entries), counts };
         self.present |= 1 << slot_of(leaf);
+    }
+
+    /// Says anew whether word `number` has marks; returns whether the block as a whole may have got its first ones, or lost
+    /// its last.
+    pub(super) fn settle_word(&mut self, number: u32) -> bool {
+        let word = self.word(number);
+        let at = (number >> 6) as usize & (WORDS - 1);
+        let had = (self.boundary[at], self.any[at]);
+        put_bit(&mut self.boundary[at], number, word.boundary != 0);
+        put_bit(&mut self.any[at], number, word.any() != 0);
+        (had.0 == 0) | (had.1 == 0) | (self.boundary[at] == 0) | (self.any[at] == 0)
     }
 
     /// Says anew which words of a leaf have marks.

@@ -91,6 +91,19 @@ impl Stored {
         }
     }
 
+    /// Counts one more entry that maps, unless it does not fit into the budget; returns whether it did.
+    #[inline]
+    pub(super) fn add_mapped(&mut self) -> bool {
+        if let Some(budget) = &self.budget {
+            if budget.is_full() {
+                return false;
+            }
+            budget.replace(0, 1);
+        }
+        self.counts.replace(Counts::NONE, Counts::MAPPED);
+        true
+    }
+
     /// Whether no entry fits any more.
     #[inline]
     pub(super) fn is_full(&self, limit: u32) -> bool {

@@ -50,7 +50,7 @@ impl State {
     }
 
     #[inline]
-    fn and(self, bits: Self) -> Self {
+    const fn and(self, bits: Self) -> Self {
         Self(self.0 | bits.0)
     }
 
@@ -258,6 +258,27 @@ impl Change {
             }
         }
         self.state = state;
+    }
+
+    /// The same where nothing was stored and the entry maps now (`MAP`), or the other way round.
+    #[inline]
+    pub(super) fn turned<const MAP: bool>(&mut self, entries: Entries, old: One, new: u64) {
+        let One { index, value, notes } = old;
+        self.single.value = value;
+        self.single.place = u64::from(index) | notes << 32;
+        if MAP {
+            self.state = State::UNDO.and(State::MAP);
+            entries.set_page(&mut self.single.map, index, new);
+        } else {
+            self.state = State::UNDO.and(State::UNMAP);
+            entries.set_page(&mut self.single.unmap, index, value);
+        }
+    }
+
+    /// Whether [`Change::turned`] may record: nothing is in the lists, and extents are wanted.
+    #[inline]
+    pub(super) fn takes_one(&self) -> bool {
+        !self.state.has(State::LISTED.and(State::QUIET))
     }
 
     /// Records the replacement of up to 64 consecutive entries from `first` on.

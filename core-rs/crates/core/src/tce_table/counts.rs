@@ -8,6 +8,8 @@ pub(super) struct Counts(u64);
 
 impl Counts {
     pub(super) const NONE: Self = Self(0);
+    /// What an entry counts that maps.
+    pub(super) const MAPPED: Self = Self(1 | 1 << 32);
 
     pub(super) fn new(stored: u32, mapped: u32) -> Self {
         Self(u64::from(stored) | u64::from(mapped) << 32)

@@ -3,7 +3,7 @@
 use super::bitmap::{bits, next_bit, put_bit};
 use super::block::{BLOCK_LEAVES, BLOCK_MASK, BLOCK_SHIFT, Block, LeafRef};
 use super::counts::Counts;
-use super::leaf::{Leaf, LeafMarks, LeafMut};
+use super::leaf::{LEAF_SHIFT, Leaf, LeafMarks, LeafMut};
 use super::marks::{MarkWord, Marks};
 
 /// Blocks in a region; a table of 2^32 entries then has 8192 regions.
@@ -253,6 +253,16 @@ impl Directory {
         let Some(block) = self.block_mut(leaf) else { return };
         block.settle(leaf);
         self.settle_block(leaf >> LEAVES_SHIFT);
+    }
+
+    /// The same after the marks of entry `index` and of the one after it were changed, which is of the same block.
+    pub(super) fn settle_two(&mut self, index: u32) {
+        let Some(block) = self.block_mut(index >> LEAF_SHIFT) else { return };
+        let first = block.settle_word((index & BLOCK_MASK) >> 6);
+        let second = index & 63 == 63 && block.settle_word(((index & BLOCK_MASK) + 1) >> 6);
+        if first | second {
+            self.settle_block(index >> BLOCK_SHIFT);
+        }
     }
 
     /// The same for a block; it goes if there is nothing in it.

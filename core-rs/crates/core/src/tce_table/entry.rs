@@ -32,6 +32,12 @@ impl Entries {
         Self { bus_offset: geometry.bus_offset.0, shift, page, key: !(page - 1) | 3, followed }
     }
 
+    /// An address, rounded down to a page.
+    #[inline]
+    pub(super) fn page_of(self, address: u64) -> u64 {
+        address & self.page.wrapping_neg()
+    }
+
     /// What an entry means.
     #[inline]
     pub(super) fn key_of(self, tce: u64) -> u64 {

@@ -37,6 +37,12 @@ impl Leaf {
         &mut self.0[(at & LEAF_MASK) as usize]
     }
 
+    /// The entry before one, the entry, and the one after it, if all are in the leaf.
+    #[inline]
+    pub(super) fn around(&mut self, at: u32) -> Option<&mut [u64; 3]> {
+        self.0.get_mut(at.wrapping_sub(1) as usize..)?.first_chunk_mut()
+    }
+
     /// Reads the memory of 64 entries from `at` on, one of each cache line.
     #[inline]
     pub(super) fn touch(&self, at: u32) -> u64 {

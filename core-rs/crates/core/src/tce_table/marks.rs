@@ -57,7 +57,9 @@ impl MarkWord {
     /// Whether the bits that say which words have marks change where this word becomes another one.
     #[inline]
     pub(super) fn flips(self, to: Self) -> bool {
-        ((self.boundary == 0) != (to.boundary == 0)) | ((self.any() == 0) != (to.any() == 0))
+        // Nearly always a boundary stays.
+        self.boundary & to.boundary == 0
+            && ((self.boundary == 0) != (to.boundary == 0)) | ((self.any() == 0) != (to.any() == 0))
     }
 }
 

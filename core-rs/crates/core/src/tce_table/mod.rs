@@ -90,8 +90,10 @@ pub struct TceTable {
     geometry: Geometry,
     read: Entries,
     directory: Directory,
-    /// Entries from here on are none that [`TceTable::put`] stores in few steps: they have no next one.
+    /// Entries from here on cannot be stored in few steps, as they have no next one.
     simple_end: u32,
+    /// The same for [`TceTable::put_at`], which does not look at the table's own limit either: 0 if that could be reached.
+    quick_end: u64,
     limit: u32,
     stored: Stored,
     version: u64,
@@ -115,10 +117,12 @@ impl TceTable {
     pub fn new(geometry: Geometry, entry_limit: u32) -> Result<Self, TableError> {
         geometry.size_minus_1()?;
         let read = Entries::new(&geometry);
+        let simple_end = if read.shares_bits() { 0 } else { geometry.entries - 1 };
         Ok(Self {
             geometry,
             read,
-            simple_end: if read.shares_bits() { 0 } else { geometry.entries - 1 },
+            simple_end,
+            quick_end: if entry_limit < geometry.entries { 0 } else { simple_end.into() },
             directory: Directory::new(geometry.entries),
             limit: entry_limit,
             stored: Stored::default(),
@@ -215,29 +219,42 @@ impl TceTable {
         Ok(())
     }
 
-    /// Stores one entry, as [`TceTable::write`] does: the call that guests make most.
+    /// Stores the entry for a bus address, as [`TceTable::write`] does: the call that guests make most. The address is rounded
+    /// down to the table's page.
     ///
-    /// Returns whether it was stored: not beyond the end or the entry limit. `change` is empty then.
+    /// Returns whether it was stored, which is not so if it is one more than the entry limit; `None` outside the window.
+    /// `change` is empty in both cases.
     #[inline]
-    pub fn put(&mut self, index: u32, value: u64, change: &mut Change) -> bool {
-        change.clear_lists();
-        if self.store_at::<true>(index, value, true, true, change) {
-            self.version += 1;
-            return true;
+    pub fn put_at(&mut self, ioba: u64, value: u64, change: &mut Change) -> Option<bool> {
+        // Below the window it wraps, to more than any window has.
+        let index = self.read.page_of(ioba).wrapping_sub(self.geometry.bus_offset.0) >> (self.geometry.page_shift & 63);
+        if index < self.quick_end && change.takes_one() {
+            #[expect(clippy::cast_possible_truncation, reason = "it is below another number of 32 bits")]
+            let index = index as u32;
+            let done = if Entries::is_mapped(value) {
+                self.turn::<true>(index, value, change)
+            } else {
+                value == 0 && self.turn::<false>(index, 0, change)
+            };
+            if done {
+                self.version += 1;
+                return Some(true);
+            }
         }
         self.put_elsewhere(index, value, change)
     }
 
     #[cold]
     #[inline(never)]
-    fn put_elsewhere(&mut self, index: u32, value: u64, change: &mut Change) -> bool {
+    fn put_elsewhere(&mut self, index: u64, value: u64, change: &mut Change) -> Option<bool> {
         change.clear();
-        if !self.takes(index, value) {
-            return false;
-        }
-        self.version += 1;
-        self.write_edge(index, value, true, change);
-        true
+        let index = u32::try_from(index).ok().filter(|index| *index < self.geometry.entries)?;
+        Some(self.put(index, value, change))
+    }
+
+    /// The same for an entry by its number, below [`Geometry::entries`].
+    pub fn put(&mut self, index: u32, value: u64, change: &mut Change) -> bool {
+        self.learn(index, value, true, change)
     }
 
     /// Whether a value fits: neither beyond the end nor the entry limit.

@@ -81,23 +81,55 @@ impl TceTable {
         (leaf << LEAF_SHIFT).checked_sub(1).map_or(0, |index| self.directory.get(index))
     }
 
+    /// Stores one entry that maps where nothing is stored (`MAP`), or nothing where an entry maps: what guests do most. Both
+    /// only inside a leaf that is there and stays; otherwise does nothing. The entry has a next one, and the table's own limit is
+    /// not reached. A call begins at the entry and at the one after it.
+    #[inline(always)]
+    pub(super) fn turn<const MAP: bool>(&mut self, index: u32, new: u64, change: &mut Change) -> bool {
+        let at = index & LEAF_MASK;
+        let read = self.read;
+        // Neither the first nor the last of a leaf.
+        if at.wrapping_sub(1) >= LEAF_MASK - 1 {
+            return false;
+        }
+        let Some(mut leaf) = self.directory.leaf_mut(index >> LEAF_SHIFT) else { return false };
+        let Some([before, entry, after]) = leaf.entries.around(at) else { return false };
+        let (before, old, after) = (*before, *entry, *after);
+        let marks = if MAP {
+            if old != 0 || !self.stored.add_mapped() {
+                return false;
+            }
+            *entry = new;
+            leaf.counts.replace(Counts::NONE, Counts::MAPPED);
+            let (begins, next) = (!read.goes_on(before, new), !read.goes_on(new, after));
+            let next_note = !next | !Entries::is_mapped(after);
+            MarkWord {
+                boundary: u64::from(begins) | u64::from(next) << 1,
+                note: u64::from(!begins) | u64::from(next_note) << 1,
+            }
+        } else {
+            if !Entries::is_mapped(old) || leaf.counts.stored() == 1 {
+                return false;
+            }
+            *entry = 0;
+            leaf.counts.replace(Counts::MAPPED, Counts::NONE);
+            self.stored.replace(Counts::MAPPED, Counts::NONE);
+            // What follows is not mapped either, or begins a run.
+            let (begins, next) = (Entries::is_mapped(before), Entries::is_mapped(after));
+            MarkWord { boundary: u64::from(begins) | u64::from(next) << 1, note: u64::from(begins) }
+        };
+        let (notes, flips) = leaf.swap_two(at, marks);
+        change.turned::<MAP>(read, One { index, value: old, notes }, new);
+        if flips {
+            self.settle(index);
+        }
+        true
+    }
+
     /// Stores one entry where that is simple: inside a leaf that is there and stays. Otherwise does nothing.
     ///
     /// `calls` and `next_calls` say whether a call begins at the entry and at the one after it.
     pub(super) fn store_one(
-        &mut self,
-        index: u32,
-        new: u64,
-        calls: bool,
-        next_calls: bool,
-        change: &mut Change,
-    ) -> bool {
-        self.store_at::<false>(index, new, calls, next_calls, change)
-    }
-
-    /// The same; does nothing either if it is `LIMITED` and there is no room for one more.
-    #[inline(always)]
-    pub(super) fn store_at<const LIMITED: bool>(
         &mut self,
         index: u32,
         new: u64,
@@ -112,19 +144,17 @@ impl TceTable {
             return false;
         }
         let Some(mut leaf) = self.directory.leaf_mut(index >> LEAF_SHIFT) else { return false };
-        let (before, old, after) = (leaf.entries.get(at - 1), leaf.entries.get(at), leaf.entries.get(at + 1));
+        let Some([before, entry, after]) = leaf.entries.around(at) else { return false };
+        let (before, old, after) = (*before, *entry, *after);
         let (counted, counts) = (Counts::of(old), Counts::of(new));
         if counted != counts {
             if new == 0 && leaf.counts.stored() == 1 {
                 return false;
             }
-            if LIMITED && old == 0 && self.stored.is_full(self.limit) {
-                return false;
-            }
             leaf.counts.replace(counted, counts);
             self.stored.replace(counted, counts);
         }
-        *leaf.entries.entry_mut(at) = new;
+        *entry = new;
         let follows = Entries::is_mapped(after);
         // Whether the entry and the one after it are boundaries, and the notes of both.
         let (begins, next, notes) = if Entries::is_mapped(new) {
@@ -140,15 +170,15 @@ impl TceTable {
         let (notes, flips) = leaf.swap_two(at, MarkWord { boundary, note: notes });
         change.only_entry(read, One { index, value: old, notes }, new);
         if flips {
-            self.settle(index >> LEAF_SHIFT);
+            self.settle(index);
         }
         true
     }
 
     #[cold]
     #[inline(never)]
-    fn settle(&mut self, leaf: u32) {
-        self.directory.settle(leaf);
+    fn settle(&mut self, index: u32) {
+        self.directory.settle_two(index);
     }
 
     /// Stores values in entries `lo` to `hi` of a leaf, and says anew where runs begin among them.
