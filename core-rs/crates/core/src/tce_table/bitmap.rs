@@ -23,7 +23,7 @@ pub(super) fn put_bit(word: &mut u64, at: u32, bit: bool) {
 
 /// The positions of bits that are set.
 #[inline]
-pub(super) fn bits(word: u32) -> impl Iterator<Item = u32> {
+pub(super) fn bits(word: u64) -> impl Iterator<Item = u32> {
     let mut rest = word;
     core::iter::from_fn(move || {
         let at = (rest != 0).then(|| rest.trailing_zeros())?;

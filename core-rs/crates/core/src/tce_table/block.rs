@@ -1,4 +1,4 @@
-//! 32 leaves of a table, with their marks side by side.
+//! 64 leaves of a table, with their marks side by side.
 
 use super::bitmap::{bits, next_bit, put_bit};
 use super::counts::Counts;
@@ -7,7 +7,7 @@ use super::leaf::{LEAF_ENTRIES, LEAF_MASK, LEAF_SHIFT, LEAF_WORDS, Leaf, LeafMar
 use super::marks::{MarkWord, Marks};
 
 /// Leaves in a block.
-pub(super) const BLOCK_LEAVES: u32 = 32;
+pub(super) const BLOCK_LEAVES: u32 = 64;
 /// Entries in a block, as a power of two.
 pub(super) const BLOCK_SHIFT: u32 = LEAF_SHIFT + BLOCK_LEAVES.trailing_zeros();
 /// The position of an entry in its block.
@@ -16,7 +16,7 @@ pub(super) const BLOCK_MASK: u32 = (1 << BLOCK_SHIFT) - 1;
 /// Words of the bitmaps that have a bit for each word of marks.
 const WORDS: usize = BLOCK_LEAVES as usize * LEAF_WORDS / 64;
 
-/// The leaves of 16384 entries. Their marks lie in one piece of 4 KiB, which a walk reads in order, and have a bit for
+/// The leaves of 32768 entries. Their marks lie in one piece of 8 KiB, which a walk reads in order, and have a bit for
 /// each word of them, so that a walk comes from one mark to the next in a few steps.
 ///
 /// A leaf that is not there can have one mark: at its first entry, where a run of the leaf before ends.
@@ -29,7 +29,7 @@ pub(super) struct Block {
     /// The same: it has marks.
     any: [u64; WORDS],
     /// A bit for each leaf that is there.
-    present: u32,
+    present: u64,
 }
 
 /// A leaf, if it is there, and what its entries count.
@@ -161,7 +161,7 @@ impl Block {
 
     /// The first leaf that is there at or after one of the block.
     pub(super) fn next_present(&self, from: u32) -> Option<u32> {
-        let rest = self.present & u32::MAX.checked_shl(from)?;
+        let rest = self.present & u64::MAX.checked_shl(from)?;
         (rest != 0).then(|| rest.trailing_zeros())
     }
 

@@ -1,12 +1,13 @@
 //! The sPAPR translation table of one LIOBN: sparse, and able to say its mappings as runs.
 //!
 //! Leaves of 512 entries exist only where an entry is not zero. Two bits per entry say where runs begin and end and where
-//! guest calls begin; those of 32 leaves lie side by side. Bits above them let a walk jump from one mark to the next, so
+//! guest calls begin; those of 64 leaves lie side by side. Bits above them let a walk jump from one mark to the next, so
 //! that replaying a table costs what is mapped in it and never what could be.
 
 mod batch;
 mod bitmap;
 mod block;
+mod blocks;
 mod budget;
 mod change;
 mod counts;

@@ -92,7 +92,7 @@ impl TceTable {
         if at.wrapping_sub(1) >= LEAF_MASK - 1 {
             return false;
         }
-        let Some(mut leaf) = self.directory.leaf_mut(index >> LEAF_SHIFT) else { return false };
+        let Some(mut leaf) = self.directory.near_leaf_mut(index >> LEAF_SHIFT) else { return false };
         let Some([before, entry, after]) = leaf.entries.around(at) else { return false };
         let (before, old, after) = (*before, *entry, *after);
         let marks = if MAP {
