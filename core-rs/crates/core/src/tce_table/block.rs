@@ -1,6 +1,6 @@
 //! 64 leaves of a table, with their marks side by side.
 
-use super::bitmap::{bits, next_bit, put_bit};
+use super::bitmap::{bits, next_bit};
 use super::counts::Counts;
 use super::entry::Entries;
 use super::leaf::{LEAF_ENTRIES, LEAF_MASK, LEAF_SHIFT, LEAF_WORDS, Leaf, LeafMarks, LeafMut};
@@ -51,7 +51,16 @@ pub(super) struct LeafRef<'a> {
     pub(super) counts: Counts,
 }
 
-/// The number of an entry's leaf in its block.
+/// A bit for each word of a leaf.
+const ALL_WORDS: u64 = (1 << LEAF_WORDS) - 1;
+
+/// The first word of a leaf in its block.
+#[inline]
+fn first_word(leaf: u32) -> u32 {
+    (leaf & (BLOCK_LEAVES - 1)) << LEAF_WORDS.trailing_zeros()
+}
+
+/// The number of a leaf in its block.
 #[inline]
 fn slot_of(leaf: u32) -> usize {
     (leaf & (BLOCK_LEAVES - 1)) as usize
@@ -119,29 +128,45 @@ impl Block {
         self.present |= 1 << slot_of(leaf);
     }
 
-    /// Says anew whether word `number` has marks; returns whether the block as a whole may have got its first ones, or lost
-    /// its last.
+    /// Says anew whether word `number` has marks; returns whether the block has got its first ones, or may be without any.
     pub(super) fn settle_word(&mut self, number: u32) -> bool {
         let word = self.word(number);
-        let at = (number >> 6) as usize & (WORDS - 1);
-        let had = (self.boundary[at], self.any[at]);
-        put_bit(&mut self.boundary[at], number, word.boundary != 0);
-        put_bit(&mut self.any[at], number, word.any() != 0);
-        (had.0 == 0) | (had.1 == 0) | (self.boundary[at] == 0) | (self.any[at] == 0)
+        self.put_marked(number, 1, u64::from(word.boundary != 0), u64::from(word.any() != 0))
     }
 
-    /// Says anew which words of a leaf have marks.
-    pub(super) fn settle(&mut self, leaf: u32) {
+    /// Says anew which words of a leaf have marks; returns the same.
+    pub(super) fn settle(&mut self, leaf: u32) -> bool {
         let (mut boundary, mut any) = (0, 0);
-        for (word, bit) in self.marks[slot_of(leaf)].iter().zip(0u32..) {
+        for (word, bit) in self.marks(leaf).iter().zip(0u32..) {
             boundary |= u64::from(word.boundary != 0) << bit;
             any |= u64::from(word.any() != 0) << bit;
         }
-        let first = slot_of(leaf) * LEAF_WORDS;
-        let (at, shift) = ((first / 64) & (WORDS - 1), first % 64);
-        let mask = !(((1 << LEAF_WORDS) - 1) << shift);
-        self.boundary[at] = self.boundary[at] & mask | boundary << shift;
-        self.any[at] = self.any[at] & mask | any << shift;
+        self.put_marked(first_word(leaf), ALL_WORDS, boundary, any)
+    }
+
+    /// Takes away the marks of a leaf that is not there, but for one at its first entry if what is before it `ends`; returns
+    /// the same.
+    pub(super) fn clear_marks(&mut self, leaf: u32, ends: bool) -> bool {
+        let marks = self.marks_mut(leaf);
+        *marks = [MarkWord::NONE; LEAF_WORDS];
+        if ends {
+            marks[0] = MarkWord::ENDS;
+        }
+        self.put_marked(first_word(leaf), ALL_WORDS, ends.into(), ends.into())
+    }
+
+    /// Replaces the bits that say which words have marks, as many as `mask` has, from that of word `number` on.
+    #[inline]
+    fn put_marked(&mut self, number: u32, mask: u64, boundary: u64, any: u64) -> bool {
+        let (at, shift) = ((number >> 6) as usize & (WORDS - 1), number & 63);
+        let mut settle = self.present == 0;
+        for (words, bits) in [(&mut self.boundary, boundary), (&mut self.any, any)] {
+            let word = &mut words[at];
+            let had = *word;
+            *word = had & !(mask << shift) | bits << shift;
+            settle |= (had == 0) != (*word == 0);
+        }
+        settle
     }
 }
 

@@ -4,8 +4,8 @@ use super::bitmap::{next_bit, put_bit};
 use super::block::{BLOCK_LEAVES, BLOCK_MASK, BLOCK_SHIFT, Block, LeafRef};
 use super::blocks::Blocks;
 use super::counts::Counts;
-use super::leaf::{LEAF_SHIFT, Leaf, LeafMarks, LeafMut};
-use super::marks::{MarkWord, Marks};
+use super::leaf::{LEAF_SHIFT, LEAF_WORDS, Leaf, LeafMarks, LeafMut};
+use super::marks::Marks;
 
 /// Leaves in a block, as a power of two.
 const LEAVES_SHIFT: u32 = BLOCK_LEAVES.trailing_zeros();
@@ -143,20 +143,28 @@ impl Directory {
     /// one, and takes it along when not.
     pub(super) fn mark_absent(&mut self, leaf: u32, ends: bool) {
         let block = if ends { self.block_or_new(leaf) } else { self.block_mut(leaf) };
-        if let Some(block) = block {
-            let first = if ends { MarkWord::ENDS } else { MarkWord::NONE };
-            let marks = block.marks_mut(leaf);
-            *marks = [MarkWord::NONE; _];
-            marks[0] = first;
-            self.settle(leaf);
+        let Some(block) = block else { return };
+        if block.clear_marks(leaf, ends) {
+            self.settle_block(leaf >> LEAVES_SHIFT);
         }
     }
 
     /// Says anew where there are marks, after those of a leaf were changed.
     pub(super) fn settle(&mut self, leaf: u32) {
-        let Some(block) = self.block_mut(leaf) else { return };
-        block.settle(leaf);
-        self.settle_block(leaf >> LEAVES_SHIFT);
+        if let Some(block) = self.block_mut(leaf)
+            && block.settle(leaf)
+        {
+            self.settle_block(leaf >> LEAVES_SHIFT);
+        }
+    }
+
+    /// The same after the mark of a leaf's first entry was changed.
+    pub(super) fn settle_first(&mut self, leaf: u32) {
+        if let Some(block) = self.block_mut(leaf)
+            && block.settle_word((leaf & (BLOCK_LEAVES - 1)) << LEAF_WORDS.trailing_zeros())
+        {
+            self.settle_block(leaf >> LEAVES_SHIFT);
+        }
     }
 
     /// The same after the marks of entry `index` and of the one after it were changed, which is of the same block.

@@ -341,7 +341,7 @@ impl TceTable {
         let value = leaf.entries.get(0);
         let begins = !read.continues(before, value);
         let had = leaf.set_mark(0, begins, note(begins, Entries::is_mapped(value), calls));
-        self.directory.settle(number);
+        self.directory.settle_first(number);
         had
     }
 }
