@@ -3,9 +3,9 @@
 pub mod findings;
 mod format;
 pub mod hotplug;
-mod interval;
 pub mod kernel;
 pub mod kind;
+mod knowledge;
 mod lines;
 pub mod machine;
 pub mod parser;

@@ -4,7 +4,6 @@ use super::LogMachine;
 use crate::address::{Iova, IovaRange};
 use crate::tce_table::{Geometry, Runs};
 use crate::trace::hotplug::Comparison;
-use crate::trace::interval::IntervalSet;
 use crate::trace::parser::Record;
 use crate::trace::rebuilt::RebuiltTable;
 
@@ -33,7 +32,7 @@ impl LogMachine {
         let mut told = Vec::new();
         for table in self.tables() {
             if liobns.contains(&table.geometry().liobn) {
-                told.push(Told { table, entries: IntervalSet::default() });
+                told.push(Told { table, ranges: Vec::new() });
             }
         }
         let mut comparison = Comparison::default();
@@ -52,24 +51,25 @@ impl LogMachine {
                 at = last.checked_add(1);
             }
         }
-        for one in &told {
-            compare_table(one.table, &one.entries, &mut comparison);
+        for one in told {
+            compare_table(one.table, one.ranges, &mut comparison);
         }
         comparison
     }
 }
 
-/// The entries of a table that QEMU told the newcomer of.
+/// What QEMU told the newcomer of a table.
 struct Told<'a> {
     table: &'a RebuiltTable,
-    entries: IntervalSet,
+    /// First and last entries, in the order of the log.
+    ranges: Vec<(u32, u32)>,
 }
 
 impl Told<'_> {
     fn insert(&mut self, start: u64, last: u64) {
         let table = self.table.table();
         if let (Some(first), Some(last)) = (table.index_of(start), table.index_of(last)) {
-            self.entries.insert(first, last, 0);
+            self.ranges.push((first, last));
         }
     }
 }
@@ -94,24 +94,27 @@ fn table_at<'a, 'b>(told: &'b mut [Told<'a>], start: u64) -> (Option<&'b mut Tol
 }
 
 #[inline(never)]
-fn compare_table(rebuilt: &RebuiltTable, told: &IntervalSet, comparison: &mut Comparison) {
+fn compare_table(rebuilt: &RebuiltTable, mut told: Vec<(u32, u32)>, comparison: &mut Comparison) {
     let table = rebuilt.table();
     let mut agreed = 0;
+    // An entry that was told of twice counts once.
+    told.sort_unstable();
     let mut from = Some(0);
-    while let Some((run, last)) = from.and_then(|from| told.next(from)) {
+    for (first, last) in told {
+        let Some(first) = from.map(|from| first.max(from)).filter(|first| *first <= last) else { continue };
+        from = last.checked_add(1);
         let mut mapped = 0;
-        let mut at = Some(run.first);
+        let mut at = Some(first);
         while let Some((first, extent)) = at.and_then(|at| table.next_extent(at, last, Runs::Full)) {
             mapped += u64::from(extent.pages);
             at = first.checked_add(extent.pages);
         }
-        let unknown = rebuilt.unknown_in(run.first, last);
-        let pages = u64::from(last - run.first) + 1;
+        let unknown = rebuilt.unknown_in(first, last);
+        let pages = u64::from(last - first) + 1;
         comparison.replayed += pages;
         comparison.unknown += unknown;
         comparison.missing += pages - unknown - mapped;
         agreed += mapped;
-        from = last.checked_add(1);
     }
     comparison.agreed += agreed;
     comparison.extra += u64::from(table.mapped()) - agreed;

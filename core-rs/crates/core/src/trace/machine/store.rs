@@ -113,11 +113,14 @@ impl LogMachine {
     /// Gives up what is known of a table where that is too much to keep.
     #[cold]
     fn give_up(&mut self, liobn: u32) {
-        self.trouble(Trouble::TooMuch, u64::from(liobn), 0);
+        let mut given = false;
         self.with_table(liobn, &mut |table, change, _| {
-            table.forget(0, table.geometry().entries - 1, change);
+            given = table.make_room(change);
             Ok(())
         });
+        if given {
+            self.trouble(Trouble::TooMuch, u64::from(liobn), 0);
+        }
     }
 
     /// Puts a table in a LIOBN's place, whatever stood there.

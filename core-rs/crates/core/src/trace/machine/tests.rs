@@ -363,11 +363,11 @@ fn a_log_with_too_many_tables_or_too_much_knowledge_takes_bounded_memory() {
     assert_eq!((machine.tables().count(), machine.problems().count()), (1024, 3000 - 1024));
     let create = "spapr_iommu_ddw_create buid=0x800000020000000 addr=0x0, page size=0x1000, requested=0x80000000000, start addr=0x0, liobn=0x80000001\n";
     let mut log = create.to_owned();
-    // Every second entry stays unknown.
-    for at in 0..140_000u64 {
+    // One entry of each 512 stays unknown.
+    for at in 0..70_000u64 {
         log += &format!(
             "spapr_iommu_pci_indirect liobn=0x80000001 ioba={:#x} tcelist=0x0 iobaN=0x1 tceN=0x0 ret=0\n",
-            at << 13
+            at << 21
         );
     }
     let machine = self::machine(&log);
