@@ -184,8 +184,14 @@ impl KnowledgeMap {
     pub(super) fn unknown_in(&self, first: u32, last: u32) -> u64 {
         let mut sum = 0;
         let mut from = Some(first);
-        while let Some((first, end)) = from.and_then(|from| self.next_unknown(from)).filter(|run| run.0 <= last) {
-            sum += u64::from(last.min(end) - first) + 1;
+        while let Some(at) = from.filter(|at| *at <= last) {
+            let (word, same) = self.look(at);
+            let end = same.unwrap_or(at | 63).min(last);
+            sum += match same {
+                Some(_) if word.unknown == 0 => 0,
+                Some(_) => u64::from(end - at) + 1,
+                None => u64::from((word.unknown & u64::MAX << (at & 63) & u64::MAX >> (63 - (end & 63))).count_ones()),
+            };
             from = end.checked_add(1);
         }
         sum
