@@ -1,5 +1,8 @@
 //! Compares what QEMU replayed at a hotplug with what the log tells of the tables.
 
+use core::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use super::LogMachine;
 use crate::address::{Iova, IovaRange};
 use crate::tce_table::{Geometry, Runs};
@@ -32,7 +35,7 @@ impl LogMachine {
         let mut told = Vec::new();
         for table in self.tables() {
             if liobns.contains(&table.geometry().liobn) {
-                told.push(Told { table, ranges: Vec::new() });
+                told.push(Told { table, ranges: BinaryHeap::new() });
             }
         }
         let mut comparison = Comparison::default();
@@ -52,7 +55,7 @@ impl LogMachine {
             }
         }
         for one in told {
-            compare_table(one.table, one.ranges, &mut comparison);
+            compare_table(one, &mut comparison);
         }
         comparison
     }
@@ -61,15 +64,15 @@ impl LogMachine {
 /// What QEMU told the newcomer of a table.
 struct Told<'a> {
     table: &'a RebuiltTable,
-    /// First and last entries, in the order of the log.
-    ranges: Vec<(u32, u32)>,
+    /// First and last entries, the lowest on top.
+    ranges: BinaryHeap<Reverse<(u32, u32)>>,
 }
 
 impl Told<'_> {
     fn insert(&mut self, start: u64, last: u64) {
         let table = self.table.table();
         if let (Some(first), Some(last)) = (table.index_of(start), table.index_of(last)) {
-            self.ranges.push((first, last));
+            self.ranges.push(Reverse((first, last)));
         }
     }
 }
@@ -94,13 +97,13 @@ fn table_at<'a, 'b>(told: &'b mut [Told<'a>], start: u64) -> (Option<&'b mut Tol
 }
 
 #[inline(never)]
-fn compare_table(rebuilt: &RebuiltTable, mut told: Vec<(u32, u32)>, comparison: &mut Comparison) {
+fn compare_table(one: Told<'_>, comparison: &mut Comparison) {
+    let Told { table: rebuilt, mut ranges } = one;
     let table = rebuilt.table();
     let mut agreed = 0;
-    // An entry that was told of twice counts once.
-    told.sort_unstable();
     let mut from = Some(0);
-    for (first, last) in told {
+    while let Some(Reverse((first, last))) = ranges.pop() {
+        // An entry that was told of twice counts once.
         let Some(first) = from.map(|from| first.max(from)).filter(|first| *first <= last) else { continue };
         from = last.checked_add(1);
         let mut mapped = 0;
