@@ -1,7 +1,9 @@
 //! Reads QEMU's logs and rebuilds the guest's IOMMUs from them.
 
+mod cursor;
 pub mod findings;
 mod format;
+mod hot;
 pub mod hotplug;
 pub mod kernel;
 pub mod kind;
@@ -10,6 +12,7 @@ mod lines;
 pub mod machine;
 pub mod parser;
 pub mod rebuilt;
+mod prefix;
 mod scan;
 pub mod stderr;
 pub mod window;

@@ -253,7 +253,7 @@ impl LogMachine {
             if let Some(stop) = self.next_stop() {
                 return stop;
             }
-            match self.parser.next(input, at, last, &self.limits) {
+            match self.parser.next_inline(input, at, last, &self.limits) {
                 Found::Event(record) => {
                     self.line = record.line;
                     if !record.terminated && self.is_cut(&record) {

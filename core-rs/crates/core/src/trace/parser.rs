@@ -2,7 +2,9 @@
 
 use super::format::{self, FIELDS, Fields};
 use super::kind::Kind;
-use super::scan::{decimal, decimal_digits, find};
+use super::hot::Habits;
+use super::prefix;
+use super::scan::{decimal, find};
 
 /// The longest line, without its end, that can be an event. Longer ones are passed over without being kept.
 pub const LINE_MAX: usize = 8192;
@@ -125,6 +127,7 @@ pub struct Parser {
     /// Inside a line that is too long, which was counted when that showed.
     passing: bool,
     intel_iommu: bool,
+    habits: Habits,
 }
 
 impl Parser {
@@ -163,62 +166,75 @@ impl Parser {
     /// On [`Found::Input`] what is left from `at` on, at most [`LINE_MAX`] bytes, must stand before the next bytes in
     /// the next call. `last` says that no bytes follow: then nothing is left.
     pub fn next<'a>(&mut self, input: &'a [u8], at: &mut usize, last: bool, limits: &Limits) -> Found<'a> {
+        self.next_inline(input, at, last, limits)
+    }
+
+    /// The same, in place: for who does little with each event.
+    #[inline(always)]
+    pub(super) fn next_inline<'a>(
+        &mut self,
+        input: &'a [u8],
+        at: &mut usize,
+        last: bool,
+        limits: &Limits,
+    ) -> Found<'a> {
         loop {
             let rest = input.get(*at..).unwrap_or_default();
-            if rest.is_empty() {
-                return Found::Input;
-            }
-            if self.passing {
-                let end = find(rest, b'\n');
-                self.passing = end.is_none();
-                self.advance(at, end.map_or(rest.len(), |end| end + 1));
-                continue;
-            }
-            if self.lines >= limits.line {
-                return Found::Limit;
-            }
-            let prefix = prefix(rest);
-            let (stamp, body) = rest.split_at_checked(prefix).unwrap_or((&[], rest));
-            if let Some(hot) = format::hot(body)
-                && let Some(end) = line_end(hot.rest)
+            if let Some(window) = rest.first_chunk()
+                && !self.passing
+                && self.lines < limits.line
+                && let Some(hot) = self.habits.read(window)
             {
-                let length = rest.len() - hot.rest.len() + end;
-                if length <= LINE_MAX {
-                    let record = self.record(hot.kind, hot.fields, hot.text, stamp, length);
-                    return self.event(record, at, limits);
-                }
-            }
-            let (line, length, terminated) = match find(rest, b'\n') {
-                Some(end) => (rest.get(..end).unwrap_or_default(), end + 1, true),
-                None if last || rest.len() > LINE_MAX => (rest, rest.len(), false),
-                None => return Found::Input,
-            };
-            if self.offset.saturating_add(length as u64) > limits.offset {
-                return Found::Limit;
-            }
-            if line.len() > LINE_MAX {
-                self.lines += 1;
-                let named = named(line.get(prefix..LINE_MAX).unwrap_or_default());
-                self.unparsed += u64::from(named.is_some_and(|(kind, _)| self.intel_iommu || !kind.is_intel_iommu()));
-                self.passing = !terminated;
-                self.advance(at, length);
-                continue;
-            }
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            let named = named(line.get(prefix..).unwrap_or_default());
-            let Some((kind, text)) = named.filter(|(kind, _)| self.intel_iommu || !kind.is_intel_iommu()) else {
-                self.lines += 1;
-                self.advance(at, length);
-                continue;
-            };
-            if let Some((fields, text)) = format::fields(kind, text) {
-                let record = Record { terminated, ..self.record(kind, fields, text, stamp, length) };
+                let stamp = rest.get(..hot.prefix).unwrap_or_default();
+                let record = self.record(hot.kind, hot.fields, hot.text, stamp, hot.length);
                 return self.event(record, at, limits);
             }
-            self.lines += 1;
-            self.unparsed += 1;
-            self.advance(at, length);
+            if let Some(found) = self.any_line(rest, at, last, limits) {
+                return found;
+            }
         }
+    }
+
+    /// Reads one line, whatever it is, or what is there of a long one. `None` if it is no event.
+    #[inline(never)]
+    fn any_line<'a>(&mut self, rest: &'a [u8], at: &mut usize, last: bool, limits: &Limits) -> Option<Found<'a>> {
+        if rest.is_empty() {
+            return Some(Found::Input);
+        }
+        if self.passing {
+            let end = find(rest, b'\n');
+            self.passing = end.is_none();
+            self.advance(at, end.map_or(rest.len(), |end| end + 1));
+            return None;
+        }
+        if self.lines >= limits.line {
+            return Some(Found::Limit);
+        }
+        let prefix = prefix::length(rest);
+        let stamp = rest.get(..prefix).unwrap_or_default();
+        let (line, length, terminated) = match find(rest, b'\n') {
+            Some(end) => (rest.get(..end).unwrap_or_default(), end + 1, true),
+            None if last || rest.len() > LINE_MAX => (rest, rest.len(), false),
+            None => return Some(Found::Input),
+        };
+        if self.offset.saturating_add(length as u64) > limits.offset {
+            return Some(Found::Limit);
+        }
+        let long = line.len() > LINE_MAX;
+        let line = if long { line.get(..LINE_MAX).unwrap_or_default() } else { line.strip_suffix(b"\r").unwrap_or(line) };
+        let named = named(line.get(prefix..).unwrap_or_default())
+            .filter(|(kind, _)| self.intel_iommu || !kind.is_intel_iommu());
+        if let Some((kind, text)) = named {
+            if !long && let Some((fields, text)) = format::fields(kind, text) {
+                let record = Record { terminated, ..self.record(kind, fields, text, stamp, length) };
+                return Some(self.event(record, at, limits));
+            }
+            self.unparsed += 1;
+        }
+        self.lines += 1;
+        self.passing = long && !terminated;
+        self.advance(at, length);
+        None
     }
 
     /// Undoes the reading of the event that [`Self::next`] found last.
@@ -257,32 +273,6 @@ impl Parser {
         *at += length;
         self.offset += length as u64;
     }
-}
-
-/// How long the line end at the front is; `None` if there is none.
-#[inline]
-fn line_end(text: &[u8]) -> Option<usize> {
-    match text {
-        [b'\n', ..] => Some(1),
-        [b'\r', b'\n', ..] => Some(2),
-        _ => None,
-    }
-}
-
-/// How long the prefix `PID@SECONDS.MICROSECONDS:` is; 0 if there is none.
-#[inline]
-fn prefix(text: &[u8]) -> usize {
-    let thread = decimal_digits(text);
-    if thread == 0 || thread > 10 || text.get(thread) != Some(&b'@') {
-        return 0;
-    }
-    let Some(rest) = text.get(thread + 1..) else { return 0 };
-    let seconds = decimal_digits(rest);
-    if seconds == 0 || seconds > 12 || rest.get(seconds) != Some(&b'.') {
-        return 0;
-    }
-    let Some(rest) = rest.get(seconds + 1..) else { return 0 };
-    if decimal_digits(rest) == 6 && rest.get(6) == Some(&b':') { thread + seconds + 9 } else { 0 }
 }
 
 /// The event whose name stands at the front of a line, and what follows the name and a space.

@@ -1,0 +1,160 @@
+//! Reads the front of a log, eight bytes at a time, without a look at where it ends.
+
+use super::scan::{decimal_word, hexadecimal_word, is_hexadecimal};
+
+/// How far a line may reach that is read this way.
+const REACH: usize = 256;
+
+/// The front of a log: the reach, and what a look at its last byte needs.
+pub(super) type Window = [u8; REACH + 32];
+
+/// A place in the front of a log.
+///
+/// No step checks where that ends: a look from beyond the reach sees its beginning again. Instead [`Cursor::within_reach`]
+/// says whether all looks were right ones.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cursor<'a> {
+    window: &'a Window,
+    at: usize,
+}
+
+/// A number that most lines have alike, and how it stands there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Repeated {
+    word: u64,
+    /// Its digits, and one byte more where the word has it.
+    mask: u64,
+    value: u64,
+    digits: usize,
+}
+
+impl Default for Repeated {
+    fn default() -> Self {
+        // No digits look like that.
+        Self { word: 0, mask: u64::MAX, value: 0, digits: 0 }
+    }
+}
+
+impl<'a> Cursor<'a> {
+    #[inline]
+    pub(super) fn new(window: &'a Window, at: usize) -> Self {
+        Self { window, at }
+    }
+
+    /// The place, if every look so far was within reach.
+    #[inline]
+    pub(super) fn within_reach(self) -> Option<usize> {
+        (self.at < REACH).then_some(self.at)
+    }
+
+    #[inline]
+    pub(super) fn skip(&mut self, bytes: usize) {
+        self.at += bytes;
+    }
+
+    /// The eight bytes that are `ahead` bytes away, at most 24.
+    #[inline]
+    pub(super) fn word(self, ahead: usize) -> u64 {
+        let from = (self.at & (REACH - 1)) + ahead;
+        let bytes = self.window.get(from..from + 8).and_then(|bytes| bytes.first_chunk());
+        bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+
+    #[inline]
+    pub(super) fn byte(self) -> u8 {
+        self.window.get(self.at & (REACH - 1)).copied().unwrap_or(0)
+    }
+
+    /// Passes over a literal, or says that something else stands here.
+    #[inline]
+    pub(super) fn eat<const N: usize>(&mut self, literal: &[u8; N]) -> Option<()> {
+        const { assert!(N <= 16, "two words") }
+        let (mut first, mut second) = ([0; 8], [0; 8]);
+        for (byte, place) in literal.iter().zip(first.iter_mut().chain(&mut second)) {
+            *place = *byte;
+        }
+        let mut differ = (self.word(0) ^ u64::from_le_bytes(first)) & front(N);
+        if N > 8 {
+            differ |= (self.word(8) ^ u64::from_le_bytes(second)) & front(N - 8);
+        }
+        self.at += N;
+        (differ == 0).then_some(())
+    }
+
+    /// Reads 1 to 16 lower-case hexadecimal digits.
+    #[inline]
+    pub(super) fn hexadecimal(&mut self) -> Option<u64> {
+        let (value, digits) = hexadecimal_word(self.word(0));
+        self.at += digits as usize;
+        if digits == 8 && is_hexadecimal(self.byte()) {
+            return self.more_hexadecimal(value);
+        }
+        (digits != 0).then_some(value)
+    }
+
+    /// Reads digits after eight others.
+    #[inline(never)]
+    fn more_hexadecimal(&mut self, high: u64) -> Option<u64> {
+        let (low, digits) = hexadecimal_word(self.word(0));
+        self.at += digits as usize;
+        (digits < 8 || !is_hexadecimal(self.byte())).then_some(high << (4 * digits) | low)
+    }
+
+    /// The same for a number that was read before: that is remembered.
+    #[inline]
+    pub(super) fn repeated(&mut self, number: &mut Repeated) -> Option<u64> {
+        if (self.word(0) ^ number.word) & number.mask == 0 {
+            self.at += number.digits;
+            return Some(number.value);
+        }
+        self.another(number)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn another(&mut self, number: &mut Repeated) -> Option<u64> {
+        let (word, from) = (self.word(0), self.at);
+        let value = self.hexadecimal()?;
+        let digits = self.at - from;
+        if digits <= 8 {
+            // What follows eight digits is looked at by whoever reads it.
+            let mask = front(digits + 1);
+            *number = Repeated { word, mask, value, digits };
+        }
+        Some(value)
+    }
+
+    /// Reads 1 to 7 decimal digits.
+    #[inline]
+    pub(super) fn decimal(&mut self) -> Option<u64> {
+        let (value, digits) = decimal_word(self.word(0));
+        self.at += digits as usize;
+        (1..8).contains(&digits).then_some(value)
+    }
+
+    /// The same with an optional minus sign.
+    #[inline]
+    pub(super) fn signed(&mut self) -> Option<i64> {
+        let minus = self.byte() == b'-';
+        self.at += usize::from(minus);
+        let value = self.decimal()?.cast_signed();
+        Some(if minus { -value } else { value })
+    }
+
+    /// Passes over the end of a line.
+    #[inline]
+    pub(super) fn line_end(&mut self) -> Option<()> {
+        match self.byte() {
+            b'\n' => self.at += 1,
+            b'\r' => self.eat(b"\r\n")?,
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+/// A mask of the first bytes of a word.
+#[inline]
+fn front(bytes: usize) -> u64 {
+    if bytes < 8 { !(u64::MAX << (8 * bytes)) } else { u64::MAX }
+}
