@@ -18,6 +18,38 @@ pub(super) struct Cursor<'a> {
     at: usize,
 }
 
+/// Up to 16 bytes that stand in every line of a kind.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Literal {
+    words: [u64; 2],
+    masks: [u64; 2],
+    length: usize,
+}
+
+impl Literal {
+    /// A literal of at most 16 bytes.
+    pub(super) const fn new(text: &[u8]) -> Self {
+        let (first, second) = if text.len() <= 8 { (text, [].as_slice()) } else { text.split_at(8) };
+        let masks = [front(first.len()), front(second.len())];
+        Self { words: [word(first), word(second)], masks, length: text.len() }
+    }
+}
+
+/// The word that up to eight bytes make.
+pub(super) const fn word(mut text: &[u8]) -> u64 {
+    let mut word = 0;
+    while let [rest @ .., last] = text {
+        word = word << 8 | *last as u64;
+        text = rest;
+    }
+    word
+}
+
+/// A mask of the first bytes of a word.
+const fn front(bytes: usize) -> u64 {
+    if bytes < 8 { !(u64::MAX << (8 * bytes)) } else { u64::MAX }
+}
+
 /// A number that most lines have alike, and how it stands there.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Repeated {
@@ -67,17 +99,11 @@ impl<'a> Cursor<'a> {
 
     /// Passes over a literal, or says that something else stands here.
     #[inline]
-    pub(super) fn eat<const N: usize>(&mut self, literal: &[u8; N]) -> Option<()> {
-        const { assert!(N <= 16, "two words") }
-        let (mut first, mut second) = ([0; 8], [0; 8]);
-        for (byte, place) in literal.iter().zip(first.iter_mut().chain(&mut second)) {
-            *place = *byte;
-        }
-        let mut differ = (self.word(0) ^ u64::from_le_bytes(first)) & front(N);
-        if N > 8 {
-            differ |= (self.word(8) ^ u64::from_le_bytes(second)) & front(N - 8);
-        }
-        self.at += N;
+    pub(super) fn eat(&mut self, literal: &Literal) -> Option<()> {
+        let [first, second] = literal.words;
+        let [front, rest] = literal.masks;
+        let differ = (self.word(0) ^ first) & front | (self.word(8) ^ second) & rest;
+        self.at += literal.length;
         (differ == 0).then_some(())
     }
 
@@ -146,15 +172,9 @@ impl<'a> Cursor<'a> {
     pub(super) fn line_end(&mut self) -> Option<()> {
         match self.byte() {
             b'\n' => self.at += 1,
-            b'\r' => self.eat(b"\r\n")?,
+            b'\r' => self.eat(const { &Literal::new(b"\r\n") })?,
             _ => return None,
         }
         Some(())
     }
-}
-
-/// A mask of the first bytes of a word.
-#[inline]
-fn front(bytes: usize) -> u64 {
-    if bytes < 8 { !(u64::MAX << (8 * bytes)) } else { u64::MAX }
 }

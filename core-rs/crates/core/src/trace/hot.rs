@@ -1,6 +1,6 @@
 //! Reads the events that fill a log, by what they have in common with those before.
 
-use super::cursor::{Cursor, Repeated, Window};
+use super::cursor::{Cursor, Literal, Repeated, Window, word};
 use super::format::Fields;
 use super::kind::Kind;
 use super::prefix::Familiar;
@@ -51,55 +51,68 @@ impl Habits {
 
     #[inline(always)]
     fn event(&mut self, cursor: &mut Cursor<'_>) -> Option<(Kind, Fields, &'static [u8])> {
-        let kind = kind(cursor)?;
-        if kind == Kind::MapNotify {
-            return map_notify(cursor);
-        }
-        let liobn = cursor.repeated(&mut self.liobn)?;
+        let (kind, shape) = name(cursor)?;
+        let notify = kind == Kind::MapNotify;
+        let liobn = if notify { 0 } else { cursor.repeated(&mut self.liobn)? };
+        cursor.eat(&shape.first)?;
+        let first = cursor.hexadecimal()?;
+        cursor.eat(&shape.second)?;
+        let second = cursor.hexadecimal()?;
         let fields = match kind {
-            Kind::Xlate => self.xlate(cursor, liobn)?,
-            Kind::Put | Kind::PciPut => {
-                cursor.eat(b" ioba=0x")?;
-                let ioba = cursor.hexadecimal()?;
-                cursor.eat(b" tce=0x")?;
-                let tce = cursor.hexadecimal()?;
-                [liobn, ioba, tce, ret(cursor)?, 0, 0, 0, 0]
+            Kind::MapNotify => [first, second, 0, 0, 0, 0, 0, 0],
+            Kind::Xlate => {
+                let (perm, mask) = self.page(cursor)?;
+                (liobn >> 32 == 0).then_some([liobn, first, second, perm, mask, 0, 0, 0])?
             }
+            Kind::Put | Kind::PciPut => [liobn, first, second, ret(cursor)?, 0, 0, 0, 0],
             Kind::Stuff | Kind::PciStuff => {
-                cursor.eat(b" ioba=0x")?;
-                let ioba = cursor.hexadecimal()?;
-                cursor.eat(b" tcevalue=0x")?;
-                let tce = cursor.hexadecimal()?;
-                cursor.eat(b" npages=")?;
+                cursor.eat(const { &Literal::new(b" npages=") })?;
                 let pages = cursor.signed()?.cast_unsigned();
-                [liobn, ioba, tce, pages, ret(cursor)?, 0, 0, 0]
+                [liobn, first, second, pages, ret(cursor)?, 0, 0, 0]
             }
-            _ => indirect(cursor, liobn)?,
+            _ => {
+                let (last, tce) = list_end(cursor)?;
+                [liobn, first, second, last, tce, ret(cursor)?, 0, 0]
+            }
         };
-        Some((kind, fields, b""))
+        Some((kind, fields, shape.text))
     }
 
+    /// What a translation says of its page: permission and mask.
     #[inline(always)]
-    fn xlate(&mut self, cursor: &mut Cursor<'_>, liobn: u64) -> Option<Fields> {
-        cursor.eat(b" 0x")?;
-        let address = cursor.hexadecimal()?;
-        cursor.eat(b" -> 0x")?;
-        let target = cursor.hexadecimal()?;
-        cursor.eat(b" perm=")?;
+    fn page(&mut self, cursor: &mut Cursor<'_>) -> Option<(u64, u64)> {
+        cursor.eat(const { &Literal::new(b" perm=") })?;
         let perm = u64::from(cursor.byte().wrapping_sub(b'0'));
         cursor.skip(1);
-        cursor.eat(b" mask=0x")?;
+        cursor.eat(const { &Literal::new(b" mask=0x") })?;
         let mask = cursor.repeated(&mut self.mask)?;
-        (perm <= 3 && (liobn | mask) >> 32 == 0).then_some([liobn, address, target, perm, mask, 0, 0, 0])
+        (perm <= 3 && mask >> 32 == 0).then_some((perm, mask))
     }
 }
 
-/// Reads an event's name, up to where its first number begins.
-#[inline(always)]
-fn kind(cursor: &mut Cursor<'_>) -> Option<Kind> {
-    const fn word(text: &[u8; 8]) -> u64 {
-        u64::from_le_bytes(*text)
+/// What stands around the two numbers that every one of these events has, after its LIOBN if it has one.
+struct Shape {
+    first: Literal,
+    second: Literal,
+    text: &'static [u8],
+}
+
+impl Shape {
+    const XLATE: Self = Self::new(b" 0x", b" -> 0x", b"");
+    const PUT: Self = Self::new(b" ioba=0x", b" tce=0x", b"");
+    const STUFF: Self = Self::new(b" ioba=0x", b" tcevalue=0x", b"");
+    const INDIRECT: Self = Self::new(b" ioba=0x", b" tcelist=0x", b"");
+    const MAP: Self = Self::new(b" @ 0x", b" - 0x", b"MAP");
+    const UNMAP: Self = Self::new(b" @ 0x", b" - 0x", b"UNMAP");
+
+    const fn new(first: &[u8], second: &[u8], text: &'static [u8]) -> Self {
+        Self { first: Literal::new(first), second: Literal::new(second), text }
     }
+}
+
+/// Reads an event's name, up to the digits of its LIOBN.
+#[inline(always)]
+fn name(cursor: &mut Cursor<'_>) -> Option<(Kind, &'static Shape)> {
     const SPAPR: u64 = word(b"spapr_io");
     const VFIO: u64 = word(b"vfio_iom");
     const XLATE: u64 = word(b"mmu_xlat");
@@ -110,63 +123,51 @@ fn kind(cursor: &mut Cursor<'_>) -> Option<Kind> {
     const PCI_PUT: u64 = word(b"put liob");
     const PCI_STUFF: u64 = word(b"stuff li");
     const PCI_INDIRECT: u64 = word(b"indirect");
+    const NOTIFY: u64 = word(b"mu_map_n");
     let (family, event) = (cursor.word(0), cursor.word(8));
     cursor.skip(16);
-    if family != SPAPR {
-        return (family == VFIO && event == word(b"mu_map_n")).then_some(Kind::MapNotify);
-    }
-    match event {
-        XLATE => cursor.eat(b"e liobn=0x").map(|()| Kind::Xlate),
-        PUT => cursor.eat(b"liobn=0x").map(|()| Kind::Put),
-        STUFF => cursor.eat(b"f liobn=0x").map(|()| Kind::Stuff),
-        INDIRECT => cursor.eat(b"rect liobn=0x").map(|()| Kind::Indirect),
-        PCI => {
+    let (kind, shape, rest) = match (family, event) {
+        (SPAPR, XLATE) => (Kind::Xlate, &Shape::XLATE, const { &Literal::new(b"e liobn=0x") }),
+        (SPAPR, PUT) => (Kind::Put, &Shape::PUT, const { &Literal::new(b"liobn=0x") }),
+        (SPAPR, STUFF) => (Kind::Stuff, &Shape::STUFF, const { &Literal::new(b"f liobn=0x") }),
+        (SPAPR, INDIRECT) => (Kind::Indirect, &Shape::INDIRECT, const { &Literal::new(b"rect liobn=0x") }),
+        (SPAPR, PCI) => {
             let event = cursor.word(0);
             cursor.skip(8);
             match event {
-                PCI_PUT => cursor.eat(b"n=0x").map(|()| Kind::PciPut),
-                PCI_STUFF => cursor.eat(b"obn=0x").map(|()| Kind::PciStuff),
-                PCI_INDIRECT => cursor.eat(b" liobn=0x").map(|()| Kind::PciIndirect),
-                _ => None,
+                PCI_PUT => (Kind::PciPut, &Shape::PUT, const { &Literal::new(b"n=0x") }),
+                PCI_STUFF => (Kind::PciStuff, &Shape::STUFF, const { &Literal::new(b"obn=0x") }),
+                PCI_INDIRECT => (Kind::PciIndirect, &Shape::INDIRECT, const { &Literal::new(b" liobn=0x") }),
+                _ => return None,
             }
         }
-        _ => None,
-    }
-}
-
-#[inline(always)]
-fn map_notify(cursor: &mut Cursor<'_>) -> Option<(Kind, Fields, &'static [u8])> {
-    cursor.eat(b"otify iommu ")?;
-    let text: &[u8] = if cursor.byte() == b'M' {
-        cursor.eat(b"MAP @ 0x")?;
-        b"MAP"
-    } else {
-        cursor.eat(b"UNMAP @ 0x")?;
-        b"UNMAP"
+        (VFIO, NOTIFY) => {
+            cursor.eat(const { &Literal::new(b"otify iommu ") })?;
+            if cursor.byte() == b'M' {
+                (Kind::MapNotify, &Shape::MAP, const { &Literal::new(b"MAP") })
+            } else {
+                (Kind::MapNotify, &Shape::UNMAP, const { &Literal::new(b"UNMAP") })
+            }
+        }
+        _ => return None,
     };
-    let start = cursor.hexadecimal()?;
-    cursor.eat(b" - 0x")?;
-    let last = cursor.hexadecimal()?;
-    Some((Kind::MapNotify, [start, last, 0, 0, 0, 0, 0, 0], text))
+    cursor.eat(rest)?;
+    Some((kind, shape))
 }
 
-fn indirect(cursor: &mut Cursor<'_>, liobn: u64) -> Option<Fields> {
-    cursor.eat(b" ioba=0x")?;
-    let ioba = cursor.hexadecimal()?;
-    cursor.eat(b" tcelist=0x")?;
-    let list = cursor.hexadecimal()?;
-    cursor.eat(b" iobaN=0x")?;
+/// What is told of the last entry of a list: its index and its TCE.
+fn list_end(cursor: &mut Cursor<'_>) -> Option<(u64, u64)> {
+    cursor.eat(const { &Literal::new(b" iobaN=0x") })?;
     let last = cursor.hexadecimal()?;
-    cursor.eat(b" tceN=0x")?;
+    cursor.eat(const { &Literal::new(b" tceN=0x") })?;
     let tce = cursor.hexadecimal()?;
-    let ret = ret(cursor)?;
-    (last < 512).then_some([liobn, ioba, list, last, tce, ret, 0, 0])
+    (last < 512).then_some((last, tce))
 }
 
 #[inline]
 fn ret(cursor: &mut Cursor<'_>) -> Option<u64> {
-    cursor.eat(b" ret=")?;
-    if cursor.word(0) & 0xffff == u64::from(u16::from_le_bytes(*b"0\n")) {
+    cursor.eat(const { &Literal::new(b" ret=") })?;
+    if cursor.word(0) & 0xffff == word(b"0\n") {
         cursor.skip(1);
         return Some(0);
     }

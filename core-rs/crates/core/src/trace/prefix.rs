@@ -1,22 +1,21 @@
 //! Finds what a line begins with where QEMU says when and by which thread it was logged.
 
 use super::cursor::Window;
-use super::scan::{decimal_digits, not_decimal};
+use super::scan::not_decimal;
 
 /// How long the prefix `PID@SECONDS.MICROSECONDS:` is; 0 if there is none.
-#[inline]
 pub(super) fn length(text: &[u8]) -> usize {
-    let thread = decimal_digits(text);
-    if thread == 0 || thread > 10 || text.get(thread) != Some(&b'@') {
-        return 0;
+    let mut at = 0;
+    for (most, sign) in [(10, b'@'), (12, b'.'), (6, b':')] {
+        let Some(rest) = text.get(at..) else { return 0 };
+        let digits = rest.iter().take(most + 1).take_while(|byte| byte.is_ascii_digit()).count();
+        let least = if sign == b':' { most } else { 1 };
+        if digits < least || digits > most || rest.get(digits) != Some(&sign) {
+            return 0;
+        }
+        at += digits + 1;
     }
-    let Some(rest) = text.get(thread + 1..) else { return 0 };
-    let seconds = decimal_digits(rest);
-    if seconds == 0 || seconds > 12 || rest.get(seconds) != Some(&b'.') {
-        return 0;
-    }
-    let Some(rest) = rest.get(seconds + 1..) else { return 0 };
-    if decimal_digits(rest) == 6 && rest.get(6) == Some(&b':') { thread + seconds + 2 + MICROSECONDS } else { 0 }
+    at
 }
 
 /// Ten digits of a thread, twelve of a time and two signs take 24 bytes.

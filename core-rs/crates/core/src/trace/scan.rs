@@ -113,18 +113,6 @@ pub(super) fn signed(text: &[u8]) -> Option<(i64, &[u8])> {
     }
 }
 
-/// How many decimal digits stand at the front, counted up to 24.
-#[inline]
-pub(super) fn decimal_digits(text: &[u8]) -> usize {
-    let mut digits = unmarked(not_decimal(word(text))) as usize;
-    for from in [8, 16] {
-        if digits == from {
-            digits += text.get(from..).map_or(0, |rest| unmarked(not_decimal(word(rest))) as usize);
-        }
-    }
-    digits
-}
-
 /// Where the first `needle` stands.
 #[inline]
 pub(crate) fn find(text: &[u8], needle: u8) -> Option<usize> {
@@ -179,7 +167,6 @@ mod tests {
             let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
             prop_assume!(digits <= 20 || !text.starts_with(b"0000"));
             prop_assert_eq!(decimal(&text), plain_decimal(&text));
-            prop_assert_eq!(decimal_digits(&text), digits.min(24));
         }
 
         #[test]
