@@ -98,8 +98,8 @@ impl<'a> Cursor<'a> {
     }
 
     /// Passes over a literal, or says that something else stands here.
-    #[inline]
-    pub(super) fn eat(&mut self, literal: &Literal) -> Option<()> {
+    #[inline(always)]
+    pub(super) fn eat(&mut self, literal: Literal) -> Option<()> {
         let [first, second] = literal.words;
         let [front, rest] = literal.masks;
         let differ = (self.word(0) ^ first) & front | (self.word(8) ^ second) & rest;
@@ -172,7 +172,7 @@ impl<'a> Cursor<'a> {
     pub(super) fn line_end(&mut self) -> Option<()> {
         match self.byte() {
             b'\n' => self.at += 1,
-            b'\r' => self.eat(const { &Literal::new(b"\r\n") })?,
+            b'\r' => self.eat(const { Literal::new(b"\r\n") })?,
             _ => return None,
         }
         Some(())

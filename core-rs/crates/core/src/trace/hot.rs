@@ -54,9 +54,9 @@ impl Habits {
         let (kind, shape) = name(cursor)?;
         let notify = kind == Kind::MapNotify;
         let liobn = if notify { 0 } else { cursor.repeated(&mut self.liobn)? };
-        cursor.eat(&shape.first)?;
+        cursor.eat(shape.first)?;
         let first = cursor.hexadecimal()?;
-        cursor.eat(&shape.second)?;
+        cursor.eat(shape.second)?;
         let second = cursor.hexadecimal()?;
         let fields = match kind {
             Kind::MapNotify => [first, second, 0, 0, 0, 0, 0, 0],
@@ -66,7 +66,7 @@ impl Habits {
             }
             Kind::Put | Kind::PciPut => [liobn, first, second, ret(cursor)?, 0, 0, 0, 0],
             Kind::Stuff | Kind::PciStuff => {
-                cursor.eat(const { &Literal::new(b" npages=") })?;
+                cursor.eat(const { Literal::new(b" npages=") })?;
                 let pages = cursor.signed()?.cast_unsigned();
                 [liobn, first, second, pages, ret(cursor)?, 0, 0, 0]
             }
@@ -81,16 +81,19 @@ impl Habits {
     /// What a translation says of its page: permission and mask.
     #[inline(always)]
     fn page(&mut self, cursor: &mut Cursor<'_>) -> Option<(u64, u64)> {
-        cursor.eat(const { &Literal::new(b" perm=") })?;
+        cursor.eat(const { Literal::new(b" perm=") })?;
         let perm = u64::from(cursor.byte().wrapping_sub(b'0'));
         cursor.skip(1);
-        cursor.eat(const { &Literal::new(b" mask=0x") })?;
+        cursor.eat(const { Literal::new(b" mask=0x") })?;
         let mask = cursor.repeated(&mut self.mask)?;
         (perm <= 3 && mask >> 32 == 0).then_some((perm, mask))
     }
 }
 
 /// What stands around the two numbers that every one of these events has, after its LIOBN if it has one.
+///
+/// By value, not by reference: what stands in the code need not be looked up in memory.
+#[derive(Clone, Copy)]
 struct Shape {
     first: Literal,
     second: Literal,
@@ -112,7 +115,7 @@ impl Shape {
 
 /// Reads an event's name, up to the digits of its LIOBN.
 #[inline(always)]
-fn name(cursor: &mut Cursor<'_>) -> Option<(Kind, &'static Shape)> {
+fn name(cursor: &mut Cursor<'_>) -> Option<(Kind, Shape)> {
     const SPAPR: u64 = word(b"spapr_io");
     const VFIO: u64 = word(b"vfio_iom");
     const XLATE: u64 = word(b"mmu_xlat");
@@ -127,26 +130,26 @@ fn name(cursor: &mut Cursor<'_>) -> Option<(Kind, &'static Shape)> {
     let (family, event) = (cursor.word(0), cursor.word(8));
     cursor.skip(16);
     let (kind, shape, rest) = match (family, event) {
-        (SPAPR, XLATE) => (Kind::Xlate, &Shape::XLATE, const { &Literal::new(b"e liobn=0x") }),
-        (SPAPR, PUT) => (Kind::Put, &Shape::PUT, const { &Literal::new(b"liobn=0x") }),
-        (SPAPR, STUFF) => (Kind::Stuff, &Shape::STUFF, const { &Literal::new(b"f liobn=0x") }),
-        (SPAPR, INDIRECT) => (Kind::Indirect, &Shape::INDIRECT, const { &Literal::new(b"rect liobn=0x") }),
+        (SPAPR, XLATE) => (Kind::Xlate, Shape::XLATE, const { Literal::new(b"e liobn=0x") }),
+        (SPAPR, PUT) => (Kind::Put, Shape::PUT, const { Literal::new(b"liobn=0x") }),
+        (SPAPR, STUFF) => (Kind::Stuff, Shape::STUFF, const { Literal::new(b"f liobn=0x") }),
+        (SPAPR, INDIRECT) => (Kind::Indirect, Shape::INDIRECT, const { Literal::new(b"rect liobn=0x") }),
         (SPAPR, PCI) => {
             let event = cursor.word(0);
             cursor.skip(8);
             match event {
-                PCI_PUT => (Kind::PciPut, &Shape::PUT, const { &Literal::new(b"n=0x") }),
-                PCI_STUFF => (Kind::PciStuff, &Shape::STUFF, const { &Literal::new(b"obn=0x") }),
-                PCI_INDIRECT => (Kind::PciIndirect, &Shape::INDIRECT, const { &Literal::new(b" liobn=0x") }),
+                PCI_PUT => (Kind::PciPut, Shape::PUT, const { Literal::new(b"n=0x") }),
+                PCI_STUFF => (Kind::PciStuff, Shape::STUFF, const { Literal::new(b"obn=0x") }),
+                PCI_INDIRECT => (Kind::PciIndirect, Shape::INDIRECT, const { Literal::new(b" liobn=0x") }),
                 _ => return None,
             }
         }
         (VFIO, NOTIFY) => {
-            cursor.eat(const { &Literal::new(b"otify iommu ") })?;
+            cursor.eat(const { Literal::new(b"otify iommu ") })?;
             if cursor.byte() == b'M' {
-                (Kind::MapNotify, &Shape::MAP, const { &Literal::new(b"MAP") })
+                (Kind::MapNotify, Shape::MAP, const { Literal::new(b"MAP") })
             } else {
-                (Kind::MapNotify, &Shape::UNMAP, const { &Literal::new(b"UNMAP") })
+                (Kind::MapNotify, Shape::UNMAP, const { Literal::new(b"UNMAP") })
             }
         }
         _ => return None,
@@ -157,16 +160,16 @@ fn name(cursor: &mut Cursor<'_>) -> Option<(Kind, &'static Shape)> {
 
 /// What is told of the last entry of a list: its index and its TCE.
 fn list_end(cursor: &mut Cursor<'_>) -> Option<(u64, u64)> {
-    cursor.eat(const { &Literal::new(b" iobaN=0x") })?;
+    cursor.eat(const { Literal::new(b" iobaN=0x") })?;
     let last = cursor.hexadecimal()?;
-    cursor.eat(const { &Literal::new(b" tceN=0x") })?;
+    cursor.eat(const { Literal::new(b" tceN=0x") })?;
     let tce = cursor.hexadecimal()?;
     (last < 512).then_some((last, tce))
 }
 
 #[inline]
 fn ret(cursor: &mut Cursor<'_>) -> Option<u64> {
-    cursor.eat(const { &Literal::new(b" ret=") })?;
+    cursor.eat(const { Literal::new(b" ret=") })?;
     if cursor.word(0) & 0xffff == word(b"0\n") {
         cursor.skip(1);
         return Some(0);

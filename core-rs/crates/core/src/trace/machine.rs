@@ -10,6 +10,7 @@ mod tests;
 mod window;
 
 use super::findings::{Agreement, Disagreement, First, Problem, Trouble};
+use super::format::Fields;
 use super::hotplug::{Hotplug, Tracker};
 use super::kind::Kind;
 use super::parser::{Found, Limits, Parser, Record};
@@ -45,18 +46,38 @@ pub enum Stop {
     Topology,
 }
 
-/// Reasons to stop that [`LogMachine::run`] has not returned yet.
-#[derive(Clone, Copy, Debug, Default)]
-struct Stops {
-    hotplug: bool,
-    unplug: bool,
-    topology: bool,
-    changed: Option<u32>,
-}
+/// What [`LogMachine::run`] is still to see to before the next line, a bit each: nearly every line leaves nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Due(u8);
 
-impl Stops {
-    fn any(&self) -> bool {
-        self.hotplug || self.unplug || self.topology || self.changed.is_some()
+impl Due {
+    const TOPOLOGY: Self = Self(1);
+    const CHANGE: Self = Self(2);
+    const HOTPLUG: Self = Self(4);
+    const UNPLUG: Self = Self(8);
+    /// Too much is known of a table.
+    const CROWDED: Self = Self(16);
+
+    #[inline]
+    fn is_none(self) -> bool {
+        self == Self::default()
+    }
+
+    /// Whether there is a reason to stop.
+    fn stops(self) -> bool {
+        self.0 & !Self::CROWDED.0 != 0
+    }
+
+    #[inline]
+    fn set(&mut self, due: Self, on: bool) {
+        self.0 |= if on { due.0 } else { 0 };
+    }
+
+    /// Takes one out; returns whether it was there.
+    fn take(&mut self, due: Self) -> bool {
+        let had = self.0 & due.0 != 0;
+        self.0 &= !due.0;
+        had
     }
 }
 
@@ -115,9 +136,11 @@ pub struct LogMachine {
     watched: Vec<u32>,
     watches_all: bool,
     change: Change,
-    stops: Stops,
+    due: Due,
     changed_liobn: u32,
-    crowded: Option<u32>,
+    crowded_liobn: u32,
+    /// Whether the next event may mean more than it says.
+    alert: bool,
     /// Entries stored since memory was counted.
     stored: u32,
     full: bool,
@@ -155,9 +178,10 @@ impl LogMachine {
             watched: Vec::new(),
             watches_all: false,
             change: Change::quiet(),
-            stops: Stops::default(),
+            due: Due::default(),
             changed_liobn: 0,
-            crowded: None,
+            crowded_liobn: 0,
+            alert: false,
             stored: 0,
             full: false,
             zeros: Vec::new(),
@@ -249,32 +273,60 @@ impl LogMachine {
     /// On [`Stop::Input`] what is left from `at` on must stand before the next bytes in the next call; `last` says that
     /// none follow. On any other stop but [`Stop::End`], call again with the same input.
     pub fn run(&mut self, input: &[u8], at: &mut usize, last: bool) -> Stop {
+        let limits = (self.limits != Limits::NONE).then_some(self.limits);
         loop {
-            if let Some(stop) = self.next_stop() {
+            if !self.due.is_none()
+                && let Some(stop) = self.next_stop()
+            {
                 return stop;
             }
-            match self.parser.next_inline(input, at, last, &self.limits) {
-                Found::Event(record) => {
-                    self.line = record.line;
-                    if !record.terminated && self.is_cut(&record) {
-                        self.parser.reject();
-                    } else if self.is_alert() && self.gate(&record) {
-                        self.parser.unread(&record, at);
-                    } else {
-                        self.timed |= record.is_timed();
-                        self.apply(&record);
-                    }
+            let rest = input.get(*at..).unwrap_or_default();
+            let Some(hot) = self.parser.next_hot(rest, limits.as_ref()) else {
+                match self.run_line(rest, at, last) {
+                    Some(stop) => return stop,
+                    None => continue,
                 }
-                Found::Limit => {
-                    self.settle();
-                    return self.next_stop().unwrap_or(Stop::Limit);
+            };
+            *at += hot.length;
+            self.line = self.parser.lines();
+            // What VFIO is told says nothing of the lines before it.
+            if self.alert && hot.kind != Kind::MapNotify {
+                let record = self.parser.hot_record(&hot, rest);
+                if self.gate(&record) {
+                    self.parser.unread(&record, at);
+                    continue;
                 }
-                Found::Input if !last => return Stop::Input,
-                Found::Input => {
-                    self.settle();
-                    self.finish();
-                    return self.next_stop().unwrap_or(Stop::End);
+            }
+            self.timed |= hot.prefix != 0;
+            self.apply_hot(hot.kind, hot.fields, hot.text);
+        }
+    }
+
+    /// Reads one line that is none of those that fill a log.
+    #[inline(never)]
+    fn run_line(&mut self, rest: &[u8], at: &mut usize, last: bool) -> Option<Stop> {
+        match self.parser.any_line(rest, at, last, &self.limits)? {
+            Found::Event(record) => {
+                self.line = record.line;
+                if !record.terminated && self.is_cut(&record) {
+                    self.parser.reject();
+                } else if self.alert && self.gate(&record) {
+                    self.parser.unread(&record, at);
+                } else {
+                    self.timed |= record.is_timed();
+                    self.apply(&record);
                 }
+                None
+            }
+            Found::Limit => {
+                self.settle();
+                Some(self.next_stop().unwrap_or(Stop::Limit))
+            }
+            Found::Input if !last => Some(Stop::Input),
+            Found::Input => {
+                self.settle();
+                self.finish();
+                Some(self.next_stop().unwrap_or(Stop::End))
             }
         }
     }
@@ -283,14 +335,13 @@ impl LogMachine {
     #[inline]
     pub(crate) fn take(&mut self, record: &Record<'_>) {
         self.line = record.line;
-        if self.is_alert() {
+        if self.alert {
             self.gate(record);
         }
         self.timed |= record.is_timed();
         self.apply(record);
-        self.stops = Stops::default();
-        if self.crowded.is_some() {
-            self.next_stop();
+        if !self.due.is_none() {
+            self.pass_stops();
         }
     }
 
@@ -298,13 +349,12 @@ impl LogMachine {
     pub(crate) fn finish_log(&mut self) {
         self.settle();
         self.finish();
-        self.stops = Stops::default();
+        self.pass_stops();
     }
 
-    /// Whether the next event may mean more than it says.
-    #[inline]
-    fn is_alert(&self) -> bool {
-        self.pending.is_some() || self.moving.is_some() || self.tracker.is_alert()
+    #[cold]
+    fn pass_stops(&mut self) {
+        while self.next_stop().is_some() {}
     }
 
     /// Draws from an event what it says about the lines before it. Returns whether to stop before it.
@@ -328,10 +378,16 @@ impl LogMachine {
                 self.tracker.window_removed(liobn(record));
             }
             if record.kind != Kind::RegionDelIommu && self.tracker.decide() {
-                self.stops.unplug = true;
+                self.due.set(Due::UNPLUG, true);
             }
         }
-        self.stops.any()
+        self.watch_out();
+        self.due.stops()
+    }
+
+    /// Says anew whether the next event may mean more than it says.
+    fn watch_out(&mut self) {
+        self.alert = self.pending.is_some() || self.moving.is_some() || self.tracker.is_alert();
     }
 
     /// Ends what only the end of the log ends.
@@ -339,27 +395,39 @@ impl LogMachine {
     fn finish(&mut self) {
         if self.tracker.is_replaying() {
             self.end_replay(None);
-        } else if self.tracker.decide() {
-            self.stops.unplug = true;
+        } else {
+            let unplugged = self.tracker.decide();
+            self.due.set(Due::UNPLUG, unplugged);
         }
     }
 
     #[inline]
     fn apply(&mut self, record: &Record<'_>) {
-        match record.kind {
-            Kind::Put | Kind::PciPut => self.put(&record.fields),
-            Kind::Stuff | Kind::PciStuff => self.stuff(&record.fields),
-            Kind::Indirect | Kind::PciIndirect => self.indirect(&record.fields),
-            Kind::Xlate => self.xlate(&record.fields),
-            Kind::Get | Kind::PciGet => self.get(&record.fields),
-            Kind::MapNotify => self.map_notify(record),
-            _ => self.apply_rare(record),
+        if record.kind.fills_logs() {
+            self.apply_hot(record.kind, record.fields, record.text);
+        } else {
+            self.apply_rare(record);
+        }
+    }
+
+    /// Takes an event that fills logs. Its numbers come by value, so that they never need a place in memory.
+    #[inline(always)]
+    fn apply_hot(&mut self, kind: Kind, fields: Fields, text: &[u8]) {
+        let [first, second, third, fourth, fifth, sixth, ..] = fields;
+        match kind {
+            Kind::Xlate => self.xlate(first, second, third, fourth, fifth),
+            Kind::Put | Kind::PciPut => self.put(first, second, third, fourth),
+            Kind::Stuff | Kind::PciStuff => self.stuff(first, second, third, fourth, fifth),
+            Kind::Indirect | Kind::PciIndirect => self.indirect(first, second, fourth, fifth, sixth),
+            Kind::MapNotify if self.alert => self.map_notify(text, first, second),
+            _ => {}
         }
     }
 
     #[cold]
     fn apply_rare(&mut self, record: &Record<'_>) {
         match record.kind {
+            Kind::Get | Kind::PciGet => self.get(&record.fields),
             Kind::NewTable => self.new_table(&record.fields),
             Kind::DdwCreate => self.ddw_create(&record.fields),
             Kind::DdwRemove => self.drop_table(liobn(record), None),
@@ -370,6 +438,7 @@ impl LogMachine {
             Kind::RegionDelIommu => self.region_del(record),
             _ => {}
         }
+        self.watch_out();
     }
 
     #[cold]

@@ -1,8 +1,8 @@
 //! Cuts a log into lines and reads the events among them.
 
-use super::format::{self, FIELDS, Fields};
+use super::format::{self, FIELDS};
 use super::kind::Kind;
-use super::hot::Habits;
+use super::hot::{Habits, Hot};
 use super::prefix;
 use super::scan::{decimal, find};
 
@@ -121,7 +121,8 @@ pub enum Found<'a> {
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Parser {
     lines: u64,
-    events: u64,
+    /// Lines that were no events.
+    others: u64,
     unparsed: u64,
     offset: u64,
     /// Inside a line that is too long, which was counted when that showed.
@@ -146,7 +147,7 @@ impl Parser {
     /// Lines that were events.
     #[must_use]
     pub fn events(&self) -> u64 {
-        self.events
+        self.lines - self.others
     }
 
     /// Lines that begin as events do and are none.
@@ -166,28 +167,11 @@ impl Parser {
     /// On [`Found::Input`] what is left from `at` on, at most [`LINE_MAX`] bytes, must stand before the next bytes in
     /// the next call. `last` says that no bytes follow: then nothing is left.
     pub fn next<'a>(&mut self, input: &'a [u8], at: &mut usize, last: bool, limits: &Limits) -> Found<'a> {
-        self.next_inline(input, at, last, limits)
-    }
-
-    /// The same, in place: for who does little with each event.
-    #[inline(always)]
-    pub(super) fn next_inline<'a>(
-        &mut self,
-        input: &'a [u8],
-        at: &mut usize,
-        last: bool,
-        limits: &Limits,
-    ) -> Found<'a> {
         loop {
             let rest = input.get(*at..).unwrap_or_default();
-            if let Some(window) = rest.first_chunk()
-                && !self.passing
-                && self.lines < limits.line
-                && let Some(hot) = self.habits.read(window)
-            {
-                let stamp = rest.get(..hot.prefix).unwrap_or_default();
-                let record = self.record(hot.kind, hot.fields, hot.text, stamp, hot.length);
-                return self.event(record, at, limits);
+            if let Some(hot) = self.next_hot(rest, Some(limits)) {
+                *at += hot.length;
+                return Found::Event(self.hot_record(&hot, rest));
             }
             if let Some(found) = self.any_line(rest, at, last, limits) {
                 return found;
@@ -195,9 +179,56 @@ impl Parser {
         }
     }
 
+    /// Reads the line at the front if it is one of those that fill a log, and no limit is reached with it. `None` says
+    /// nothing: then [`Self::any_line`] reads on.
+    #[inline(always)]
+    pub(super) fn next_hot(&mut self, rest: &[u8], limits: Option<&Limits>) -> Option<Hot> {
+        let window = rest.first_chunk()?;
+        if self.passing {
+            return None;
+        }
+        let hot = self.habits.read(window)?;
+        if let Some(limits) = limits
+            && self.reaches(limits, hot.length, rest.get(..hot.prefix).unwrap_or_default())
+        {
+            return None;
+        }
+        self.lines += 1;
+        self.offset += hot.length as u64;
+        Some(hot)
+    }
+
+    /// The event that [`Self::next_hot`] read.
+    #[inline]
+    pub(super) fn hot_record<'a>(&self, hot: &Hot, rest: &'a [u8]) -> Record<'a> {
+        Record {
+            kind: hot.kind,
+            fields: hot.fields,
+            text: hot.text,
+            line: self.lines,
+            terminated: true,
+            prefix: rest.get(..hot.prefix).unwrap_or_default(),
+            length: hot.length,
+        }
+    }
+
+    /// Whether an event on the next line, of this length and with this prefix, is beyond a limit.
+    #[inline(never)]
+    fn reaches(&self, limits: &Limits, length: usize, prefix: &[u8]) -> bool {
+        self.lines >= limits.line
+            || self.offset.saturating_add(length as u64) > limits.offset
+            || (limits.time != u64::MAX && time(prefix).is_some_and(|time| time > limits.time))
+    }
+
     /// Reads one line, whatever it is, or what is there of a long one. `None` if it is no event.
     #[inline(never)]
-    fn any_line<'a>(&mut self, rest: &'a [u8], at: &mut usize, last: bool, limits: &Limits) -> Option<Found<'a>> {
+    pub(super) fn any_line<'a>(
+        &mut self,
+        rest: &'a [u8],
+        at: &mut usize,
+        last: bool,
+        limits: &Limits,
+    ) -> Option<Found<'a>> {
         if rest.is_empty() {
             return Some(Found::Input);
         }
@@ -226,46 +257,34 @@ impl Parser {
             .filter(|(kind, _)| self.intel_iommu || !kind.is_intel_iommu());
         if let Some((kind, text)) = named {
             if !long && let Some((fields, text)) = format::fields(kind, text) {
-                let record = Record { terminated, ..self.record(kind, fields, text, stamp, length) };
-                return Some(self.event(record, at, limits));
+                if self.reaches(limits, length, stamp) {
+                    return Some(Found::Limit);
+                }
+                self.lines += 1;
+                self.advance(at, length);
+                let line = self.lines;
+                return Some(Found::Event(Record { kind, fields, text, line, terminated, prefix: stamp, length }));
             }
             self.unparsed += 1;
         }
         self.lines += 1;
+        self.others += 1;
         self.passing = long && !terminated;
         self.advance(at, length);
         None
     }
 
-    /// Undoes the reading of the event that [`Self::next`] found last.
+    /// Undoes the reading of the newest event.
     pub(crate) fn unread(&mut self, record: &Record<'_>, at: &mut usize) {
         *at = at.saturating_sub(record.length);
         self.offset = self.offset.saturating_sub(record.length as u64);
         self.lines = self.lines.saturating_sub(1);
-        self.events = self.events.saturating_sub(1);
     }
 
-    /// Counts the event that [`Self::next`] found last as one that does not parse after all.
+    /// Counts the newest event as one that does not parse after all.
     pub(crate) fn reject(&mut self) {
-        self.events = self.events.saturating_sub(1);
+        self.others += 1;
         self.unparsed += 1;
-    }
-
-    #[inline]
-    fn record<'a>(&self, kind: Kind, fields: Fields, text: &'a [u8], prefix: &'a [u8], length: usize) -> Record<'a> {
-        Record { kind, fields, text, line: self.lines + 1, terminated: true, prefix, length }
-    }
-
-    #[inline]
-    fn event<'a>(&mut self, record: Record<'a>, at: &mut usize, limits: &Limits) -> Found<'a> {
-        let beyond = self.offset.saturating_add(record.length as u64) > limits.offset;
-        if beyond || (limits.time != u64::MAX && record.time().is_some_and(|time| time > limits.time)) {
-            return Found::Limit;
-        }
-        self.lines += 1;
-        self.events += 1;
-        self.advance(at, record.length);
-        Found::Event(record)
     }
 
     #[inline]

@@ -24,8 +24,7 @@ struct Entries {
 impl LogMachine {
     /// H_PUT_TCE. One that failed stored nothing.
     #[inline]
-    pub(super) fn put(&mut self, fields: &[u64; 8]) {
-        let [liobn, ioba, tce, ret, ..] = *fields;
+    pub(super) fn put(&mut self, liobn: u64, ioba: u64, tce: u64, ret: u64) {
         if ret != 0 {
             return;
         }
@@ -38,8 +37,7 @@ impl LogMachine {
 
     /// H_STUFF_TCE, which is logged with the address after its range; one that failed, with the address it failed at.
     #[inline]
-    pub(super) fn stuff(&mut self, fields: &[u64; 8]) {
-        let [liobn, end, tce, pages, ret, ..] = *fields;
+    pub(super) fn stuff(&mut self, liobn: u64, end: u64, tce: u64, pages: u64, ret: u64) {
         if ret != 0 {
             // Up to `pages - 1` entries before the one that failed may be stored.
             return self.forget_before(liobn, end, pages.saturating_sub(1));
@@ -55,8 +53,7 @@ impl LogMachine {
     }
 
     /// H_PUT_TCE_INDIRECT, of which only the last TCE is logged; of one that failed, how many there may be.
-    pub(super) fn indirect(&mut self, fields: &[u64; 8]) {
-        let [liobn, ioba, _, last, tce, ret, ..] = *fields;
+    pub(super) fn indirect(&mut self, liobn: u64, ioba: u64, last: u64, tce: u64, ret: u64) {
         let pages = last.saturating_add(1);
         if ret != 0 {
             let Some((liobn, geometry)) = self.mentioned(liobn) else { return };

@@ -3,7 +3,7 @@
 use core::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::LogMachine;
+use super::{Due, LogMachine};
 use crate::address::{Iova, IovaRange};
 use crate::tce_table::{Geometry, Runs};
 use crate::trace::hotplug::Comparison;
@@ -11,11 +11,9 @@ use crate::trace::parser::Record;
 use crate::trace::rebuilt::RebuiltTable;
 
 impl LogMachine {
-    #[inline]
-    pub(super) fn map_notify(&mut self, record: &Record<'_>) {
+    pub(super) fn map_notify(&mut self, text: &[u8], start: u64, last: u64) {
         if self.tracker.is_replaying() {
-            let [start, last, ..] = record.fields;
-            self.tracker.notify(record.text == b"MAP", start, last);
+            self.tracker.notify(text == b"MAP", start, last);
         }
     }
 
@@ -27,7 +25,7 @@ impl LogMachine {
         let liobns = self.tracker.hotplugs().last().map(|hotplug| hotplug.liobns.clone()).unwrap_or_default();
         let comparison = self.compare_replay(&liobns, &replayed);
         self.tracker.compared(comparison);
-        self.stops.hotplug = true;
+        self.due.set(Due::HOTPLUG, true);
     }
 
     #[inline(never)]

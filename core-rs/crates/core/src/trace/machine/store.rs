@@ -1,7 +1,7 @@
 //! Keeps the tables of a machine: which there are, how full they are, who is told of changes.
 
 use super::slots::Place;
-use super::{ENTRY_LIMIT, LogMachine, MEMORY_LIMIT, Stop, TABLES_MAX};
+use super::{Due, ENTRY_LIMIT, LogMachine, MEMORY_LIMIT, Stop, TABLES_MAX};
 use crate::tce_table::{Change, Geometry, SharedTable, TableError, Values};
 use crate::trace::findings::Trouble;
 use crate::trace::rebuilt::{GeometrySource, RebuiltTable};
@@ -85,29 +85,18 @@ impl LogMachine {
     }
 
     /// The next reason to stop that is due.
-    #[inline]
     pub(super) fn next_stop(&mut self) -> Option<Stop> {
-        if let Some(liobn) = self.crowded
-            && !self.stops.any()
-        {
-            self.crowded = None;
-            self.give_up(liobn);
+        if !self.due.stops() && self.due.take(Due::CROWDED) {
+            self.give_up(self.crowded_liobn);
         }
-        if !self.stops.any() {
-            return None;
-        }
-        let stops = &mut self.stops;
-        if core::mem::take(&mut stops.topology) {
-            return Some(Stop::Topology);
-        }
-        if let Some(liobn) = stops.changed.take() {
-            self.changed_liobn = liobn;
-            return Some(Stop::Change);
-        }
-        if core::mem::take(&mut stops.hotplug) {
-            return Some(Stop::Hotplug);
-        }
-        core::mem::take(&mut stops.unplug).then_some(Stop::Unplug)
+        [
+            (Due::TOPOLOGY, Stop::Topology),
+            (Due::CHANGE, Stop::Change),
+            (Due::HOTPLUG, Stop::Hotplug),
+            (Due::UNPLUG, Stop::Unplug),
+        ]
+        .into_iter()
+        .find_map(|(due, stop)| self.due.take(due).then_some(stop))
     }
 
     /// Gives up what is known of a table where that is too much to keep.
@@ -136,7 +125,8 @@ impl LogMachine {
         }
         self.slots.put(liobn, Place::Table(table));
         self.count(liobn);
-        self.stops.topology |= self.is_watched(owner(liobn));
+        let told = self.is_watched(owner(liobn));
+        self.due.set(Due::TOPOLOGY, told);
         true
     }
 
@@ -173,7 +163,8 @@ impl LogMachine {
     pub(super) fn drop_table(&mut self, liobn: u32, guessed: Option<Geometry>) {
         self.slots.put(liobn, Place::Gone { guessed });
         self.count(liobn);
-        self.stops.topology |= self.is_watched(owner(liobn));
+        let told = self.is_watched(owner(liobn));
+        self.due.set(Due::TOPOLOGY, told);
     }
 
     /// Does something to a table that may change it, then sees to who must know.
@@ -197,13 +188,15 @@ impl LogMachine {
         self.change.set_quiet(!watched);
         let done = act(table, &mut self.change, &mut self.zeros);
         if table.is_crowded() {
-            self.crowded = Some(liobn);
+            self.crowded_liobn = liobn;
+            self.due.set(Due::CROWDED, true);
         }
         if counted != table.in_use() {
             self.count(liobn);
         }
         if watched && !self.change.is_empty() {
-            self.stops.changed = Some(liobn);
+            self.changed_liobn = liobn;
+            self.due.set(Due::CHANGE, true);
         }
         if done.is_err() {
             self.trouble(Trouble::TooMuch, u64::from(liobn), 0);
