@@ -67,6 +67,13 @@ impl Default for Repeated {
     }
 }
 
+/// A number of eight digits that most lines have alike, and how it stands there; at first, no digits.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Eight {
+    word: u64,
+    value: u64,
+}
+
 impl<'a> Cursor<'a> {
     #[inline]
     pub(super) fn new(window: &'a Window, at: usize) -> Self {
@@ -146,6 +153,27 @@ impl<'a> Cursor<'a> {
             // What follows eight digits is looked at by whoever reads it.
             let mask = front(digits + 1);
             *number = Repeated { word, mask, value, digits };
+        }
+        Some(value)
+    }
+
+    /// The same for a number of eight digits, as LIOBNs have, or any other.
+    #[inline]
+    pub(super) fn eight(&mut self, number: &mut Eight) -> Option<u64> {
+        if self.word(0) == number.word {
+            self.at += 8;
+            return Some(number.value);
+        }
+        self.another_eight(number)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn another_eight(&mut self, number: &mut Eight) -> Option<u64> {
+        let (word, from) = (self.word(0), self.at);
+        let value = self.hexadecimal()?;
+        if self.at - from == 8 {
+            *number = Eight { word, value };
         }
         Some(value)
     }

@@ -1,6 +1,6 @@
 //! Reads the events that fill a log, by what they have in common with those before.
 
-use super::cursor::{Cursor, Literal, Repeated, Window, word};
+use super::cursor::{Cursor, Eight, Literal, Repeated, Window, word};
 use super::format::Fields;
 use super::kind::Kind;
 use super::prefix::Familiar;
@@ -11,7 +11,7 @@ use super::prefix::Familiar;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Habits {
     prefix: Familiar,
-    liobn: Repeated,
+    liobn: Eight,
     mask: Repeated,
 }
 
@@ -53,7 +53,7 @@ impl Habits {
     fn event(&mut self, cursor: &mut Cursor<'_>) -> Option<(Kind, Fields, &'static [u8])> {
         let (kind, shape) = name(cursor)?;
         let notify = kind == Kind::MapNotify;
-        let liobn = if notify { 0 } else { cursor.repeated(&mut self.liobn)? };
+        let liobn = if notify { 0 } else { cursor.eight(&mut self.liobn)? };
         cursor.eat(shape.first)?;
         let first = cursor.hexadecimal()?;
         cursor.eat(shape.second)?;
