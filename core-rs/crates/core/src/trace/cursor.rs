@@ -46,7 +46,7 @@ pub(super) const fn word(mut text: &[u8]) -> u64 {
 }
 
 /// A mask of the first bytes of a word.
-const fn front(bytes: usize) -> u64 {
+pub(super) const fn front(bytes: usize) -> u64 {
     if bytes < 8 { !(u64::MAX << (8 * bytes)) } else { u64::MAX }
 }
 

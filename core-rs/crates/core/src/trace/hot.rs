@@ -209,8 +209,11 @@ mod tests {
         assert_eq!(kinds.len(), 8);
     }
 
+    /// An event, and how long its line is.
+    type Seen = (Kind, Fields, Vec<u8>, Option<u64>, usize);
+
     /// What the parser says of a line, with and without a window behind it.
-    fn both(hot: &mut Parser, line: &[u8]) -> [Option<(Kind, Fields, Vec<u8>, Option<u64>, usize)>; 2] {
+    fn both(hot: &mut Parser, line: &[u8]) -> [Option<Seen>; 2] {
         let padded = [line, &[b'x'; size_of::<Window>()]].concat();
         [(hot, &padded[..]), (&mut Parser::default(), line)].map(|(parser, input)| {
             let mut at = 0;
@@ -242,7 +245,9 @@ mod tests {
                     2 => format!("indirect liobn=0x{a} ioba=0x{b} tcelist=0x{c} iobaN=0x{d} tceN=0x{e} ret={n}"),
                     3 => format!("get liobn=0x{a} ioba=0x{b} ret={n} tce=0x{c}"),
                     4 | 5 => {
-                        return format!("{prefix}spapr_iommu_xlate liobn=0x{a} 0x{b} -> 0x{c} perm={m} mask=0x{d}{end}");
+                        return format!(
+                            "{prefix}spapr_iommu_xlate liobn=0x{a} 0x{b} -> 0x{c} perm={m} mask=0x{d}{end}"
+                        );
                     }
                     _ => {
                         let map = if other { "MAP" } else { "UNMAP" };

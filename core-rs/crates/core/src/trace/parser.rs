@@ -1,8 +1,8 @@
 //! Cuts a log into lines and reads the events among them.
 
 use super::format::{self, FIELDS};
-use super::kind::Kind;
 use super::hot::{Habits, Hot};
+use super::kind::Kind;
 use super::prefix;
 use super::scan::{decimal, find};
 
@@ -252,7 +252,8 @@ impl Parser {
             return Some(Found::Limit);
         }
         let long = line.len() > LINE_MAX;
-        let line = if long { line.get(..LINE_MAX).unwrap_or_default() } else { line.strip_suffix(b"\r").unwrap_or(line) };
+        let line =
+            if long { line.get(..LINE_MAX).unwrap_or_default() } else { line.strip_suffix(b"\r").unwrap_or(line) };
         let named = named(line.get(prefix..).unwrap_or_default())
             .filter(|(kind, _)| self.intel_iommu || !kind.is_intel_iommu());
         if let Some((kind, text)) = named {

@@ -1,21 +1,31 @@
 //! Finds what a line begins with where QEMU says when and by which thread it was logged.
 
-use super::cursor::Window;
+use super::cursor::{Window, front};
 use super::scan::not_decimal;
 
 /// How long the prefix `PID@SECONDS.MICROSECONDS:` is; 0 if there is none.
 pub(super) fn length(text: &[u8]) -> usize {
-    let mut at = 0;
-    for (most, sign) in [(10, b'@'), (12, b'.'), (6, b':')] {
-        let Some(rest) = text.get(at..) else { return 0 };
-        let digits = rest.iter().take(most + 1).take_while(|byte| byte.is_ascii_digit()).count();
-        let least = if sign == b':' { most } else { 1 };
-        if digits < least || digits > most || rest.get(digits) != Some(&sign) {
+    let (mut part, mut digits) = (0, 0);
+    for (byte, length) in text.iter().zip(1..=31) {
+        if byte.is_ascii_digit() {
+            digits += 1;
+            continue;
+        }
+        let (least, most, sign) = match part {
+            0 => (1, 10, b'@'),
+            1 => (1, 12, b'.'),
+            _ => (6, 6, b':'),
+        };
+        if *byte != sign || digits < least || digits > most {
             return 0;
         }
-        at += digits + 1;
+        if sign == b':' {
+            return length;
+        }
+        part += 1;
+        digits = 0;
     }
-    at
+    0
 }
 
 /// Ten digits of a thread, twelve of a time and two signs take 24 bytes.
@@ -44,7 +54,8 @@ impl Familiar {
     pub(super) fn length(&mut self, window: &Window) -> usize {
         let parts = words(window).into_iter().zip(self.words).zip(self.masks);
         let differ = parts.fold(0, |differ, ((word, familiar), mask)| differ | (word ^ familiar) & mask);
-        let rest = window.get(self.length..).and_then(|rest| rest.first_chunk()).map_or(0, |rest| u64::from_le_bytes(*rest));
+        let rest =
+            window.get(self.length..).and_then(|rest| rest.first_chunk()).map_or(0, |rest| u64::from_le_bytes(*rest));
         let colon = rest >> 48 & 0xff == u64::from(b':');
         if differ | not_decimal(rest) & (u64::MAX >> 16) == 0 && colon {
             return self.length + MICROSECONDS;
@@ -60,8 +71,7 @@ impl Familiar {
             self.length = head;
             self.words = words(window);
             for (mask, before) in self.masks.iter_mut().zip([0, 8, 16]) {
-                let bytes = head.saturating_sub(before).min(8);
-                *mask = u64::MAX.checked_shr(64 - 8 * bytes as u32).unwrap_or(0);
+                *mask = front(head.saturating_sub(before));
             }
         }
         length

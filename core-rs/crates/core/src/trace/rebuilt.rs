@@ -178,18 +178,23 @@ impl RebuiltTable {
         self.unlogged = unlogged;
     }
 
-    /// What one guest call stored, every value of which is known.
+    /// What one guest call stored in one entry. Returns whether there was room.
     #[inline]
-    pub(super) fn store(&mut self, first: u32, values: Values<'_>, change: &mut Change) -> Result<(), TableError> {
-        let Some(more) = values.count().and_then(|count| count.checked_sub(1)) else {
-            change.clear();
-            return Ok(());
-        };
-        let last = first.checked_add(more).ok_or(TableError::OutOfRange)?;
-        if matches!(values, Values::Same(0, _)) && more >= 512 {
+    pub(super) fn store_one(&mut self, index: u32, value: u64, change: &mut Change) -> bool {
+        let stored = self.table.borrow_mut().put(index, value, change);
+        if stored {
+            self.known.know(index, index);
+        }
+        stored
+    }
+
+    /// What one guest call stored in each entry from `first` to `last`.
+    pub(super) fn store(&mut self, first: u32, last: u32, value: u64, change: &mut Change) -> Result<(), TableError> {
+        let count = last - first + 1;
+        if value == 0 && count > 512 {
             self.zero(first, last, change);
         } else {
-            self.table.borrow_mut().write(first, values, change)?;
+            self.table.borrow_mut().write(first, Values::Same(value, count), change)?;
         }
         self.known.know(first, last);
         Ok(())
@@ -268,8 +273,7 @@ impl RebuiltTable {
         }
         // The table takes the next entry for the beginning of another call unless it is told.
         let mut next = index.checked_add(1);
-        while let Some(other) =
-            next.filter(|other| self.known.continues_call(*other) && !self.known.is_unknown(*other))
+        while let Some(other) = next.filter(|other| self.known.continues_call(*other) && !self.known.is_unknown(*other))
         {
             let value = table.get(other);
             table.learn(other, value, false, &mut self.scratch);

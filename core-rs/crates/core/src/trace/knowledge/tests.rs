@@ -88,7 +88,9 @@ fn same(map: &KnowledgeMap, plain: &[Plain]) {
         from += u32::try_from(chunk.len()).unwrap();
     }
     let mixed = |part: &Part<Block>| match part {
-        Part::Mixed(block) => (0..=BLOCK_MASK).step_by(512).filter(|at| matches!(block.leaf(*at), Part::Mixed(_))).count(),
+        Part::Mixed(block) => {
+            (0..=BLOCK_MASK).step_by(512).filter(|at| matches!(block.leaf(*at), Part::Mixed(_))).count()
+        }
         Part::All(_) => 0,
     };
     assert_eq!(map.tally.leaves as usize, map.blocks.iter().map(mixed).sum::<usize>());

@@ -3,7 +3,7 @@
 use super::LogMachine;
 use super::slots::Place;
 use crate::address::{Iova, IovaRange};
-use crate::tce_table::{Geometry, TableError, Values};
+use crate::tce_table::{Geometry, TableError};
 use crate::trace::findings::Trouble;
 use crate::trace::hotplug::LiveCall;
 use crate::trace::kind::Kind;
@@ -28,9 +28,9 @@ impl LogMachine {
         if ret != 0 {
             return;
         }
-        let Some((liobn, geometry)) = self.called(liobn, ioba) else { return };
+        let Some((liobn, geometry)) = self.called_inline(liobn, ioba) else { return };
         match entries(&geometry, ioba, 1) {
-            Some(entries) => self.store(liobn, entries.first, Values::Same(tce, 1)),
+            Some(entries) => self.store_one(liobn, entries.first, tce),
             None => self.trouble(Trouble::OutsideWindow, u64::from(liobn), ioba),
         }
     }
@@ -42,12 +42,13 @@ impl LogMachine {
             // Up to `pages - 1` entries before the one that failed may be stored.
             return self.forget_before(liobn, end, pages.saturating_sub(1));
         }
-        let Some((liobn, geometry)) = self.called(liobn, end) else { return };
+        let Some((liobn, geometry)) = self.called_inline(liobn, end) else { return };
         let start = pages.checked_shl(u32::from(geometry.page_shift)).map(|bytes| end.wrapping_sub(bytes));
         let entries =
             start.filter(|_| pages <= u64::from(geometry.entries)).and_then(|start| entries(&geometry, start, pages));
         match entries {
-            Some(Entries { first, last }) => self.store(liobn, first, Values::Same(tce, last - first + 1)),
+            Some(Entries { first, last }) if first == last => self.store_one(liobn, first, tce),
+            Some(Entries { first, last }) => self.store(liobn, first, last, tce),
             None => self.trouble(Trouble::OutsideWindow, u64::from(liobn), end),
         }
     }
@@ -108,20 +109,37 @@ impl LogMachine {
     }
 
     /// The table that a line shows in use. One that the log never mentioned is there all the same: the log began later.
-    #[inline]
+    #[inline(never)]
     pub(super) fn called(&mut self, liobn: u64, address: u64) -> Option<(u32, Geometry)> {
-        let Ok(number) = u32::try_from(liobn) else {
-            self.trouble(Trouble::NoTable, liobn, address);
-            return None;
-        };
-        let (geometry, source) = match self.slots.get_mut(number).map(|slot| &mut slot.place) {
-            Some(Place::Table(table)) => return Some((number, table.geometry())),
-            Some(Place::Gone { guessed: Some(geometry) }) => (*geometry, GeometrySource::Assumed),
-            Some(Place::Gone { guessed: None }) => {
+        self.called_inline(liobn, address)
+    }
+
+    /// The same, in place: for what most lines do.
+    #[inline(always)]
+    fn called_inline(&mut self, liobn: u64, address: u64) -> Option<(u32, Geometry)> {
+        if let Ok(number) = u32::try_from(liobn)
+            && let Some(table) = self.slots.get_mut(number).and_then(|slot| slot.table())
+        {
+            return Some((number, table.geometry()));
+        }
+        self.called_first(liobn, address)
+    }
+
+    /// The same where no table is there.
+    #[cold]
+    #[inline(never)]
+    fn called_first(&mut self, liobn: u64, address: u64) -> Option<(u32, Geometry)> {
+        let place = |number| self.slots.get(number).map(|slot| &slot.place);
+        let (number, geometry, source) = match u32::try_from(liobn).map(|number| (number, place(number))) {
+            Ok((number, Some(Place::Gone { guessed: Some(geometry) }))) => (number, *geometry, GeometrySource::Assumed),
+            Ok((number, None)) => {
+                let (geometry, source) = self.assumed(number);
+                (number, geometry, source)
+            }
+            _ => {
                 self.trouble(Trouble::NoTable, liobn, address);
                 return None;
             }
-            None => self.assumed(number),
         };
         self.place_new(geometry, source, false, false).then_some((number, geometry))
     }

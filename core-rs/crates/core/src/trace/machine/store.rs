@@ -2,7 +2,7 @@
 
 use super::slots::Place;
 use super::{Due, ENTRY_LIMIT, LogMachine, MEMORY_LIMIT, Stop, TABLES_MAX};
-use crate::tce_table::{Change, Geometry, SharedTable, TableError, Values};
+use crate::tce_table::{Change, Geometry, SharedTable, TableError};
 use crate::trace::findings::Trouble;
 use crate::trace::rebuilt::{GeometrySource, RebuiltTable};
 use crate::trace::window::{is_pci, owner};
@@ -203,15 +203,27 @@ impl LogMachine {
         }
     }
 
-    /// Stores what one guest call wrote, or forgets the entries where there is no room.
-    #[inline]
-    pub(super) fn store(&mut self, liobn: u32, first: u32, values: Values<'_>) {
-        let room = matches!(values, Values::Same(0, _)) || self.has_room(values.count().unwrap_or(0));
+    /// Stores what a guest call wrote to one entry, or forgets the entry where there is no room.
+    #[inline(never)]
+    pub(super) fn store_one(&mut self, liobn: u32, index: u32, value: u64) {
+        let room = value == 0 || self.has_room(1);
         self.with_table_inline(liobn, |table, change, _| {
-            if room && table.store(first, values, change).is_ok() {
+            if room && table.store_one(index, value, change) {
                 return Ok(());
             }
-            table.forget(first, first + (values.count().unwrap_or(1) - 1), change);
+            table.forget(index, index, change);
+            Err(TableError::EntryLimit { limit: ENTRY_LIMIT })
+        });
+    }
+
+    /// The same for a call that wrote one value to several entries.
+    pub(super) fn store(&mut self, liobn: u32, first: u32, last: u32, value: u64) {
+        let room = value == 0 || self.has_room(last - first + 1);
+        self.with_table(liobn, &mut |table, change, _| {
+            if room && table.store(first, last, value, change).is_ok() {
+                return Ok(());
+            }
+            table.forget(first, last, change);
             Err(TableError::EntryLimit { limit: ENTRY_LIMIT })
         });
     }
