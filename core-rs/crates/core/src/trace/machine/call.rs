@@ -191,6 +191,8 @@ fn clipped(geometry: &Geometry, ioba: u64, pages: u64) -> Option<Entries> {
     let last = start.saturating_add(pages.checked_sub(1)?);
     let end = offset + u64::from(geometry.entries - 1);
     let (first, last) = (start.max(offset), last.min(end));
-    (first <= last)
-        .then_some(Entries { first: u32::try_from(first - offset).ok()?, last: u32::try_from(last - offset).ok()? })
+    if first > last {
+        return None;
+    }
+    Some(Entries { first: u32::try_from(first - offset).ok()?, last: u32::try_from(last - offset).ok()? })
 }

@@ -357,6 +357,17 @@ fn calls_that_contradict_the_geometry_are_reported() {
 }
 
 #[test]
+fn lists_outside_a_window_leave_the_entries_inside_unknown() {
+    let ddw = "spapr_iommu_ddw_create buid=0x800000020000000 addr=0x0, page size=0x1000, requested=0x10000, start addr=0x100000, liobn=0x80000000\n";
+    for (ioba, last, ret, unknown) in
+        [(0, 15, -4, 0), (0xf_0000, 15, 0, 0), (0x11_0000, 15, -4, 0), (0xf_f000, 1, 0, 1), (0x10_f000, 511, -4, 1)]
+    {
+        let machine = machine(&(ddw.to_owned() + &indirect(ioba, last, 0x5003, ret)));
+        assert_eq!(counts(&machine, PCI), (0, unknown), "{ioba:#x}");
+    }
+}
+
+#[test]
 fn a_log_with_too_many_tables_or_too_much_knowledge_takes_bounded_memory() {
     let tables: String = (0..3000).map(|at| format!("spapr_iommu_new_table liobn={at:#x} table=0x1 fd=-1\n")).collect();
     let machine = machine(&tables);
