@@ -8,9 +8,11 @@ mod tests;
 use block::{BLOCK_MASK, BLOCK_SHIFT, Block, Part, Tally, Whole};
 use leaf::{Counts, Edit, LEAF_MASK, Leaf, Word};
 
-/// The most leaves, of 320 bytes each, that are kept of one table. A guest needs as many that stores lists of 512 entries
-/// all over a window of 2 TiB with pages of 64 KiB.
-const LEAVES_MAX: u32 = 1 << 16;
+/// Bytes of a leaf.
+pub(super) const LEAF_BYTES: usize = size_of::<Leaf>();
+
+/// Leaves that a map may have at least before it is crowded.
+const LEAVES_LEAST: u32 = 64;
 
 /// What is known of the entries of one table: at first, all.
 ///
@@ -21,6 +23,8 @@ pub(super) struct KnowledgeMap {
     /// Everything is known beyond the end.
     blocks: Vec<Part<Block>>,
     tally: Tally,
+    /// With more leaves it is crowded.
+    allowed: u32,
 }
 
 /// The leaf of an entry, where that and its block are mixed.
@@ -211,19 +215,30 @@ impl KnowledgeMap {
         map
     }
 
-    /// Whether it takes so much memory that it should be given up.
-    #[inline]
-    pub(super) fn is_crowded(&self) -> bool {
-        self.tally.leaves > LEAVES_MAX
+    /// Leaves that it has.
+    pub(super) fn leaves(&self) -> u32 {
+        self.tally.leaves
     }
 
-    /// Gives back memory that nothing needs. Returns whether there is room for a good while then.
+    /// Whether it has twice the leaves that it had when [`KnowledgeMap::allow`] was called last, or more.
+    #[inline]
+    pub(super) fn is_crowded(&self) -> bool {
+        self.tally.leaves > self.allowed
+    }
+
+    /// Lets it have twice as many leaves as it has.
+    pub(super) fn allow(&mut self) {
+        self.allowed = self.tally.leaves.saturating_mul(2).max(LEAVES_LEAST);
+    }
+
+    /// Gives leaves back that nothing needs; returns whether that was half of them.
     pub(super) fn tidy(&mut self) -> bool {
+        let before = self.tally.leaves;
         for block in &mut self.blocks {
             if let Part::Mixed(block) = block {
                 self.tally.leaves -= block.tidy();
             }
         }
-        self.tally.leaves <= LEAVES_MAX / 2
+        self.tally.leaves <= before / 2
     }
 }

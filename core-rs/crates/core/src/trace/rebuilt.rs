@@ -2,7 +2,7 @@
 
 use core::cell::{Ref, RefMut};
 
-use super::knowledge::KnowledgeMap;
+use super::knowledge::{KnowledgeMap, LEAF_BYTES};
 use crate::tce_table::{Change, Geometry, Runs, SharedTable, TableError, TceTable, Values};
 
 /// Where a table's geometry is known from.
@@ -298,20 +298,31 @@ impl RebuiltTable {
         table.clear_all();
     }
 
-    /// Whether knowledge takes so much memory that some of it should be given up.
+    /// Bytes that knowledge about it takes.
+    pub(super) fn knowledge_bytes(&self) -> usize {
+        self.known.leaves() as usize * LEAF_BYTES
+    }
+
+    /// Whether that grew so much that somebody should look at it.
     #[inline]
     pub(super) fn is_crowded(&self) -> bool {
         self.known.is_crowded()
     }
 
-    /// Gives up what is kept for nothing, or all knowledge if that is not enough. Returns whether it was.
+    /// Lets knowledge grow for a while.
+    pub(super) fn let_grow(&mut self) {
+        self.known.allow();
+    }
+
+    /// Gives up what is kept for nothing, or all knowledge if that is little. Returns whether it was.
     pub(super) fn make_room(&mut self, change: &mut Change) -> bool {
         change.clear();
-        if self.known.tidy() {
-            return false;
+        let given_up = !self.known.tidy();
+        if given_up {
+            self.forget(0, self.geometry.entries - 1, change);
         }
-        self.forget(0, self.geometry.entries - 1, change);
-        true
+        self.known.allow();
+        given_up
     }
 
     /// The same window with more or fewer entries: what is known stays known, and entries beyond the old end are

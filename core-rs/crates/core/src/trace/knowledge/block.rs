@@ -148,14 +148,12 @@ impl Block {
         }
     }
 
-    /// Gives back leaves all entries of which are the same; returns how many.
+    /// Gives leaves back of which everything is known; returns how many.
     pub(super) fn tidy(&mut self) -> u32 {
         let mut given = 0;
         for leaf in &mut self.leaves {
-            let Part::Mixed(mixed) = leaf else { continue };
-            let all = [Whole::Known, Whole::Unknown].into_iter().find(|whole| mixed.is_all(*whole.word()));
-            if let Some(whole) = all {
-                *leaf = Part::All(whole);
+            if matches!(leaf, Part::Mixed(mixed) if mixed.is_known()) {
+                *leaf = Part::All(Whole::Known);
                 given += 1;
             }
         }

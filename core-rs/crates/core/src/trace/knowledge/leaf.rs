@@ -91,9 +91,9 @@ impl Leaf {
         }
     }
 
-    /// Whether all entries are as those of a word.
-    pub(super) fn is_all(&self, word: Word) -> bool {
-        self.words.iter().all(|other| *other == word)
+    /// Whether nothing is remembered of any entry.
+    pub(super) fn is_known(&self) -> bool {
+        !self.words.iter().any(|word| word.has(u64::MAX))
     }
 
     pub(super) fn count(&self) -> Counts {

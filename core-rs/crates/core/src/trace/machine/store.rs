@@ -1,7 +1,7 @@
 //! Keeps the tables of a machine: which there are, how full they are, who is told of changes.
 
 use super::slots::Place;
-use super::{Due, ENTRY_LIMIT, LogMachine, MEMORY_LIMIT, Stop, TABLES_MAX};
+use super::{Due, ENTRY_LIMIT, KNOWLEDGE_LIMIT, LogMachine, MEMORY_LIMIT, Stop, TABLES_MAX};
 use crate::tce_table::{Change, Geometry, SharedTable, TableError};
 use crate::trace::findings::Trouble;
 use crate::trace::rebuilt::{GeometrySource, RebuiltTable};
@@ -87,7 +87,7 @@ impl LogMachine {
     /// The next reason to stop that is due.
     pub(super) fn next_stop(&mut self) -> Option<Stop> {
         if !self.due.stops() && self.due.take(Due::CROWDED) {
-            self.give_up(self.crowded_liobn);
+            self.see_to_memory(self.crowded_liobn);
         }
         [
             (Due::TOPOLOGY, Stop::Topology),
@@ -99,15 +99,22 @@ impl LogMachine {
         .find_map(|(due, stop)| self.due.take(due).then_some(stop))
     }
 
-    /// Gives up what is known of a table where that is too much to keep.
+    /// Lets knowledge about a table grow, or gives it up where all of it together is too much to keep.
     #[cold]
-    fn give_up(&mut self, liobn: u32) {
-        let mut given = false;
+    fn see_to_memory(&mut self, liobn: u32) {
+        let bytes: usize = self.tables().map(RebuiltTable::knowledge_bytes).sum();
+        if bytes <= KNOWLEDGE_LIMIT {
+            if let Some(table) = self.table_mut(liobn) {
+                table.let_grow();
+            }
+            return;
+        }
+        let mut given_up = false;
         self.with_table(liobn, &mut |table, change, _| {
-            given = table.make_room(change);
+            given_up = table.make_room(change);
             Ok(())
         });
-        if given {
+        if given_up {
             self.trouble(Trouble::TooMuch, u64::from(liobn), 0);
         }
     }
