@@ -93,6 +93,12 @@ pub struct Limits {
 impl Limits {
     /// Reading goes on to the end.
     pub const NONE: Self = Self { line: u64::MAX, offset: u64::MAX, time: u64::MAX };
+
+    /// The limits if there are any.
+    #[inline]
+    pub(super) fn any(&self) -> Option<&Self> {
+        (*self != Self::NONE).then_some(self)
+    }
 }
 
 /// What [`Parser::next`] found.
@@ -167,9 +173,10 @@ impl Parser {
     /// On [`Found::Input`] what is left from `at` on, at most [`LINE_MAX`] bytes, must stand before the next bytes in
     /// the next call. `last` says that no bytes follow: then nothing is left.
     pub fn next<'a>(&mut self, input: &'a [u8], at: &mut usize, last: bool, limits: &Limits) -> Found<'a> {
+        let limited = limits.any();
         loop {
             let rest = input.get(*at..).unwrap_or_default();
-            if let Some(hot) = self.next_hot(rest, Some(limits)) {
+            if let Some(hot) = self.next_hot(rest, limited) {
                 *at += hot.length;
                 return Found::Event(self.hot_record(&hot, rest));
             }
@@ -179,8 +186,8 @@ impl Parser {
         }
     }
 
-    /// Reads the line at the front if it is one of those that fill a log, and no limit is reached with it. `None` says
-    /// nothing: then [`Self::any_line`] reads on.
+    /// Reads the line at the front if it is one of those that fill a log, and reaches none of the limits that there are.
+    /// `None` says nothing: then [`Self::any_line`] reads on.
     #[inline(always)]
     pub(super) fn next_hot(&mut self, rest: &[u8], limits: Option<&Limits>) -> Option<Hot> {
         let window = rest.first_chunk()?;

@@ -1,6 +1,6 @@
 //! What is to be seen to between two lines.
 
-/// What [`LogMachine::run`](super::LogMachine::run) is still to see to before the next line, a bit each: nearly every line leaves nothing.
+/// What a machine is still to see to before it reads the next line, a bit each: nearly every line leaves nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Due(u8);
 

@@ -3,7 +3,7 @@
 use super::{Due, LogMachine, Stop};
 use crate::trace::format::Fields;
 use crate::trace::kind::Kind;
-use crate::trace::parser::{Found, Limits, Record};
+use crate::trace::parser::{Found, Record};
 
 impl LogMachine {
     /// Reads on in `input` from `at`, which it moves, up to the next reason to stop.
@@ -11,7 +11,8 @@ impl LogMachine {
     /// On [`Stop::Input`] what is left from `at` on must stand before the next bytes in the next call; `last` says that
     /// none follow. On any other stop but [`Stop::End`], call again with the same input.
     pub fn run(&mut self, input: &[u8], at: &mut usize, last: bool) -> Stop {
-        let limits = (self.limits != Limits::NONE).then_some(self.limits);
+        let limits = self.limits;
+        let limited = limits.any();
         loop {
             if !self.due.is_none()
                 && let Some(stop) = self.next_stop()
@@ -19,7 +20,7 @@ impl LogMachine {
                 return stop;
             }
             let rest = input.get(*at..).unwrap_or_default();
-            let Some(hot) = self.parser.next_hot(rest, limits.as_ref()) else {
+            let Some(hot) = self.parser.next_hot(rest, limited) else {
                 match self.run_line(rest, at, last) {
                     Some(stop) => return stop,
                     None => continue,
