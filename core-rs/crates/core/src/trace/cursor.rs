@@ -18,17 +18,22 @@ pub(super) struct Cursor<'a> {
     at: usize,
 }
 
-/// Up to 16 bytes that stand in every line of a kind.
+/// Bytes that stand in every line of a kind: up to eight for each word.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Literal {
-    words: [u64; 2],
-    masks: [u64; 2],
+pub(super) struct Literal<const WORDS: usize> {
+    words: [u64; WORDS],
+    masks: [u64; WORDS],
     length: usize,
 }
 
-impl Literal {
-    /// A literal of at most 16 bytes.
+impl Literal<1> {
     pub(super) const fn new(text: &[u8]) -> Self {
+        Self { words: [word(text)], masks: [front(text.len())], length: text.len() }
+    }
+}
+
+impl Literal<2> {
+    pub(super) const fn long(text: &[u8]) -> Self {
         let (first, second) = if text.len() <= 8 { (text, [].as_slice()) } else { text.split_at(8) };
         let masks = [front(first.len()), front(second.len())];
         Self { words: [word(first), word(second)], masks, length: text.len() }
@@ -106,10 +111,11 @@ impl<'a> Cursor<'a> {
 
     /// Passes over a literal, or says that something else stands here.
     #[inline(always)]
-    pub(super) fn eat(&mut self, literal: Literal) -> Option<()> {
-        let [first, second] = literal.words;
-        let [front, rest] = literal.masks;
-        let differ = (self.word(0) ^ first) & front | (self.word(8) ^ second) & rest;
+    pub(super) fn eat<const WORDS: usize>(&mut self, literal: Literal<WORDS>) -> Option<()> {
+        let mut differ = 0;
+        for ((word, mask), ahead) in literal.words.iter().zip(literal.masks).zip([0, 8]) {
+            differ |= (self.word(ahead) ^ word) & mask;
+        }
         self.at += literal.length;
         (differ == 0).then_some(())
     }

@@ -95,8 +95,8 @@ impl Habits {
 /// By value, not by reference: what stands in the code need not be looked up in memory.
 #[derive(Clone, Copy)]
 struct Shape {
-    first: Literal,
-    second: Literal,
+    first: Literal<1>,
+    second: Literal<2>,
     text: &'static [u8],
 }
 
@@ -109,7 +109,7 @@ impl Shape {
     const UNMAP: Self = Self::new(b" @ 0x", b" - 0x", b"UNMAP");
 
     const fn new(first: &[u8], second: &[u8], text: &'static [u8]) -> Self {
-        Self { first: Literal::new(first), second: Literal::new(second), text }
+        Self { first: Literal::new(first), second: Literal::long(second), text }
     }
 }
 
@@ -129,38 +129,59 @@ fn name(cursor: &mut Cursor<'_>) -> Option<(Kind, Shape)> {
     const NOTIFY: u64 = word(b"mu_map_n");
     let (family, event) = (cursor.word(0), cursor.word(8));
     cursor.skip(16);
-    let (kind, shape, rest) = match (family, event) {
-        (SPAPR, XLATE) => (Kind::Xlate, Shape::XLATE, const { Literal::new(b"e liobn=0x") }),
-        (SPAPR, PUT) => (Kind::Put, Shape::PUT, const { Literal::new(b"liobn=0x") }),
-        (SPAPR, STUFF) => (Kind::Stuff, Shape::STUFF, const { Literal::new(b"f liobn=0x") }),
-        (SPAPR, INDIRECT) => (Kind::Indirect, Shape::INDIRECT, const { Literal::new(b"rect liobn=0x") }),
+    Some(match (family, event) {
+        (SPAPR, XLATE) => {
+            cursor.eat(const { Literal::long(b"e liobn=0x") })?;
+            (Kind::Xlate, Shape::XLATE)
+        }
+        (SPAPR, PUT) => {
+            cursor.eat(const { Literal::new(b"liobn=0x") })?;
+            (Kind::Put, Shape::PUT)
+        }
+        (SPAPR, STUFF) => {
+            cursor.eat(const { Literal::long(b"f liobn=0x") })?;
+            (Kind::Stuff, Shape::STUFF)
+        }
+        (SPAPR, INDIRECT) => {
+            cursor.eat(const { Literal::long(b"rect liobn=0x") })?;
+            (Kind::Indirect, Shape::INDIRECT)
+        }
         (SPAPR, PCI) => {
             let event = cursor.word(0);
             cursor.skip(8);
             match event {
-                PCI_PUT => (Kind::PciPut, Shape::PUT, const { Literal::new(b"n=0x") }),
-                PCI_STUFF => (Kind::PciStuff, Shape::STUFF, const { Literal::new(b"obn=0x") }),
-                PCI_INDIRECT => (Kind::PciIndirect, Shape::INDIRECT, const { Literal::new(b" liobn=0x") }),
+                PCI_PUT => {
+                    cursor.eat(const { Literal::new(b"n=0x") })?;
+                    (Kind::PciPut, Shape::PUT)
+                }
+                PCI_STUFF => {
+                    cursor.eat(const { Literal::new(b"obn=0x") })?;
+                    (Kind::PciStuff, Shape::STUFF)
+                }
+                PCI_INDIRECT => {
+                    cursor.eat(const { Literal::long(b" liobn=0x") })?;
+                    (Kind::PciIndirect, Shape::INDIRECT)
+                }
                 _ => return None,
             }
         }
         (VFIO, NOTIFY) => {
-            cursor.eat(const { Literal::new(b"otify iommu ") })?;
+            cursor.eat(const { Literal::long(b"otify iommu ") })?;
             if cursor.byte() == b'M' {
-                (Kind::MapNotify, Shape::MAP, const { Literal::new(b"MAP") })
+                cursor.eat(const { Literal::new(b"MAP") })?;
+                (Kind::MapNotify, Shape::MAP)
             } else {
-                (Kind::MapNotify, Shape::UNMAP, const { Literal::new(b"UNMAP") })
+                cursor.eat(const { Literal::new(b"UNMAP") })?;
+                (Kind::MapNotify, Shape::UNMAP)
             }
         }
         _ => return None,
-    };
-    cursor.eat(rest)?;
-    Some((kind, shape))
+    })
 }
 
 /// What is told of the last entry of a list: its index and its TCE.
 fn list_end(cursor: &mut Cursor<'_>) -> Option<(u64, u64)> {
-    cursor.eat(const { Literal::new(b" iobaN=0x") })?;
+    cursor.eat(const { Literal::long(b" iobaN=0x") })?;
     let last = cursor.hexadecimal()?;
     cursor.eat(const { Literal::new(b" tceN=0x") })?;
     let tce = cursor.hexadecimal()?;
