@@ -49,14 +49,27 @@ impl Habits {
         Some(Hot { kind, fields, text, prefix, length: cursor.within_reach()? })
     }
 
+    /// Every one of these events has a LIOBN, but for what VFIO is told of, then two numbers, then what only its kind has.
     #[inline(always)]
     fn event(&mut self, cursor: &mut Cursor<'_>) -> Option<(Kind, Fields, &'static [u8])> {
-        let (kind, shape) = name(cursor)?;
-        let notify = kind == Kind::MapNotify;
-        let liobn = if notify { 0 } else { cursor.eight(&mut self.liobn)? };
-        cursor.eat(shape.first)?;
+        let kind = name(cursor)?;
+        let (liobn, text) = match kind {
+            Kind::MapNotify => (0, told(cursor)?),
+            _ => (cursor.eight(&mut self.liobn)?, &b""[..]),
+        };
+        match kind {
+            Kind::MapNotify => cursor.eat(const { Literal::new(b" @ 0x") })?,
+            Kind::Xlate => cursor.eat(const { Literal::new(b" 0x") })?,
+            _ => cursor.eat(const { Literal::new(b" ioba=0x") })?,
+        }
         let first = cursor.hexadecimal()?;
-        cursor.eat(shape.second)?;
+        match kind {
+            Kind::MapNotify => cursor.eat(const { Literal::new(b" - 0x") })?,
+            Kind::Xlate => cursor.eat(const { Literal::new(b" -> 0x") })?,
+            Kind::Put | Kind::PciPut => cursor.eat(const { Literal::new(b" tce=0x") })?,
+            Kind::Stuff | Kind::PciStuff => cursor.eat(const { Literal::long(b" tcevalue=0x") })?,
+            _ => cursor.eat(const { Literal::long(b" tcelist=0x") })?,
+        }
         let second = cursor.hexadecimal()?;
         let fields = match kind {
             Kind::MapNotify => [first, second, 0, 0, 0, 0, 0, 0],
@@ -75,7 +88,7 @@ impl Habits {
                 [liobn, first, second, last, tce, ret(cursor)?, 0, 0]
             }
         };
-        Some((kind, fields, shape.text))
+        Some((kind, fields, text))
     }
 
     /// What a translation says of its page: permission and mask.
@@ -90,32 +103,9 @@ impl Habits {
     }
 }
 
-/// What stands around the two numbers that every one of these events has, after its LIOBN if it has one.
-///
-/// By value, not by reference: what stands in the code need not be looked up in memory.
-#[derive(Clone, Copy)]
-struct Shape {
-    first: Literal<1>,
-    second: Literal<2>,
-    text: &'static [u8],
-}
-
-impl Shape {
-    const XLATE: Self = Self::new(b" 0x", b" -> 0x", b"");
-    const PUT: Self = Self::new(b" ioba=0x", b" tce=0x", b"");
-    const STUFF: Self = Self::new(b" ioba=0x", b" tcevalue=0x", b"");
-    const INDIRECT: Self = Self::new(b" ioba=0x", b" tcelist=0x", b"");
-    const MAP: Self = Self::new(b" @ 0x", b" - 0x", b"MAP");
-    const UNMAP: Self = Self::new(b" @ 0x", b" - 0x", b"UNMAP");
-
-    const fn new(first: &[u8], second: &[u8], text: &'static [u8]) -> Self {
-        Self { first: Literal::new(first), second: Literal::long(second), text }
-    }
-}
-
-/// Reads an event's name, up to the digits of its LIOBN.
+/// Reads an event's name, up to the digits of its LIOBN if it has one.
 #[inline(always)]
-fn name(cursor: &mut Cursor<'_>) -> Option<(Kind, Shape)> {
+fn name(cursor: &mut Cursor<'_>) -> Option<Kind> {
     const SPAPR: u64 = word(b"spapr_io");
     const VFIO: u64 = word(b"vfio_iom");
     const XLATE: u64 = word(b"mmu_xlat");
@@ -132,19 +122,19 @@ fn name(cursor: &mut Cursor<'_>) -> Option<(Kind, Shape)> {
     Some(match (family, event) {
         (SPAPR, XLATE) => {
             cursor.eat(const { Literal::long(b"e liobn=0x") })?;
-            (Kind::Xlate, Shape::XLATE)
+            Kind::Xlate
         }
         (SPAPR, PUT) => {
             cursor.eat(const { Literal::new(b"liobn=0x") })?;
-            (Kind::Put, Shape::PUT)
+            Kind::Put
         }
         (SPAPR, STUFF) => {
             cursor.eat(const { Literal::long(b"f liobn=0x") })?;
-            (Kind::Stuff, Shape::STUFF)
+            Kind::Stuff
         }
         (SPAPR, INDIRECT) => {
             cursor.eat(const { Literal::long(b"rect liobn=0x") })?;
-            (Kind::Indirect, Shape::INDIRECT)
+            Kind::Indirect
         }
         (SPAPR, PCI) => {
             let event = cursor.word(0);
@@ -152,31 +142,36 @@ fn name(cursor: &mut Cursor<'_>) -> Option<(Kind, Shape)> {
             match event {
                 PCI_PUT => {
                     cursor.eat(const { Literal::new(b"n=0x") })?;
-                    (Kind::PciPut, Shape::PUT)
+                    Kind::PciPut
                 }
                 PCI_STUFF => {
                     cursor.eat(const { Literal::new(b"obn=0x") })?;
-                    (Kind::PciStuff, Shape::STUFF)
+                    Kind::PciStuff
                 }
                 PCI_INDIRECT => {
                     cursor.eat(const { Literal::long(b" liobn=0x") })?;
-                    (Kind::PciIndirect, Shape::INDIRECT)
+                    Kind::PciIndirect
                 }
                 _ => return None,
             }
         }
         (VFIO, NOTIFY) => {
             cursor.eat(const { Literal::long(b"otify iommu ") })?;
-            if cursor.byte() == b'M' {
-                cursor.eat(const { Literal::new(b"MAP") })?;
-                (Kind::MapNotify, Shape::MAP)
-            } else {
-                cursor.eat(const { Literal::new(b"UNMAP") })?;
-                (Kind::MapNotify, Shape::UNMAP)
-            }
+            Kind::MapNotify
         }
         _ => return None,
     })
+}
+
+/// Reads what VFIO is told of.
+#[inline(always)]
+fn told(cursor: &mut Cursor<'_>) -> Option<&'static [u8]> {
+    if cursor.byte() == b'M' {
+        cursor.eat(const { Literal::new(b"MAP") })?;
+        return Some(b"MAP");
+    }
+    cursor.eat(const { Literal::new(b"UNMAP") })?;
+    Some(b"UNMAP")
 }
 
 /// What is told of the last entry of a list: its index and its TCE.
