@@ -1,7 +1,7 @@
-//! Reads the fields of one event: by its format, and a faster way for the events that fill a log.
+//! Reads the fields of one event by its format.
 
 use super::kind::Kind;
-use super::scan::{decimal, eat, find, hexadecimal, signed};
+use super::scan::{decimal, hexadecimal, signed};
 
 /// The most fields that an event has.
 pub(super) const FIELDS: usize = 8;
@@ -97,114 +97,12 @@ fn number(conversion: u8, text: &[u8]) -> Option<(u64, &[u8])> {
     }
 }
 
-/// An event read the fast way.
-pub(super) struct Hot<'a> {
-    pub(super) kind: Kind,
-    pub(super) fields: Fields,
-    pub(super) text: &'a [u8],
-    /// What follows the last field: the line's end, if the line is sound.
-    pub(super) rest: &'a [u8],
-}
-
-/// Reads one of the events that fill a log, wherever its line ends. `None` says nothing: the line is read by its format then.
-#[inline]
-pub(super) fn hot(text: &[u8]) -> Option<Hot<'_>> {
-    if let Some(rest) = eat(text, b"spapr_iommu_") {
-        return match rest.first()? {
-            b'x' => xlate(eat(rest, b"xlate liobn=0x")?),
-            b'p' => match eat(rest, b"pci_") {
-                Some(rest) => call(rest, true),
-                None => call(rest, false),
-            },
-            _ => call(rest, false),
-        };
-    }
-    map_notify(eat(text, b"vfio_iommu_map_notify iommu ")?)
-}
-
-#[inline]
-fn call(text: &[u8], pci: bool) -> Option<Hot<'_>> {
-    match text.first()? {
-        b'p' => {
-            let (liobn, text) = hexadecimal(eat(text, b"put liobn=0x")?)?;
-            let (ioba, text) = hexadecimal(eat(text, b" ioba=0x")?)?;
-            let (tce, text) = hexadecimal(eat(text, b" tce=0x")?)?;
-            let (ret, rest) = ret(text)?;
-            let kind = if pci { Kind::PciPut } else { Kind::Put };
-            Some(Hot { kind, fields: [liobn, ioba, tce, ret, 0, 0, 0, 0], text: &[], rest })
-        }
-        b's' => {
-            let (liobn, text) = hexadecimal(eat(text, b"stuff liobn=0x")?)?;
-            let (ioba, text) = hexadecimal(eat(text, b" ioba=0x")?)?;
-            let (tce, text) = hexadecimal(eat(text, b" tcevalue=0x")?)?;
-            let (pages, text) = signed(eat(text, b" npages=")?)?;
-            let (ret, rest) = ret(text)?;
-            let kind = if pci { Kind::PciStuff } else { Kind::Stuff };
-            Some(Hot { kind, fields: [liobn, ioba, tce, pages.cast_unsigned(), ret, 0, 0, 0], text: &[], rest })
-        }
-        b'i' => {
-            let (liobn, text) = hexadecimal(eat(text, b"indirect liobn=0x")?)?;
-            let (ioba, text) = hexadecimal(eat(text, b" ioba=0x")?)?;
-            let (list, text) = hexadecimal(eat(text, b" tcelist=0x")?)?;
-            let (last, text) = hexadecimal(eat(text, b" iobaN=0x")?)?;
-            let (tce, text) = hexadecimal(eat(text, b" tceN=0x")?)?;
-            let (ret, rest) = ret(text)?;
-            let kind = if pci { Kind::PciIndirect } else { Kind::Indirect };
-            (last < 512).then_some(Hot { kind, fields: [liobn, ioba, list, last, tce, ret, 0, 0], text: &[], rest })
-        }
-        _ => None,
-    }
-}
-
-#[inline]
-fn ret(text: &[u8]) -> Option<(u64, &[u8])> {
-    let text = eat(text, b" ret=")?;
-    match text {
-        [b'0', end @ (b'\n' | b'\r'), ..] => {
-            let _ = end;
-            Some((0, text.get(1..)?))
-        }
-        _ => signed(text).map(|(ret, rest)| (ret.cast_unsigned(), rest)),
-    }
-}
-
-#[inline]
-fn xlate(text: &[u8]) -> Option<Hot<'_>> {
-    let (liobn, text) = hexadecimal(text)?;
-    let (address, text) = hexadecimal(eat(text, b" 0x")?)?;
-    let (target, text) = hexadecimal(eat(text, b" -> 0x")?)?;
-    let text = eat(text, b" perm=")?;
-    let (perm, text) = text.split_first()?;
-    let perm = u64::from(perm.checked_sub(b'0')?);
-    let (mask, rest) = hexadecimal(eat(text, b" mask=0x")?)?;
-    (perm <= 3 && (liobn | mask) >> 32 == 0).then_some(Hot {
-        kind: Kind::Xlate,
-        fields: [liobn, address, target, perm, mask, 0, 0, 0],
-        text: &[],
-        rest,
-    })
-}
-
-#[inline]
-fn map_notify(text: &[u8]) -> Option<Hot<'_>> {
-    let length = find(text.get(..8)?, b' ')?;
-    let (name, rest) = text.split_at_checked(length)?;
-    let (start, rest) = hexadecimal(eat(rest, b" @ 0x")?)?;
-    let (last, rest) = hexadecimal(eat(rest, b" - 0x")?)?;
-    matches!(name, b"MAP" | b"UNMAP").then_some(Hot {
-        kind: Kind::MapNotify,
-        fields: [start, last, 0, 0, 0, 0, 0, 0],
-        text: name,
-        rest,
-    })
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// One line of each kind, as QEMU prints it, and its numbers.
-    const LINES: &[(&str, &[u64], &str)] = &[
+    pub(in crate::trace) const LINES: &[(&str, &[u64], &str)] = &[
         ("spapr_iommu_put liobn=0x71000003 ioba=0x1000 tce=0x4407003 ret=0", &[0x7100_0003, 0x1000, 0x440_7003, 0], ""),
         (
             "spapr_iommu_pci_put liobn=0x80000000 ioba=0x0 tce=0x0 ret=-4",
@@ -382,20 +280,6 @@ mod tests {
     }
 
     #[test]
-    fn the_fast_way_reads_what_the_format_says() {
-        for (line, ..) in LINES {
-            let (kind, rest) = split(line);
-            let slow = fields(kind, rest);
-            if let Some(hot) = hot(line.as_bytes()) {
-                assert!(hot.rest.is_empty(), "{line}");
-                assert_eq!((hot.kind, Some((hot.fields, hot.text))), (kind, slow), "{line}");
-            }
-        }
-        let hot_kinds = LINES.iter().filter(|(line, ..)| hot(line.as_bytes()).is_some()).count();
-        assert_eq!(hot_kinds, 9);
-    }
-
-    #[test]
     fn no_shorter_line_reads_as_the_whole() {
         for (line, ..) in LINES {
             let (kind, rest) = split(line);
@@ -431,7 +315,6 @@ mod tests {
         ] {
             let (kind, rest) = split(line);
             assert_eq!(fields(kind, rest), None, "{line}");
-            assert!(hot(line.as_bytes()).is_none_or(|hot| !hot.rest.is_empty()), "{line}");
         }
     }
 }

@@ -34,6 +34,22 @@ macro_rules! kinds {
                 self as u8 >= Self::VtdReplay as u8
             }
 
+            /// Whether it is of the few kinds that nearly all lines are of.
+            #[inline]
+            pub(super) fn fills_logs(self) -> bool {
+                matches!(
+                    self,
+                    Self::Put
+                        | Self::PciPut
+                        | Self::Indirect
+                        | Self::PciIndirect
+                        | Self::Stuff
+                        | Self::PciStuff
+                        | Self::Xlate
+                        | Self::MapNotify
+                )
+            }
+
             /// The event's name in QEMU's source.
             #[must_use]
             pub fn name(self) -> &'static str {

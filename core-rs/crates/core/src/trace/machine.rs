@@ -2,7 +2,9 @@
 
 mod answer;
 mod call;
+mod due;
 mod hotplugs;
+mod reading;
 mod slots;
 mod store;
 #[cfg(test)]
@@ -11,11 +13,11 @@ mod window;
 
 use super::findings::{Agreement, Disagreement, First, Problem, Trouble};
 use super::hotplug::{Hotplug, Tracker};
-use super::kind::Kind;
-use super::parser::{Found, Limits, Parser, Record};
+use super::parser::{Limits, Parser};
 use super::rebuilt::RebuiltTable;
 use crate::tce_table::{Change, Geometry};
 
+use due::Due;
 use slots::{Place, Slot, Slots};
 pub use store::Peak;
 
@@ -25,6 +27,9 @@ const TABLES_MAX: usize = 1024;
 const ENTRY_LIMIT: u32 = 1 << 24;
 /// Bytes of all tables.
 const MEMORY_LIMIT: usize = 1 << 29;
+/// Bytes of what is known of them, before some of it is given up; it may have grown to twice as many by then. A guest that
+/// stores lists of 512 entries all over a window of 2 TiB of 64 KiB pages needs half of it.
+const KNOWLEDGE_LIMIT: usize = 1 << 25;
 
 /// Why [`LogMachine::run`] returned.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -43,21 +48,6 @@ pub enum Stop {
     Change,
     /// Tables of a watched owner came, went or were replaced.
     Topology,
-}
-
-/// Reasons to stop that [`LogMachine::run`] has not returned yet.
-#[derive(Clone, Copy, Debug, Default)]
-struct Stops {
-    hotplug: bool,
-    unplug: bool,
-    topology: bool,
-    changed: Option<u32>,
-}
-
-impl Stops {
-    fn any(&self) -> bool {
-        self.hotplug || self.unplug || self.topology || self.changed.is_some()
-    }
 }
 
 /// A `new_table` line whose meaning the next lines show.
@@ -115,9 +105,11 @@ pub struct LogMachine {
     watched: Vec<u32>,
     watches_all: bool,
     change: Change,
-    stops: Stops,
+    due: Due,
     changed_liobn: u32,
-    crowded: Option<u32>,
+    crowded_liobn: u32,
+    /// Whether the next event may mean more than it says.
+    alert: bool,
     /// Entries stored since memory was counted.
     stored: u32,
     full: bool,
@@ -155,9 +147,10 @@ impl LogMachine {
             watched: Vec::new(),
             watches_all: false,
             change: Change::quiet(),
-            stops: Stops::default(),
+            due: Due::default(),
             changed_liobn: 0,
-            crowded: None,
+            crowded_liobn: 0,
+            alert: false,
             stored: 0,
             full: false,
             zeros: Vec::new(),
@@ -244,168 +237,8 @@ impl LogMachine {
         self.slots.get_mut(liobn)?.table_mut()
     }
 
-    /// Reads on in `input` from `at`, which it moves, up to the next reason to stop.
-    ///
-    /// On [`Stop::Input`] what is left from `at` on must stand before the next bytes in the next call; `last` says that
-    /// none follow. On any other stop but [`Stop::End`], call again with the same input.
-    pub fn run(&mut self, input: &[u8], at: &mut usize, last: bool) -> Stop {
-        loop {
-            if let Some(stop) = self.next_stop() {
-                return stop;
-            }
-            match self.parser.next(input, at, last, &self.limits) {
-                Found::Event(record) => {
-                    self.line = record.line;
-                    if !record.terminated && self.is_cut(&record) {
-                        self.parser.reject();
-                    } else if self.is_alert() && self.gate(&record) {
-                        self.parser.unread(&record, at);
-                    } else {
-                        self.timed |= record.is_timed();
-                        self.apply(&record);
-                    }
-                }
-                Found::Limit => {
-                    self.settle();
-                    return self.next_stop().unwrap_or(Stop::Limit);
-                }
-                Found::Input if !last => return Stop::Input,
-                Found::Input => {
-                    self.settle();
-                    self.finish();
-                    return self.next_stop().unwrap_or(Stop::End);
-                }
-            }
-        }
-    }
-
-    /// Takes one event that somebody else parsed, and stops nowhere.
-    #[inline]
-    pub(crate) fn take(&mut self, record: &Record<'_>) {
-        self.line = record.line;
-        if self.is_alert() {
-            self.gate(record);
-        }
-        self.timed |= record.is_timed();
-        self.apply(record);
-        self.stops = Stops::default();
-        if self.crowded.is_some() {
-            self.next_stop();
-        }
-    }
-
-    /// No more events follow those of [`Self::take`].
-    pub(crate) fn finish_log(&mut self) {
-        self.settle();
-        self.finish();
-        self.stops = Stops::default();
-    }
-
-    /// Whether the next event may mean more than it says.
-    #[inline]
-    fn is_alert(&self) -> bool {
-        self.pending.is_some() || self.moving.is_some() || self.tracker.is_alert()
-    }
-
-    /// Draws from an event what it says about the lines before it. Returns whether to stop before it.
-    #[cold]
-    fn gate(&mut self, record: &Record<'_>) -> bool {
-        if is_neutral(record.kind) {
-            return false;
-        }
-        let moves = record.kind == Kind::NewTable && self.moving == Some(liobn(record));
-        if !moves {
-            self.moving = None;
-            if !self.is_awaited(record) {
-                self.settle();
-            }
-        }
-        let replays = matches!(record.kind, Kind::Xlate | Kind::PreSave | Kind::RegionAddIommu) || moves;
-        if self.tracker.is_replaying() && !replays {
-            self.end_replay(Some(record));
-        } else if !replays || record.kind == Kind::RegionAddIommu {
-            if record.kind == Kind::DdwRemove {
-                self.tracker.window_removed(liobn(record));
-            }
-            if record.kind != Kind::RegionDelIommu && self.tracker.decide() {
-                self.stops.unplug = true;
-            }
-        }
-        self.stops.any()
-    }
-
-    /// Ends what only the end of the log ends.
-    #[cold]
-    fn finish(&mut self) {
-        if self.tracker.is_replaying() {
-            self.end_replay(None);
-        } else if self.tracker.decide() {
-            self.stops.unplug = true;
-        }
-    }
-
-    #[inline]
-    fn apply(&mut self, record: &Record<'_>) {
-        match record.kind {
-            Kind::Put | Kind::PciPut => self.put(&record.fields),
-            Kind::Stuff | Kind::PciStuff => self.stuff(&record.fields),
-            Kind::Indirect | Kind::PciIndirect => self.indirect(&record.fields),
-            Kind::Xlate => self.xlate(&record.fields),
-            Kind::Get | Kind::PciGet => self.get(&record.fields),
-            Kind::MapNotify => self.map_notify(record),
-            _ => self.apply_rare(record),
-        }
-    }
-
-    #[cold]
-    fn apply_rare(&mut self, record: &Record<'_>) {
-        match record.kind {
-            Kind::NewTable => self.new_table(&record.fields),
-            Kind::DdwCreate => self.ddw_create(&record.fields),
-            Kind::DdwRemove => self.drop_table(liobn(record), None),
-            Kind::DdwReset => self.ddw_reset(&record.fields),
-            Kind::PreSave => self.pre_save(&record.fields),
-            Kind::PostLoad => self.post_load(&record.fields),
-            Kind::RegionAddIommu => self.region_add(record),
-            Kind::RegionDelIommu => self.region_del(record),
-            _ => {}
-        }
-    }
-
     #[cold]
     fn trouble(&mut self, trouble: Trouble, liobn: u64, address: u64) {
         self.problems.push(Problem { trouble, line: self.line, liobn, address });
     }
-}
-
-/// The LIOBN of an event whose first field is one of 32 bits.
-fn liobn(record: &Record<'_>) -> u32 {
-    let [liobn, ..] = record.fields;
-    u32::try_from(liobn).unwrap_or(u32::MAX)
-}
-
-/// Whether events of this kind say nothing about what came before them.
-fn is_neutral(kind: Kind) -> bool {
-    !matches!(
-        kind,
-        Kind::Put
-            | Kind::PciPut
-            | Kind::Get
-            | Kind::PciGet
-            | Kind::Indirect
-            | Kind::PciIndirect
-            | Kind::Stuff
-            | Kind::PciStuff
-            | Kind::Xlate
-            | Kind::NewTable
-            | Kind::PreSave
-            | Kind::PostLoad
-            | Kind::DdwQuery
-            | Kind::DdwCreate
-            | Kind::DdwRemove
-            | Kind::DdwReset
-            | Kind::RegionAddIommu
-            | Kind::RegionDelIommu
-            | Kind::DisconnectContainer
-    )
 }

@@ -1,8 +1,10 @@
 //! Cuts a log into lines and reads the events among them.
 
-use super::format::{self, FIELDS, Fields};
+use super::format::{self, FIELDS};
+use super::hot::{Habits, Hot};
 use super::kind::Kind;
-use super::scan::{decimal, decimal_digits, find};
+use super::prefix;
+use super::scan::{decimal, find};
 
 /// The longest line, without its end, that can be an event. Longer ones are passed over without being kept.
 pub const LINE_MAX: usize = 8192;
@@ -91,6 +93,12 @@ pub struct Limits {
 impl Limits {
     /// Reading goes on to the end.
     pub const NONE: Self = Self { line: u64::MAX, offset: u64::MAX, time: u64::MAX };
+
+    /// The limits if there are any.
+    #[inline]
+    pub(super) fn any(&self) -> Option<&Self> {
+        (*self != Self::NONE).then_some(self)
+    }
 }
 
 /// What [`Parser::next`] found.
@@ -119,12 +127,14 @@ pub enum Found<'a> {
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Parser {
     lines: u64,
-    events: u64,
+    /// Lines that were no events.
+    others: u64,
     unparsed: u64,
     offset: u64,
     /// Inside a line that is too long, which was counted when that showed.
     passing: bool,
     intel_iommu: bool,
+    habits: Habits,
 }
 
 impl Parser {
@@ -143,7 +153,7 @@ impl Parser {
     /// Lines that were events.
     #[must_use]
     pub fn events(&self) -> u64 {
-        self.events
+        self.lines - self.others
     }
 
     /// Lines that begin as events do and are none.
@@ -163,93 +173,126 @@ impl Parser {
     /// On [`Found::Input`] what is left from `at` on, at most [`LINE_MAX`] bytes, must stand before the next bytes in
     /// the next call. `last` says that no bytes follow: then nothing is left.
     pub fn next<'a>(&mut self, input: &'a [u8], at: &mut usize, last: bool, limits: &Limits) -> Found<'a> {
+        let limited = limits.any();
         loop {
             let rest = input.get(*at..).unwrap_or_default();
-            if rest.is_empty() {
-                return Found::Input;
+            if let Some(hot) = self.next_hot(rest, limited) {
+                *at += hot.length;
+                return Found::Event(self.hot_record(&hot, rest));
             }
-            if self.passing {
-                let end = find(rest, b'\n');
-                self.passing = end.is_none();
-                self.advance(at, end.map_or(rest.len(), |end| end + 1));
-                continue;
+            if let Some(found) = self.any_line(rest, at, last, limits) {
+                return found;
             }
-            if self.lines >= limits.line {
-                return Found::Limit;
-            }
-            let prefix = prefix(rest);
-            let (stamp, body) = rest.split_at_checked(prefix).unwrap_or((&[], rest));
-            if let Some(hot) = format::hot(body)
-                && let Some(end) = line_end(hot.rest)
-            {
-                let length = rest.len() - hot.rest.len() + end;
-                if length <= LINE_MAX {
-                    let record = self.record(hot.kind, hot.fields, hot.text, stamp, length);
-                    return self.event(record, at, limits);
-                }
-            }
-            let (line, length, terminated) = match find(rest, b'\n') {
-                Some(end) => (rest.get(..end).unwrap_or_default(), end + 1, true),
-                None if last || rest.len() > LINE_MAX => (rest, rest.len(), false),
-                None => return Found::Input,
-            };
-            if self.offset.saturating_add(length as u64) > limits.offset {
-                return Found::Limit;
-            }
-            if line.len() > LINE_MAX {
-                self.lines += 1;
-                let named = named(line.get(prefix..LINE_MAX).unwrap_or_default());
-                self.unparsed += u64::from(named.is_some_and(|(kind, _)| self.intel_iommu || !kind.is_intel_iommu()));
-                self.passing = !terminated;
-                self.advance(at, length);
-                continue;
-            }
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            let named = named(line.get(prefix..).unwrap_or_default());
-            let Some((kind, text)) = named.filter(|(kind, _)| self.intel_iommu || !kind.is_intel_iommu()) else {
-                self.lines += 1;
-                self.advance(at, length);
-                continue;
-            };
-            if let Some((fields, text)) = format::fields(kind, text) {
-                let record = Record { terminated, ..self.record(kind, fields, text, stamp, length) };
-                return self.event(record, at, limits);
-            }
-            self.lines += 1;
-            self.unparsed += 1;
-            self.advance(at, length);
         }
     }
 
-    /// Undoes the reading of the event that [`Self::next`] found last.
+    /// Reads the line at the front if it is one of those that fill a log, and reaches none of the limits that there are.
+    /// `None` says nothing: then [`Self::any_line`] reads on.
+    #[inline(always)]
+    pub(super) fn next_hot(&mut self, rest: &[u8], limits: Option<&Limits>) -> Option<Hot> {
+        let window = rest.first_chunk()?;
+        if self.passing {
+            return None;
+        }
+        let hot = self.habits.read(window)?;
+        if let Some(limits) = limits
+            && self.reaches(limits, hot.length, rest.get(..hot.prefix).unwrap_or_default())
+        {
+            return None;
+        }
+        self.lines += 1;
+        self.offset += hot.length as u64;
+        Some(hot)
+    }
+
+    /// The event that [`Self::next_hot`] read.
+    #[inline]
+    pub(super) fn hot_record<'a>(&self, hot: &Hot, rest: &'a [u8]) -> Record<'a> {
+        Record {
+            kind: hot.kind,
+            fields: hot.fields,
+            text: hot.text,
+            line: self.lines,
+            terminated: true,
+            prefix: rest.get(..hot.prefix).unwrap_or_default(),
+            length: hot.length,
+        }
+    }
+
+    /// Whether an event on the next line, of this length and with this prefix, is beyond a limit.
+    #[inline(never)]
+    fn reaches(&self, limits: &Limits, length: usize, prefix: &[u8]) -> bool {
+        self.lines >= limits.line
+            || self.offset.saturating_add(length as u64) > limits.offset
+            || (limits.time != u64::MAX && time(prefix).is_some_and(|time| time > limits.time))
+    }
+
+    /// Reads one line, whatever it is, or what is there of a long one. `None` if it is no event.
+    #[inline(never)]
+    pub(super) fn any_line<'a>(
+        &mut self,
+        rest: &'a [u8],
+        at: &mut usize,
+        last: bool,
+        limits: &Limits,
+    ) -> Option<Found<'a>> {
+        if rest.is_empty() {
+            return Some(Found::Input);
+        }
+        if self.passing {
+            let end = find(rest, b'\n');
+            self.passing = end.is_none();
+            self.advance(at, end.map_or(rest.len(), |end| end + 1));
+            return None;
+        }
+        if self.lines >= limits.line {
+            return Some(Found::Limit);
+        }
+        let prefix = prefix::length(rest);
+        let stamp = rest.get(..prefix).unwrap_or_default();
+        let (line, length, terminated) = match find(rest, b'\n') {
+            Some(end) => (rest.get(..end).unwrap_or_default(), end + 1, true),
+            None if last || rest.len() > LINE_MAX => (rest, rest.len(), false),
+            None => return Some(Found::Input),
+        };
+        if self.offset.saturating_add(length as u64) > limits.offset {
+            return Some(Found::Limit);
+        }
+        let long = line.len() > LINE_MAX;
+        let line =
+            if long { line.get(..LINE_MAX).unwrap_or_default() } else { line.strip_suffix(b"\r").unwrap_or(line) };
+        let named = named(line.get(prefix..).unwrap_or_default())
+            .filter(|(kind, _)| self.intel_iommu || !kind.is_intel_iommu());
+        if let Some((kind, text)) = named {
+            if !long && let Some((fields, text)) = format::fields(kind, text) {
+                if self.reaches(limits, length, stamp) {
+                    return Some(Found::Limit);
+                }
+                self.lines += 1;
+                self.advance(at, length);
+                let line = self.lines;
+                return Some(Found::Event(Record { kind, fields, text, line, terminated, prefix: stamp, length }));
+            }
+            self.unparsed += 1;
+        }
+        self.lines += 1;
+        self.others += 1;
+        self.passing = long && !terminated;
+        self.advance(at, length);
+        None
+    }
+
+    /// Undoes the reading of the newest event.
     pub(crate) fn unread(&mut self, record: &Record<'_>, at: &mut usize) {
         *at = at.saturating_sub(record.length);
         self.offset = self.offset.saturating_sub(record.length as u64);
         self.lines = self.lines.saturating_sub(1);
-        self.events = self.events.saturating_sub(1);
     }
 
-    /// Counts the event that [`Self::next`] found last as one that does not parse after all.
+    /// Counts the newest event as one that does not parse after all.
     pub(crate) fn reject(&mut self) {
-        self.events = self.events.saturating_sub(1);
+        self.others += 1;
         self.unparsed += 1;
-    }
-
-    #[inline]
-    fn record<'a>(&self, kind: Kind, fields: Fields, text: &'a [u8], prefix: &'a [u8], length: usize) -> Record<'a> {
-        Record { kind, fields, text, line: self.lines + 1, terminated: true, prefix, length }
-    }
-
-    #[inline]
-    fn event<'a>(&mut self, record: Record<'a>, at: &mut usize, limits: &Limits) -> Found<'a> {
-        let beyond = self.offset.saturating_add(record.length as u64) > limits.offset;
-        if beyond || (limits.time != u64::MAX && record.time().is_some_and(|time| time > limits.time)) {
-            return Found::Limit;
-        }
-        self.lines += 1;
-        self.events += 1;
-        self.advance(at, record.length);
-        Found::Event(record)
     }
 
     #[inline]
@@ -257,32 +300,6 @@ impl Parser {
         *at += length;
         self.offset += length as u64;
     }
-}
-
-/// How long the line end at the front is; `None` if there is none.
-#[inline]
-fn line_end(text: &[u8]) -> Option<usize> {
-    match text {
-        [b'\n', ..] => Some(1),
-        [b'\r', b'\n', ..] => Some(2),
-        _ => None,
-    }
-}
-
-/// How long the prefix `PID@SECONDS.MICROSECONDS:` is; 0 if there is none.
-#[inline]
-fn prefix(text: &[u8]) -> usize {
-    let thread = decimal_digits(text);
-    if thread == 0 || thread > 10 || text.get(thread) != Some(&b'@') {
-        return 0;
-    }
-    let Some(rest) = text.get(thread + 1..) else { return 0 };
-    let seconds = decimal_digits(rest);
-    if seconds == 0 || seconds > 12 || rest.get(seconds) != Some(&b'.') {
-        return 0;
-    }
-    let Some(rest) = rest.get(seconds + 1..) else { return 0 };
-    if decimal_digits(rest) == 6 && rest.get(6) == Some(&b':') { thread + seconds + 9 } else { 0 }
 }
 
 /// The event whose name stands at the front of a line, and what follows the name and a space.

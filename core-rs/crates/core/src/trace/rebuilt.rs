@@ -2,11 +2,8 @@
 
 use core::cell::{Ref, RefMut};
 
-use super::interval::{IntervalSet, MARKED};
+use super::knowledge::{KnowledgeMap, LEAF_BYTES};
 use crate::tce_table::{Change, Geometry, Runs, SharedTable, TableError, TceTable, Values};
-
-/// The most runs that knowledge about one table is kept in. Beyond it all of the table becomes unknown.
-const RUNS_MAX: usize = 1 << 17;
 
 /// Where a table's geometry is known from.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -39,15 +36,9 @@ pub struct RebuiltTable {
     table: SharedTable,
     geometry: Geometry,
     source: GeometrySource,
-    /// Entries whose content is not known; marked if they are in use all the same.
-    unknown: IntervalSet,
-    /// Entries that one logged call stored whose values the log does not show, by a number of the call. An entry that
-    /// becomes known later gets its place in its call from here.
-    calls: IntervalSet,
-    newest_call: u32,
+    /// What is known of each entry. One that becomes known later gets its place in its call from here.
+    known: KnowledgeMap,
     scratch: Change,
-    /// Entries known by page and permission only.
-    page_only: IntervalSet,
     /// Another party changes the table and does not log it.
     unlogged: bool,
 }
@@ -72,11 +63,8 @@ impl RebuiltTable {
             table,
             geometry,
             source: GeometrySource::Told,
-            unknown: IntervalSet::default(),
-            calls: IntervalSet::default(),
-            newest_call: 0,
+            known: KnowledgeMap::default(),
             scratch: Change::quiet(),
-            page_only: IntervalSet::default(),
             unlogged: false,
         }
     }
@@ -134,28 +122,28 @@ impl RebuiltTable {
     #[must_use]
     #[inline]
     pub fn in_use(&self) -> u64 {
-        u64::from(self.table().mapped()) + self.unknown.marked()
+        u64::from(self.table().mapped()) + self.known.in_use()
     }
 
     /// How many entries are not known.
     #[must_use]
     pub fn unknown(&self) -> u64 {
-        self.unknown.entries()
+        self.known.unknown()
     }
 
     /// How many of the entries `first..=last` are not known.
     #[must_use]
     pub fn unknown_in(&self, first: u32, last: u32) -> u64 {
-        self.unknown.count(first, last)
+        self.known.unknown_in(first, last)
     }
 
-    /// First and last entry of each run of entries that are not known, from the one on that holds `from` or follows it.
+    /// First and last entry of each run of entries that are not known, from entry `from` on.
     pub fn unknown_runs(&self, from: u32) -> impl Iterator<Item = (u32, u32)> {
         let mut from = Some(from);
         core::iter::from_fn(move || {
-            let (run, last) = self.unknown.next(from?)?;
+            let (first, last) = self.known.next_unknown(from?)?;
             from = last.checked_add(1);
-            Some((run.first, last))
+            Some((first, last))
         })
     }
 
@@ -163,11 +151,11 @@ impl RebuiltTable {
     #[must_use]
     #[inline]
     pub fn knowledge(&self, index: u32) -> Knowledge {
-        if self.unknown.get(index).is_some() {
+        if self.known.is_unknown(index) {
             return Knowledge::Unknown;
         }
         let value = self.table().get(index);
-        if self.page_only.get(index).is_some() { Knowledge::Page(value) } else { Knowledge::Value(value) }
+        if self.known.is_page_only(index) { Knowledge::Page(value) } else { Knowledge::Value(value) }
     }
 
     /// Whether an entry is known and translates an address, which is relative to the window, as QEMU says it does.
@@ -175,7 +163,7 @@ impl RebuiltTable {
     pub(super) fn translates(&self, offset: u64, target: u64, perm: u64, mask: u64) -> bool {
         let page = (1u64 << self.geometry.page_shift.min(63)) - 1;
         let Ok(index) = u32::try_from(offset >> self.geometry.page_shift.min(63)) else { return false };
-        if index >= self.geometry.entries || mask != page & u64::from(u32::MAX) || self.unknown.get(index).is_some() {
+        if index >= self.geometry.entries || mask != page & u64::from(u32::MAX) || self.known.is_unknown(index) {
             return false;
         }
         let tce = self.table.borrow().get(index);
@@ -190,22 +178,25 @@ impl RebuiltTable {
         self.unlogged = unlogged;
     }
 
-    /// What one guest call stored, every value of which is known.
+    /// What one guest call stored in one entry. Returns whether there was room.
     #[inline]
-    pub(super) fn store(&mut self, first: u32, values: Values<'_>, change: &mut Change) -> Result<(), TableError> {
-        let Some(more) = values.count().and_then(|count| count.checked_sub(1)) else {
-            change.clear();
-            return Ok(());
-        };
-        let last = first.checked_add(more).ok_or(TableError::OutOfRange)?;
-        if matches!(values, Values::Same(0, _)) && more >= 512 {
+    pub(super) fn store_one(&mut self, index: u32, value: u64, change: &mut Change) -> bool {
+        let stored = self.table.borrow_mut().put(index, value, change);
+        if stored {
+            self.known.know(index, index);
+        }
+        stored
+    }
+
+    /// What one guest call stored in each entry from `first` to `last`.
+    pub(super) fn store(&mut self, first: u32, last: u32, value: u64, change: &mut Change) -> Result<(), TableError> {
+        let count = last - first + 1;
+        if value == 0 && count > 512 {
             self.zero(first, last, change);
         } else {
-            self.table.borrow_mut().write(first, values, change)?;
+            self.table.borrow_mut().write(first, Values::Same(value, count), change)?;
         }
-        self.unknown.remove(first, last);
-        self.page_only.remove(first, last);
-        self.calls.remove(first, last);
+        self.known.know(first, last);
         Ok(())
     }
 
@@ -227,13 +218,10 @@ impl RebuiltTable {
             *place = 0;
         }
         done?;
-        self.unknown.remove(first, last);
-        self.page_only.remove(first, last);
-        self.calls.remove(first, last);
-        if let Some(before) = last.checked_sub(1).filter(|before| first <= *before) {
-            self.unknown.insert(first, before, if value & 3 == 0 { 0 } else { MARKED });
-            self.newest_call = self.newest_call.wrapping_add(1);
-            self.calls.insert(first, last, self.newest_call);
+        if first == last {
+            self.known.know(first, last);
+        } else {
+            self.known.list(first, last, value & 3 != 0);
         }
         Ok(())
     }
@@ -241,9 +229,7 @@ impl RebuiltTable {
     /// Entries `first..=last` are no longer known.
     pub(super) fn forget(&mut self, first: u32, last: u32, change: &mut Change) {
         self.zero(first, last, change);
-        self.unknown.insert(first, last, 0);
-        self.page_only.remove(first, last);
-        self.calls.remove(first, last);
+        self.known.forget(first, last);
     }
 
     /// Entries that hold something may hold nothing now.
@@ -263,40 +249,32 @@ impl RebuiltTable {
         }
         self.zero(0, last, change);
         for (first, last) in held {
-            self.unknown.insert(first, last, 0);
-            self.page_only.remove(first, last);
-            self.calls.remove(first, last);
+            self.known.forget(first, last);
         }
     }
 
     /// An entry became known. Returns whether there was room to store it.
     #[inline]
     pub(super) fn learn(&mut self, index: u32, value: u64, page_only: bool, change: &mut Change) -> bool {
-        if value == 0 && self.unknown.get(index).is_some() {
+        if value == 0 && self.known.is_unknown(index) {
             // It reads 0 already, and no call begins at an entry without permission.
             change.clear();
         } else if !self.store_learned(index, value, change) {
             return false;
         }
-        self.unknown.remove(index, index);
-        if page_only {
-            self.page_only.insert(index, index, 0);
-        } else {
-            self.page_only.remove(index, index);
-        }
+        self.known.learn(index, page_only);
         true
     }
 
     fn store_learned(&mut self, index: u32, value: u64, change: &mut Change) -> bool {
         let mut table = self.table.borrow_mut();
-        let call = self.calls.get(index);
-        let joins = |other: Option<u32>| call.is_some() && other.and_then(|other| self.calls.get(other)) == call;
-        if !table.learn(index, value, !joins(index.checked_sub(1)), change) {
+        if !table.learn(index, value, !self.known.continues_call(index), change) {
             return false;
         }
         // The table takes the next entry for the beginning of another call unless it is told.
         let mut next = index.checked_add(1);
-        while let Some(other) = next.filter(|other| joins(Some(*other)) && self.unknown.get(*other).is_none()) {
+        while let Some(other) = next.filter(|other| self.known.continues_call(*other) && !self.known.is_unknown(*other))
+        {
             let value = table.get(other);
             table.learn(other, value, false, &mut self.scratch);
             next = other.checked_add(1);
@@ -320,10 +298,31 @@ impl RebuiltTable {
         table.clear_all();
     }
 
-    /// Whether knowledge takes so much memory that it should be given up: unknown is always true.
+    /// Bytes that knowledge about it takes.
+    pub(super) fn knowledge_bytes(&self) -> usize {
+        self.known.leaves() as usize * LEAF_BYTES
+    }
+
+    /// Whether that grew so much that somebody should look at it.
     #[inline]
     pub(super) fn is_crowded(&self) -> bool {
-        self.unknown.runs() + self.page_only.runs() + self.calls.runs() > RUNS_MAX
+        self.known.is_crowded()
+    }
+
+    /// Lets knowledge grow for a while.
+    pub(super) fn let_grow(&mut self) {
+        self.known.allow();
+    }
+
+    /// Gives up what is kept for nothing, or all knowledge if that is little. Returns whether it was.
+    pub(super) fn make_room(&mut self, change: &mut Change) -> bool {
+        change.clear();
+        let given_up = !self.known.tidy();
+        if given_up {
+            self.forget(0, self.geometry.entries - 1, change);
+        }
+        self.known.allow();
+        given_up
     }
 
     /// The same window with more or fewer entries: what is known stays known, and entries beyond the old end are
@@ -342,7 +341,7 @@ impl RebuiltTable {
             geometry.bus_offset == self.geometry.bus_offset && geometry.page_shift == self.geometry.page_shift;
         let old = self.table();
         if !same_place || old.stored() != old.mapped() {
-            next.unknown.insert(0, last, 0);
+            next.known.forget(0, last);
             return Ok(next);
         }
         next.unlogged = self.unlogged;
@@ -352,18 +351,9 @@ impl RebuiltTable {
             next.table.borrow_mut().learn(index, old.get(index), true, &mut change);
             from = index.checked_add(1);
         }
-        from = Some(0);
-        while let Some((run, end)) = from.and_then(|from| self.unknown.next(from)) {
-            next.unknown.insert(run.first, end.min(last), run.tag);
-            from = end.checked_add(1).filter(|next| *next <= last);
-        }
-        from = Some(0);
-        while let Some((run, end)) = from.and_then(|from| self.page_only.next(from)) {
-            next.page_only.insert(run.first, end.min(last), 0);
-            from = end.checked_add(1).filter(|next| *next <= last);
-        }
-        if unknown {
-            next.unknown.insert(self.geometry.entries, last, 0);
+        next.known = self.known.resized(last);
+        if unknown && last >= self.geometry.entries {
+            next.known.forget(self.geometry.entries, last);
         }
         drop(old);
         Ok(next)

@@ -5,7 +5,7 @@ const LOW: u64 = 0x0101_0101_0101_0101;
 
 /// Bit 7 of each byte that is not a decimal digit.
 #[inline]
-fn not_decimal(word: u64) -> u64 {
+pub(super) fn not_decimal(word: u64) -> u64 {
     let seven = word & !HIGH;
     // '0'..='9' become 0..=9; adding 0x76 carries anything above into bit 7.
     (((seven ^ (LOW * 0x30)) + LOW * 0x76) | word) & HIGH
@@ -29,7 +29,7 @@ fn unmarked(marks: u64) -> u32 {
 
 /// The value of the hexadecimal digits at the front of a word, and how many there are.
 #[inline]
-fn hexadecimal_word(word: u64) -> (u64, u32) {
+pub(super) fn hexadecimal_word(word: u64) -> (u64, u32) {
     let digits = unmarked(not_hexadecimal(word));
     let Some(word) = word.checked_shl(64 - 8 * digits) else { return (0, 0) };
     let nibbles = (word & (LOW * 0x0f)) + 9 * ((word >> 6) & LOW);
@@ -40,7 +40,7 @@ fn hexadecimal_word(word: u64) -> (u64, u32) {
 
 /// The value of the decimal digits at the front of a word, and how many there are.
 #[inline]
-fn decimal_word(word: u64) -> (u64, u32) {
+pub(super) fn decimal_word(word: u64) -> (u64, u32) {
     let digits = unmarked(not_decimal(word));
     let Some(word) = word.checked_shl(64 - 8 * digits) else { return (0, 0) };
     let nibbles = word & (LOW * 0x0f);
@@ -60,8 +60,8 @@ fn word(text: &[u8]) -> u64 {
 }
 
 #[inline]
-fn begins_hexadecimal(text: &[u8]) -> bool {
-    matches!(text.first(), Some(b'0'..=b'9' | b'a'..=b'f'))
+pub(super) fn is_hexadecimal(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
 /// Reads 1 to 16 lower-case hexadecimal digits; what follows them is returned too.
@@ -70,12 +70,12 @@ pub(super) fn hexadecimal(text: &[u8]) -> Option<(u64, &[u8])> {
     let (value, digits) = hexadecimal_word(word(text));
     let rest = text.get(digits as usize..)?;
     // LIOBNs have eight digits and nothing after them.
-    if digits < 8 || !begins_hexadecimal(rest) {
+    if digits < 8 || !rest.first().is_some_and(|byte| is_hexadecimal(*byte)) {
         return (digits != 0).then_some((value, rest));
     }
     let (low, digits) = hexadecimal_word(word(rest));
     let rest = rest.get(digits as usize..)?;
-    if digits == 8 && begins_hexadecimal(rest) {
+    if digits == 8 && rest.first().is_some_and(|byte| is_hexadecimal(*byte)) {
         return None;
     }
     Some((value << (4 * digits) | low, rest))
@@ -111,46 +111,6 @@ pub(super) fn signed(text: &[u8]) -> Option<(i64, &[u8])> {
             Some((i64::try_from(value).ok()?, rest))
         }
     }
-}
-
-/// How many decimal digits stand at the front, counted up to 24.
-#[inline]
-pub(super) fn decimal_digits(text: &[u8]) -> usize {
-    let mut digits = unmarked(not_decimal(word(text))) as usize;
-    for from in [8, 16] {
-        if digits == from {
-            digits += text.get(from..).map_or(0, |rest| unmarked(not_decimal(word(rest))) as usize);
-        }
-    }
-    digits
-}
-
-/// What follows `literal`, if the text begins with it.
-///
-/// Compares words: a call of `memcmp` costs more than a short literal does, and WebAssembly gets one otherwise.
-#[inline]
-pub(super) fn eat<'a, const N: usize>(text: &'a [u8], literal: &[u8; N]) -> Option<&'a [u8]> {
-    let (head, rest) = text.split_first_chunk::<N>()?;
-    let mut differ = 0;
-    let mut at = 0;
-    while at + 8 <= N {
-        differ |= word_at(head, at) ^ word_at(literal, at);
-        at += 8;
-    }
-    if at < N {
-        if N >= 8 {
-            // The last word overlaps the one before it.
-            differ |= word_at(head, N - 8) ^ word_at(literal, N - 8);
-        } else {
-            differ |= word(head) ^ word(literal);
-        }
-    }
-    (differ == 0).then_some(rest)
-}
-
-#[inline]
-fn word_at<const N: usize>(text: &[u8; N], at: usize) -> u64 {
-    text.get(at..).and_then(|text| text.first_chunk()).map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 /// Where the first `needle` stands.
@@ -207,7 +167,6 @@ mod tests {
             let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
             prop_assume!(digits <= 20 || !text.starts_with(b"0000"));
             prop_assert_eq!(decimal(&text), plain_decimal(&text));
-            prop_assert_eq!(decimal_digits(&text), digits.min(24));
         }
 
         #[test]
@@ -223,26 +182,6 @@ mod tests {
             assert_eq!(hexadecimal(&text), plain_hexadecimal(&text), "{byte:#x}");
             assert_eq!(decimal(&text), plain_decimal(&text), "{byte:#x}");
         }
-    }
-
-    #[test]
-    fn eat_compares_every_byte() {
-        fn check<const N: usize>(literal: [u8; N]) {
-            let text: Vec<u8> = literal.iter().copied().chain(*b"rest").collect();
-            assert_eq!(eat(&text, &literal), Some(&b"rest"[..]));
-            assert_eq!(eat(&text[..N - 1], &literal), None);
-            for at in 0..N {
-                let mut other = text.clone();
-                other[at] ^= 1;
-                assert_eq!(eat(&other, &literal), None, "byte {at} of {N}");
-            }
-        }
-        check(*b"a");
-        check(*b"abc");
-        check(*b"abcdefg");
-        check(*b"abcdefgh");
-        check(*b"abcdefghijklm");
-        check(*b"abcdefghijklmnopqrs");
     }
 
     #[test]

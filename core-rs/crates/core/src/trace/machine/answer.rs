@@ -25,8 +25,7 @@ fn printed_mask(geometry: &Geometry) -> u32 {
 impl LogMachine {
     /// QEMU translated an address, which is relative to the window.
     #[inline]
-    pub(super) fn xlate(&mut self, fields: &[u64; 8]) {
-        let [liobn, offset, target, perm, mask, ..] = *fields;
+    pub(super) fn xlate(&mut self, liobn: u64, offset: u64, target: u64, perm: u64, mask: u64) {
         // Nearly every translation is of a table that is there, and what it holds: that is all there is to know then.
         if let Some(table) = u32::try_from(liobn).ok().and_then(|liobn| self.slots.get_mut(liobn)?.table())
             && table.translates(offset, target, perm, mask)

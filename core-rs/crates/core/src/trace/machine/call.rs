@@ -3,7 +3,7 @@
 use super::LogMachine;
 use super::slots::Place;
 use crate::address::{Iova, IovaRange};
-use crate::tce_table::{Geometry, TableError, Values};
+use crate::tce_table::{Geometry, TableError};
 use crate::trace::findings::Trouble;
 use crate::trace::hotplug::LiveCall;
 use crate::trace::kind::Kind;
@@ -24,39 +24,37 @@ struct Entries {
 impl LogMachine {
     /// H_PUT_TCE. One that failed stored nothing.
     #[inline]
-    pub(super) fn put(&mut self, fields: &[u64; 8]) {
-        let [liobn, ioba, tce, ret, ..] = *fields;
+    pub(super) fn put(&mut self, liobn: u64, ioba: u64, tce: u64, ret: u64) {
         if ret != 0 {
             return;
         }
-        let Some((liobn, geometry)) = self.called(liobn, ioba) else { return };
+        let Some((liobn, geometry)) = self.called_inline(liobn, ioba) else { return };
         match entries(&geometry, ioba, 1) {
-            Some(entries) => self.store(liobn, entries.first, Values::Same(tce, 1)),
+            Some(entries) => self.store_one(liobn, entries.first, tce),
             None => self.trouble(Trouble::OutsideWindow, u64::from(liobn), ioba),
         }
     }
 
     /// H_STUFF_TCE, which is logged with the address after its range; one that failed, with the address it failed at.
     #[inline]
-    pub(super) fn stuff(&mut self, fields: &[u64; 8]) {
-        let [liobn, end, tce, pages, ret, ..] = *fields;
+    pub(super) fn stuff(&mut self, liobn: u64, end: u64, tce: u64, pages: u64, ret: u64) {
         if ret != 0 {
             // Up to `pages - 1` entries before the one that failed may be stored.
             return self.forget_before(liobn, end, pages.saturating_sub(1));
         }
-        let Some((liobn, geometry)) = self.called(liobn, end) else { return };
+        let Some((liobn, geometry)) = self.called_inline(liobn, end) else { return };
         let start = pages.checked_shl(u32::from(geometry.page_shift)).map(|bytes| end.wrapping_sub(bytes));
         let entries =
             start.filter(|_| pages <= u64::from(geometry.entries)).and_then(|start| entries(&geometry, start, pages));
         match entries {
-            Some(Entries { first, last }) => self.store(liobn, first, Values::Same(tce, last - first + 1)),
+            Some(Entries { first, last }) if first == last => self.store_one(liobn, first, tce),
+            Some(Entries { first, last }) => self.store(liobn, first, last, tce),
             None => self.trouble(Trouble::OutsideWindow, u64::from(liobn), end),
         }
     }
 
     /// H_PUT_TCE_INDIRECT, of which only the last TCE is logged; of one that failed, how many there may be.
-    pub(super) fn indirect(&mut self, fields: &[u64; 8]) {
-        let [liobn, ioba, _, last, tce, ret, ..] = *fields;
+    pub(super) fn indirect(&mut self, liobn: u64, ioba: u64, last: u64, tce: u64, ret: u64) {
         let pages = last.saturating_add(1);
         if ret != 0 {
             let Some((liobn, geometry)) = self.mentioned(liobn) else { return };
@@ -111,20 +109,37 @@ impl LogMachine {
     }
 
     /// The table that a line shows in use. One that the log never mentioned is there all the same: the log began later.
-    #[inline]
+    #[inline(never)]
     pub(super) fn called(&mut self, liobn: u64, address: u64) -> Option<(u32, Geometry)> {
-        let Ok(number) = u32::try_from(liobn) else {
-            self.trouble(Trouble::NoTable, liobn, address);
-            return None;
-        };
-        let (geometry, source) = match self.slots.get_mut(number).map(|slot| &mut slot.place) {
-            Some(Place::Table(table)) => return Some((number, table.geometry())),
-            Some(Place::Gone { guessed: Some(geometry) }) => (*geometry, GeometrySource::Assumed),
-            Some(Place::Gone { guessed: None }) => {
+        self.called_inline(liobn, address)
+    }
+
+    /// The same, in place: for what most lines do.
+    #[inline(always)]
+    fn called_inline(&mut self, liobn: u64, address: u64) -> Option<(u32, Geometry)> {
+        if let Ok(number) = u32::try_from(liobn)
+            && let Some(table) = self.slots.get_mut(number).and_then(|slot| slot.table())
+        {
+            return Some((number, table.geometry()));
+        }
+        self.called_first(liobn, address)
+    }
+
+    /// The same where no table is there.
+    #[cold]
+    #[inline(never)]
+    fn called_first(&mut self, liobn: u64, address: u64) -> Option<(u32, Geometry)> {
+        let place = |number| self.slots.get(number).map(|slot| &slot.place);
+        let (number, geometry, source) = match u32::try_from(liobn).map(|number| (number, place(number))) {
+            Ok((number, Some(Place::Gone { guessed: Some(geometry) }))) => (number, *geometry, GeometrySource::Assumed),
+            Ok((number, None)) => {
+                let (geometry, source) = self.assumed(number);
+                (number, geometry, source)
+            }
+            _ => {
                 self.trouble(Trouble::NoTable, liobn, address);
                 return None;
             }
-            None => self.assumed(number),
         };
         self.place_new(geometry, source, false, false).then_some((number, geometry))
     }
@@ -176,6 +191,8 @@ fn clipped(geometry: &Geometry, ioba: u64, pages: u64) -> Option<Entries> {
     let last = start.saturating_add(pages.checked_sub(1)?);
     let end = offset + u64::from(geometry.entries - 1);
     let (first, last) = (start.max(offset), last.min(end));
-    (first <= last)
-        .then_some(Entries { first: u32::try_from(first - offset).ok()?, last: u32::try_from(last - offset).ok()? })
+    if first > last {
+        return None;
+    }
+    Some(Entries { first: u32::try_from(first - offset).ok()?, last: u32::try_from(last - offset).ok()? })
 }

@@ -1,19 +1,19 @@
 //! Compares what QEMU replayed at a hotplug with what the log tells of the tables.
 
-use super::LogMachine;
+use core::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::{Due, LogMachine};
 use crate::address::{Iova, IovaRange};
 use crate::tce_table::{Geometry, Runs};
 use crate::trace::hotplug::Comparison;
-use crate::trace::interval::IntervalSet;
 use crate::trace::parser::Record;
 use crate::trace::rebuilt::RebuiltTable;
 
 impl LogMachine {
-    #[inline]
-    pub(super) fn map_notify(&mut self, record: &Record<'_>) {
+    pub(super) fn map_notify(&mut self, text: &[u8], start: u64, last: u64) {
         if self.tracker.is_replaying() {
-            let [start, last, ..] = record.fields;
-            self.tracker.notify(record.text == b"MAP", start, last);
+            self.tracker.notify(text == b"MAP", start, last);
         }
     }
 
@@ -25,7 +25,7 @@ impl LogMachine {
         let liobns = self.tracker.hotplugs().last().map(|hotplug| hotplug.liobns.clone()).unwrap_or_default();
         let comparison = self.compare_replay(&liobns, &replayed);
         self.tracker.compared(comparison);
-        self.stops.hotplug = true;
+        self.due.set(Due::HOTPLUG, true);
     }
 
     #[inline(never)]
@@ -33,7 +33,7 @@ impl LogMachine {
         let mut told = Vec::new();
         for table in self.tables() {
             if liobns.contains(&table.geometry().liobn) {
-                told.push(Told { table, entries: IntervalSet::default() });
+                told.push(Told { table, ranges: BinaryHeap::new() });
             }
         }
         let mut comparison = Comparison::default();
@@ -52,24 +52,25 @@ impl LogMachine {
                 at = last.checked_add(1);
             }
         }
-        for one in &told {
-            compare_table(one.table, &one.entries, &mut comparison);
+        for one in told {
+            compare_table(one, &mut comparison);
         }
         comparison
     }
 }
 
-/// The entries of a table that QEMU told the newcomer of.
+/// What QEMU told the newcomer of a table.
 struct Told<'a> {
     table: &'a RebuiltTable,
-    entries: IntervalSet,
+    /// First and last entries, the lowest on top.
+    ranges: BinaryHeap<Reverse<(u32, u32)>>,
 }
 
 impl Told<'_> {
     fn insert(&mut self, start: u64, last: u64) {
         let table = self.table.table();
         if let (Some(first), Some(last)) = (table.index_of(start), table.index_of(last)) {
-            self.entries.insert(first, last, 0);
+            self.ranges.push(Reverse((first, last)));
         }
     }
 }
@@ -94,24 +95,28 @@ fn table_at<'a, 'b>(told: &'b mut [Told<'a>], start: u64) -> (Option<&'b mut Tol
 }
 
 #[inline(never)]
-fn compare_table(rebuilt: &RebuiltTable, told: &IntervalSet, comparison: &mut Comparison) {
+fn compare_table(one: Told<'_>, comparison: &mut Comparison) {
+    let Told { table: rebuilt, mut ranges } = one;
     let table = rebuilt.table();
     let mut agreed = 0;
     let mut from = Some(0);
-    while let Some((run, last)) = from.and_then(|from| told.next(from)) {
+    while let Some(Reverse((first, last))) = ranges.pop() {
+        // An entry that was told of twice counts once.
+        let Some(first) = from.map(|from| first.max(from)).filter(|first| *first <= last) else { continue };
+        from = last.checked_add(1);
         let mut mapped = 0;
-        let mut at = Some(run.first);
+        let mut at = Some(first);
         while let Some((first, extent)) = at.and_then(|at| table.next_extent(at, last, Runs::Full)) {
             mapped += u64::from(extent.pages);
             at = first.checked_add(extent.pages);
         }
-        let unknown = rebuilt.unknown_in(run.first, last);
-        let pages = u64::from(last - run.first) + 1;
+        let unknown = rebuilt.unknown_in(first, last);
+        let pages = u64::from(last - first) + 1;
         comparison.replayed += pages;
         comparison.unknown += unknown;
-        comparison.missing += pages - unknown - mapped;
+        // An entry may be mapped and yet unknown where a change was taken back.
+        comparison.missing += pages.saturating_sub(unknown + mapped);
         agreed += mapped;
-        from = last.checked_add(1);
     }
     comparison.agreed += agreed;
     comparison.extra += u64::from(table.mapped()) - agreed;

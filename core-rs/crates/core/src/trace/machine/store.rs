@@ -1,8 +1,8 @@
 //! Keeps the tables of a machine: which there are, how full they are, who is told of changes.
 
 use super::slots::Place;
-use super::{ENTRY_LIMIT, LogMachine, MEMORY_LIMIT, Stop, TABLES_MAX};
-use crate::tce_table::{Change, Geometry, SharedTable, TableError, Values};
+use super::{Due, ENTRY_LIMIT, KNOWLEDGE_LIMIT, LogMachine, MEMORY_LIMIT, Stop, TABLES_MAX};
+use crate::tce_table::{Change, Geometry, SharedTable, TableError};
 use crate::trace::findings::Trouble;
 use crate::trace::rebuilt::{GeometrySource, RebuiltTable};
 use crate::trace::window::{is_pci, owner};
@@ -85,39 +85,38 @@ impl LogMachine {
     }
 
     /// The next reason to stop that is due.
-    #[inline]
     pub(super) fn next_stop(&mut self) -> Option<Stop> {
-        if let Some(liobn) = self.crowded
-            && !self.stops.any()
-        {
-            self.crowded = None;
-            self.give_up(liobn);
+        if !self.due.stops() && self.due.take(Due::CROWDED) {
+            self.see_to_memory(self.crowded_liobn);
         }
-        if !self.stops.any() {
-            return None;
-        }
-        let stops = &mut self.stops;
-        if core::mem::take(&mut stops.topology) {
-            return Some(Stop::Topology);
-        }
-        if let Some(liobn) = stops.changed.take() {
-            self.changed_liobn = liobn;
-            return Some(Stop::Change);
-        }
-        if core::mem::take(&mut stops.hotplug) {
-            return Some(Stop::Hotplug);
-        }
-        core::mem::take(&mut stops.unplug).then_some(Stop::Unplug)
+        [
+            (Due::TOPOLOGY, Stop::Topology),
+            (Due::CHANGE, Stop::Change),
+            (Due::HOTPLUG, Stop::Hotplug),
+            (Due::UNPLUG, Stop::Unplug),
+        ]
+        .into_iter()
+        .find_map(|(due, stop)| self.due.take(due).then_some(stop))
     }
 
-    /// Gives up what is known of a table where that is too much to keep.
+    /// Lets knowledge about a table grow, or gives it up where all of it together is too much to keep.
     #[cold]
-    fn give_up(&mut self, liobn: u32) {
-        self.trouble(Trouble::TooMuch, u64::from(liobn), 0);
+    fn see_to_memory(&mut self, liobn: u32) {
+        let bytes: usize = self.tables().map(RebuiltTable::knowledge_bytes).sum();
+        if bytes <= KNOWLEDGE_LIMIT {
+            if let Some(table) = self.table_mut(liobn) {
+                table.let_grow();
+            }
+            return;
+        }
+        let mut given_up = false;
         self.with_table(liobn, &mut |table, change, _| {
-            table.forget(0, table.geometry().entries - 1, change);
+            given_up = table.make_room(change);
             Ok(())
         });
+        if given_up {
+            self.trouble(Trouble::TooMuch, u64::from(liobn), 0);
+        }
     }
 
     /// Puts a table in a LIOBN's place, whatever stood there.
@@ -133,7 +132,8 @@ impl LogMachine {
         }
         self.slots.put(liobn, Place::Table(table));
         self.count(liobn);
-        self.stops.topology |= self.is_watched(owner(liobn));
+        let told = self.is_watched(owner(liobn));
+        self.due.set(Due::TOPOLOGY, told);
         true
     }
 
@@ -170,7 +170,8 @@ impl LogMachine {
     pub(super) fn drop_table(&mut self, liobn: u32, guessed: Option<Geometry>) {
         self.slots.put(liobn, Place::Gone { guessed });
         self.count(liobn);
-        self.stops.topology |= self.is_watched(owner(liobn));
+        let told = self.is_watched(owner(liobn));
+        self.due.set(Due::TOPOLOGY, told);
     }
 
     /// Does something to a table that may change it, then sees to who must know.
@@ -194,28 +195,42 @@ impl LogMachine {
         self.change.set_quiet(!watched);
         let done = act(table, &mut self.change, &mut self.zeros);
         if table.is_crowded() {
-            self.crowded = Some(liobn);
+            self.crowded_liobn = liobn;
+            self.due.set(Due::CROWDED, true);
         }
         if counted != table.in_use() {
             self.count(liobn);
         }
         if watched && !self.change.is_empty() {
-            self.stops.changed = Some(liobn);
+            self.changed_liobn = liobn;
+            self.due.set(Due::CHANGE, true);
         }
         if done.is_err() {
             self.trouble(Trouble::TooMuch, u64::from(liobn), 0);
         }
     }
 
-    /// Stores what one guest call wrote, or forgets the entries where there is no room.
-    #[inline]
-    pub(super) fn store(&mut self, liobn: u32, first: u32, values: Values<'_>) {
-        let room = matches!(values, Values::Same(0, _)) || self.has_room(values.count().unwrap_or(0));
+    /// Stores what a guest call wrote to one entry, or forgets the entry where there is no room.
+    #[inline(never)]
+    pub(super) fn store_one(&mut self, liobn: u32, index: u32, value: u64) {
+        let room = value == 0 || self.has_room(1);
         self.with_table_inline(liobn, |table, change, _| {
-            if room && table.store(first, values, change).is_ok() {
+            if room && table.store_one(index, value, change) {
                 return Ok(());
             }
-            table.forget(first, first + (values.count().unwrap_or(1) - 1), change);
+            table.forget(index, index, change);
+            Err(TableError::EntryLimit { limit: ENTRY_LIMIT })
+        });
+    }
+
+    /// The same for a call that wrote one value to several entries.
+    pub(super) fn store(&mut self, liobn: u32, first: u32, last: u32, value: u64) {
+        let room = value == 0 || self.has_room(last - first + 1);
+        self.with_table(liobn, &mut |table, change, _| {
+            if room && table.store(first, last, value, change).is_ok() {
+                return Ok(());
+            }
+            table.forget(first, last, change);
             Err(TableError::EntryLimit { limit: ENTRY_LIMIT })
         });
     }

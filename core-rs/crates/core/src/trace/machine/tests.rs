@@ -357,21 +357,39 @@ fn calls_that_contradict_the_geometry_are_reported() {
 }
 
 #[test]
+fn lists_outside_a_window_leave_the_entries_inside_unknown() {
+    let ddw = "spapr_iommu_ddw_create buid=0x800000020000000 addr=0x0, page size=0x1000, requested=0x10000, start addr=0x100000, liobn=0x80000000\n";
+    for (ioba, last, ret, unknown) in
+        [(0, 15, -4, 0), (0xf_0000, 15, 0, 0), (0x11_0000, 15, -4, 0), (0xf_f000, 1, 0, 1), (0x10_f000, 511, -4, 1)]
+    {
+        let machine = machine(&(ddw.to_owned() + &indirect(ioba, last, 0x5003, ret)));
+        assert_eq!(counts(&machine, PCI), (0, unknown), "{ioba:#x}");
+    }
+}
+
+#[test]
 fn a_log_with_too_many_tables_or_too_much_knowledge_takes_bounded_memory() {
     let tables: String = (0..3000).map(|at| format!("spapr_iommu_new_table liobn={at:#x} table=0x1 fd=-1\n")).collect();
     let machine = machine(&tables);
     assert_eq!((machine.tables().count(), machine.problems().count()), (1024, 3000 - 1024));
-    let create = "spapr_iommu_ddw_create buid=0x800000020000000 addr=0x0, page size=0x1000, requested=0x80000000000, start addr=0x0, liobn=0x80000001\n";
-    let mut log = create.to_owned();
-    // Every second entry stays unknown.
-    for at in 0..140_000u64 {
+    let mut log = String::new();
+    for liobn in ["0x80000001", "0x80000101"] {
         log += &format!(
-            "spapr_iommu_pci_indirect liobn=0x80000001 ioba={:#x} tcelist=0x0 iobaN=0x1 tceN=0x0 ret=0\n",
-            at << 13
+            "spapr_iommu_ddw_create buid=0x800000020000000 addr=0x0, page size=0x1000, requested=0x80000000000, start addr=0x0, liobn={liobn}\n"
         );
+        // One entry of each 512 stays unknown.
+        for at in 0..100_000u64 {
+            let ioba = at << 21;
+            log += &format!(
+                "spapr_iommu_pci_indirect liobn={liobn} ioba={ioba:#x} tcelist=0x0 iobaN=0x1 tceN=0x0 ret=0\n"
+            );
+        }
     }
     let machine = self::machine(&log);
-    assert_eq!(machine.problems().shown()[0].trouble, Trouble::TooMuch);
+    assert!((1..20).contains(&machine.problems().count()));
+    let problem = machine.problems().shown()[0];
+    assert_eq!((problem.trouble, problem.liobn), (Trouble::TooMuch, 0x8000_0101));
+    assert_eq!(machine.table(DDW).map(RebuiltTable::unknown), Some(100_000));
 }
 
 const HOTPLUG: &str = "vfio_listener_region_add_iommu region_add [iommu] tce-iommu-80000000 0x0 - 0x3fffffff\n\

@@ -1,7 +1,7 @@
 //! Takes lines that make, move, remove or describe tables.
 
 use super::slots::Place;
-use super::{ENTRY_LIMIT, LogMachine, Pending};
+use super::{Due, ENTRY_LIMIT, LogMachine, Pending};
 use crate::tce_table::{Change, Geometry};
 use crate::trace::findings::Trouble;
 use crate::trace::kind::Kind;
@@ -115,7 +115,8 @@ impl LogMachine {
                 table.doubt(&mut Change::quiet());
                 table.set_serial(serial);
             }
-            self.stops.topology |= held && self.is_watched(liobn);
+            let told = held && self.is_watched(liobn);
+            self.due.set(Due::TOPOLOGY, told);
         }
     }
 

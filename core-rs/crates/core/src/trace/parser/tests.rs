@@ -20,7 +20,7 @@ spapr_iommu_xlate liobn=0x80000000 0x0 -> 0x100000 perm=3 mask=0xfff\n\
 vfio_reset_handler \n\
 spapr_iommu_pci_stuff liobn=0x80000000 ioba=0x5010000 tcevalue=0x0 npages=16 ret=0";
 
-type Event = (Kind, Fields, Vec<u8>, u64, bool, Option<u64>);
+type Event = (Kind, [u64; FIELDS], Vec<u8>, u64, bool, Option<u64>);
 
 /// Reads `log` in pieces that end at `cuts`, as a reader does that keeps what is left.
 fn read(log: &[u8], cuts: &[usize]) -> (Vec<Event>, Parser) {
