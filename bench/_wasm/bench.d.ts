@@ -126,10 +126,6 @@ export class RawTceTable {
      */
     clearAddresses(start: bigint, last: bigint): void;
     /**
-     * Makes all entries 0 and records no extents.
-     */
-    clearAll(): void;
-    /**
      * Makes every entry 0 that the newest call changed.
      */
     clearChanged(): void;

@@ -3,7 +3,7 @@
 import { bytes } from "./container_bytes.js";
 
 /** Makes the instance when a name of it is first asked for: a program that imports this and never uses it pays nothing. */
-let wasm = new Proxy({}, { get: (_, name) => start()[name] });
+let wasm = /* @__PURE__ */ new Proxy({}, { get: (_, name) => start()[name] });
 
 function start() {
   const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes()), {
@@ -510,8 +510,10 @@ export class RawContainer {
             throw told(error);
         }
     }
+    [Symbol.dispose]() {
+        this.free();
+    }
 }
-if (Symbol.dispose) RawContainer.prototype[Symbol.dispose] = RawContainer.prototype.free;
 function __wbg_Error_208446807d0d1e30(arg0, arg1) {
     const ret = Error(getStringFromWasm0(arg0, arg1));
     return ret;
@@ -529,7 +531,7 @@ function __wbindgen_init_externref_table() {
 }
 const RawContainerFinalization = (typeof FinalizationRegistry === 'undefined')
     ? { register: () => {}, unregister: () => {} }
-    : new FinalizationRegistry(ptr => wasm.__wbg_rawcontainer_free(ptr, 1));
+    : /* @__PURE__ */ new FinalizationRegistry(ptr => wasm.__wbg_rawcontainer_free(ptr, 1));
 
 function getArrayU64FromWasm0(ptr, len) {
     ptr = ptr >>> 0;
@@ -581,13 +583,12 @@ function takeFromExternrefTable0(idx) {
     return value;
 }
 
-let cachedTextDecoder = new TextDecoder('utf-8', { ignoreBOM: true });
-cachedTextDecoder.decode();
+let cachedTextDecoder;
 const MAX_SAFARI_DECODE_BYTES = 2146435072;
 let numBytesDecoded = 0;
 function decodeText(bytes) {
     numBytesDecoded += bytes.length;
-    if (numBytesDecoded >= MAX_SAFARI_DECODE_BYTES) {
+    if (!cachedTextDecoder || numBytesDecoded >= MAX_SAFARI_DECODE_BYTES) {
         cachedTextDecoder = new TextDecoder('utf-8', { ignoreBOM: true });
         cachedTextDecoder.decode();
         numBytesDecoded = bytes.length;

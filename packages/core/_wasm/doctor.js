@@ -3,7 +3,7 @@
 import { bytes } from "./doctor_bytes.js";
 
 /** Makes the instance when a name of it is first asked for: a program that imports this and never uses it pays nothing. */
-let wasm = new Proxy({}, { get: (_, name) => start()[name] });
+let wasm = /* @__PURE__ */ new Proxy({}, { get: (_, name) => start()[name] });
 
 function start() {
   const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes()), {
@@ -271,8 +271,10 @@ export class RawDoctor {
             throw told(error);
         }
     }
+    [Symbol.dispose]() {
+        this.free();
+    }
 }
-if (Symbol.dispose) RawDoctor.prototype[Symbol.dispose] = RawDoctor.prototype.free;
 function __wbg___wbindgen_throw_4c88d8bf264fd984(arg0, arg1) {
     throw new Error(getStringFromWasm0(arg0, arg1));
 }
@@ -286,7 +288,7 @@ function __wbindgen_init_externref_table() {
 }
 const RawDoctorFinalization = (typeof FinalizationRegistry === 'undefined')
     ? { register: () => {}, unregister: () => {} }
-    : new FinalizationRegistry(ptr => wasm.__wbg_rawdoctor_free(ptr, 1));
+    : /* @__PURE__ */ new FinalizationRegistry(ptr => wasm.__wbg_rawdoctor_free(ptr, 1));
 
 function getArrayU64FromWasm0(ptr, len) {
     ptr = ptr >>> 0;
@@ -314,13 +316,12 @@ function getUint8ArrayMemory0() {
     return cachedUint8ArrayMemory0;
 }
 
-let cachedTextDecoder = new TextDecoder('utf-8', { ignoreBOM: true });
-cachedTextDecoder.decode();
+let cachedTextDecoder;
 const MAX_SAFARI_DECODE_BYTES = 2146435072;
 let numBytesDecoded = 0;
 function decodeText(bytes) {
     numBytesDecoded += bytes.length;
-    if (numBytesDecoded >= MAX_SAFARI_DECODE_BYTES) {
+    if (!cachedTextDecoder || numBytesDecoded >= MAX_SAFARI_DECODE_BYTES) {
         cachedTextDecoder = new TextDecoder('utf-8', { ignoreBOM: true });
         cachedTextDecoder.decode();
         numBytesDecoded = bytes.length;

@@ -3,7 +3,7 @@
 import { bytes } from "./hostlog_bytes.js";
 
 /** Makes the instance when a name of it is first asked for: a program that imports this and never uses it pays nothing. */
-let wasm = new Proxy({}, { get: (_, name) => start()[name] });
+let wasm = /* @__PURE__ */ new Proxy({}, { get: (_, name) => start()[name] });
 
 function start() {
   const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes()), {
@@ -133,8 +133,10 @@ export class RawKernelReader {
             throw told(error);
         }
     }
+    [Symbol.dispose]() {
+        this.free();
+    }
 }
-if (Symbol.dispose) RawKernelReader.prototype[Symbol.dispose] = RawKernelReader.prototype.free;
 
 /**
  * Reads the failures that QEMU printed in batches.
@@ -226,8 +228,10 @@ export class RawStderrReader {
             throw told(error);
         }
     }
+    [Symbol.dispose]() {
+        this.free();
+    }
 }
-if (Symbol.dispose) RawStderrReader.prototype[Symbol.dispose] = RawStderrReader.prototype.free;
 function __wbg___wbindgen_throw_4c88d8bf264fd984(arg0, arg1) {
     throw new Error(getStringFromWasm0(arg0, arg1));
 }
@@ -241,10 +245,10 @@ function __wbindgen_init_externref_table() {
 }
 const RawKernelReaderFinalization = (typeof FinalizationRegistry === 'undefined')
     ? { register: () => {}, unregister: () => {} }
-    : new FinalizationRegistry(ptr => wasm.__wbg_rawkernelreader_free(ptr, 1));
+    : /* @__PURE__ */ new FinalizationRegistry(ptr => wasm.__wbg_rawkernelreader_free(ptr, 1));
 const RawStderrReaderFinalization = (typeof FinalizationRegistry === 'undefined')
     ? { register: () => {}, unregister: () => {} }
-    : new FinalizationRegistry(ptr => wasm.__wbg_rawstderrreader_free(ptr, 1));
+    : /* @__PURE__ */ new FinalizationRegistry(ptr => wasm.__wbg_rawstderrreader_free(ptr, 1));
 
 function getArrayU64FromWasm0(ptr, len) {
     ptr = ptr >>> 0;
@@ -272,13 +276,12 @@ function getUint8ArrayMemory0() {
     return cachedUint8ArrayMemory0;
 }
 
-let cachedTextDecoder = new TextDecoder('utf-8', { ignoreBOM: true });
-cachedTextDecoder.decode();
+let cachedTextDecoder;
 const MAX_SAFARI_DECODE_BYTES = 2146435072;
 let numBytesDecoded = 0;
 function decodeText(bytes) {
     numBytesDecoded += bytes.length;
-    if (numBytesDecoded >= MAX_SAFARI_DECODE_BYTES) {
+    if (!cachedTextDecoder || numBytesDecoded >= MAX_SAFARI_DECODE_BYTES) {
         cachedTextDecoder = new TextDecoder('utf-8', { ignoreBOM: true });
         cachedTextDecoder.decode();
         numBytesDecoded = bytes.length;

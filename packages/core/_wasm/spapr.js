@@ -3,7 +3,7 @@
 import { bytes } from "./spapr_bytes.js";
 
 /** Makes the instance when a name of it is first asked for: a program that imports this and never uses it pays nothing. */
-let wasm = new Proxy({}, { get: (_, name) => start()[name] });
+let wasm = /* @__PURE__ */ new Proxy({}, { get: (_, name) => start()[name] });
 
 function start() {
   const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes()), {
@@ -132,8 +132,10 @@ export class RawExtents {
             throw told(error);
         }
     }
+    [Symbol.dispose]() {
+        this.free();
+    }
 }
-if (Symbol.dispose) RawExtents.prototype[Symbol.dispose] = RawExtents.prototype.free;
 
 /**
  * Finds tables in a migration stream.
@@ -243,8 +245,10 @@ export class RawMigrationReader {
             throw told(error);
         }
     }
+    [Symbol.dispose]() {
+        this.free();
+    }
 }
-if (Symbol.dispose) RawMigrationReader.prototype[Symbol.dispose] = RawMigrationReader.prototype.free;
 
 /**
  * Writes a section of a migration stream piece by piece. JavaScript owns it.
@@ -284,8 +288,10 @@ export class RawSectionWriter {
             throw told(error);
         }
     }
+    [Symbol.dispose]() {
+        this.free();
+    }
 }
-if (Symbol.dispose) RawSectionWriter.prototype[Symbol.dispose] = RawSectionWriter.prototype.free;
 
 /**
  * A machine. JavaScript owns it; the tables it hands out share theirs with it.
@@ -775,8 +781,10 @@ export class RawSpaprMachine {
             throw told(error);
         }
     }
+    [Symbol.dispose]() {
+        this.free();
+    }
 }
-if (Symbol.dispose) RawSpaprMachine.prototype[Symbol.dispose] = RawSpaprMachine.prototype.free;
 
 /**
  * A TCE table. JavaScript owns it; a machine in the core may share the table inside.
@@ -833,16 +841,6 @@ export class RawTceTable {
     clearAddresses(start, last) {
         try {
             wasm.rawtcetable_clearAddresses(this.__wbg_ptr, start, last);
-        } catch (error) {
-            throw told(error);
-        }
-    }
-    /**
-     * Makes all entries 0 and records no extents.
-     */
-    clearAll() {
-        try {
-            wasm.rawtcetable_clearAll(this.__wbg_ptr);
         } catch (error) {
             throw told(error);
         }
@@ -1235,8 +1233,10 @@ export class RawTceTable {
             throw told(error);
         }
     }
+    [Symbol.dispose]() {
+        this.free();
+    }
 }
-if (Symbol.dispose) RawTceTable.prototype[Symbol.dispose] = RawTceTable.prototype.free;
 function __wbg_Error_208446807d0d1e30(arg0, arg1) {
     const ret = Error(getStringFromWasm0(arg0, arg1));
     return ret;
@@ -1254,19 +1254,19 @@ function __wbindgen_init_externref_table() {
 }
 const RawExtentsFinalization = (typeof FinalizationRegistry === 'undefined')
     ? { register: () => {}, unregister: () => {} }
-    : new FinalizationRegistry(ptr => wasm.__wbg_rawextents_free(ptr, 1));
+    : /* @__PURE__ */ new FinalizationRegistry(ptr => wasm.__wbg_rawextents_free(ptr, 1));
 const RawMigrationReaderFinalization = (typeof FinalizationRegistry === 'undefined')
     ? { register: () => {}, unregister: () => {} }
-    : new FinalizationRegistry(ptr => wasm.__wbg_rawmigrationreader_free(ptr, 1));
+    : /* @__PURE__ */ new FinalizationRegistry(ptr => wasm.__wbg_rawmigrationreader_free(ptr, 1));
 const RawSectionWriterFinalization = (typeof FinalizationRegistry === 'undefined')
     ? { register: () => {}, unregister: () => {} }
-    : new FinalizationRegistry(ptr => wasm.__wbg_rawsectionwriter_free(ptr, 1));
+    : /* @__PURE__ */ new FinalizationRegistry(ptr => wasm.__wbg_rawsectionwriter_free(ptr, 1));
 const RawSpaprMachineFinalization = (typeof FinalizationRegistry === 'undefined')
     ? { register: () => {}, unregister: () => {} }
-    : new FinalizationRegistry(ptr => wasm.__wbg_rawspaprmachine_free(ptr, 1));
+    : /* @__PURE__ */ new FinalizationRegistry(ptr => wasm.__wbg_rawspaprmachine_free(ptr, 1));
 const RawTceTableFinalization = (typeof FinalizationRegistry === 'undefined')
     ? { register: () => {}, unregister: () => {} }
-    : new FinalizationRegistry(ptr => wasm.__wbg_rawtcetable_free(ptr, 1));
+    : /* @__PURE__ */ new FinalizationRegistry(ptr => wasm.__wbg_rawtcetable_free(ptr, 1));
 
 function _assertClass(instance, klass) {
     if (!(instance instanceof klass)) {
@@ -1338,13 +1338,12 @@ function takeFromExternrefTable0(idx) {
     return value;
 }
 
-let cachedTextDecoder = new TextDecoder('utf-8', { ignoreBOM: true });
-cachedTextDecoder.decode();
+let cachedTextDecoder;
 const MAX_SAFARI_DECODE_BYTES = 2146435072;
 let numBytesDecoded = 0;
 function decodeText(bytes) {
     numBytesDecoded += bytes.length;
-    if (numBytesDecoded >= MAX_SAFARI_DECODE_BYTES) {
+    if (!cachedTextDecoder || numBytesDecoded >= MAX_SAFARI_DECODE_BYTES) {
         cachedTextDecoder = new TextDecoder('utf-8', { ignoreBOM: true });
         cachedTextDecoder.decode();
         numBytesDecoded = bytes.length;

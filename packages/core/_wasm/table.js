@@ -3,7 +3,7 @@
 import { bytes } from "./table_bytes.js";
 
 /** Makes the instance when a name of it is first asked for: a program that imports this and never uses it pays nothing. */
-let wasm = new Proxy({}, { get: (_, name) => start()[name] });
+let wasm = /* @__PURE__ */ new Proxy({}, { get: (_, name) => start()[name] });
 
 function start() {
   const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes()), {
@@ -132,8 +132,10 @@ export class RawExtents {
             throw told(error);
         }
     }
+    [Symbol.dispose]() {
+        this.free();
+    }
 }
-if (Symbol.dispose) RawExtents.prototype[Symbol.dispose] = RawExtents.prototype.free;
 
 /**
  * A TCE table. JavaScript owns it; a machine in the core may share the table inside.
@@ -184,16 +186,6 @@ export class RawTceTable {
     clearAddresses(start, last) {
         try {
             wasm.rawtcetable_clearAddresses(this.__wbg_ptr, start, last);
-        } catch (error) {
-            throw told(error);
-        }
-    }
-    /**
-     * Makes all entries 0 and records no extents.
-     */
-    clearAll() {
-        try {
-            wasm.rawtcetable_clearAll(this.__wbg_ptr);
         } catch (error) {
             throw told(error);
         }
@@ -586,8 +578,10 @@ export class RawTceTable {
             throw told(error);
         }
     }
+    [Symbol.dispose]() {
+        this.free();
+    }
 }
-if (Symbol.dispose) RawTceTable.prototype[Symbol.dispose] = RawTceTable.prototype.free;
 function __wbg_Error_208446807d0d1e30(arg0, arg1) {
     const ret = Error(getStringFromWasm0(arg0, arg1));
     return ret;
@@ -605,10 +599,10 @@ function __wbindgen_init_externref_table() {
 }
 const RawExtentsFinalization = (typeof FinalizationRegistry === 'undefined')
     ? { register: () => {}, unregister: () => {} }
-    : new FinalizationRegistry(ptr => wasm.__wbg_rawextents_free(ptr, 1));
+    : /* @__PURE__ */ new FinalizationRegistry(ptr => wasm.__wbg_rawextents_free(ptr, 1));
 const RawTceTableFinalization = (typeof FinalizationRegistry === 'undefined')
     ? { register: () => {}, unregister: () => {} }
-    : new FinalizationRegistry(ptr => wasm.__wbg_rawtcetable_free(ptr, 1));
+    : /* @__PURE__ */ new FinalizationRegistry(ptr => wasm.__wbg_rawtcetable_free(ptr, 1));
 
 function getStringFromWasm0(ptr, len) {
     ptr = ptr >>> 0;
@@ -636,13 +630,12 @@ function takeFromExternrefTable0(idx) {
     return value;
 }
 
-let cachedTextDecoder = new TextDecoder('utf-8', { ignoreBOM: true });
-cachedTextDecoder.decode();
+let cachedTextDecoder;
 const MAX_SAFARI_DECODE_BYTES = 2146435072;
 let numBytesDecoded = 0;
 function decodeText(bytes) {
     numBytesDecoded += bytes.length;
-    if (numBytesDecoded >= MAX_SAFARI_DECODE_BYTES) {
+    if (!cachedTextDecoder || numBytesDecoded >= MAX_SAFARI_DECODE_BYTES) {
         cachedTextDecoder = new TextDecoder('utf-8', { ignoreBOM: true });
         cachedTextDecoder.decode();
         numBytesDecoded = bytes.length;
