@@ -43,6 +43,14 @@ impl Slot {
     const EMPTY: Self = Self { leaf: None, counts: Counts::NONE };
 }
 
+/// What [`Block::each_mapped`] tells of.
+pub(super) enum Mapped<'a> {
+    /// A run; `begins` says whether it does not go on with what is before the first that is told of.
+    Run { first: u32, pages: u32, tce: u64, begins: bool },
+    /// Entries that are a run each: the first one, and all values.
+    Singles(u32, &'a [u64]),
+}
+
 /// A leaf that is there, as it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LeafRef<'a> {
@@ -226,12 +234,11 @@ impl Block {
         words.map(|word| word.begins(marks).count_ones()).sum()
     }
 
-    /// Calls `visit` for every mapped run of entries `lo` to `hi`, which are whole words: its first entry, number of entries,
-    /// value of the first, and whether it does not go on with the run that ends before `lo`.
+    /// Tells of every mapped run of entries `lo` to `hi`, which are whole words of leaves that are there.
     #[inline]
-    pub(super) fn each_mapped(&self, lo: u32, hi: u32, mut visit: impl FnMut(u32, u32, u64, bool)) {
-        // The run that is open; nothing maps as long as it is none.
+    pub(super) fn each_mapped(&self, lo: u32, hi: u32, mut tell: impl FnMut(Mapped<'_>)) {
         let first = self.get(lo);
+        // The run whose end is not found yet.
         let mut open = Entries::is_mapped(first).then(|| (lo, first, self.word(lo >> 6).boundary & 1 != 0));
         let mut from = lo >> 6;
         while let Some(number) = next_bit(&self.boundary, from).filter(|number| *number <= hi >> 6) {
@@ -241,19 +248,44 @@ impl Block {
             if base == lo {
                 ends &= !1;
             }
-            while ends != 0 {
-                let at = ends.trailing_zeros();
-                ends &= ends - 1;
-                if let Some((first, tce, begins)) = open {
-                    visit(first, base + at - first, tce, begins);
+            if ends == 0 {
+                from = number + 1;
+                continue;
+            }
+            if let Some((first, tce, begins)) = open.take() {
+                tell(Mapped::Run { first, pages: base + ends.trailing_zeros() - first, tce, begins });
+            }
+            if word.begins(Marks::Boundary) & ends == u64::MAX
+                && let Some((last, rest)) = self.values(number).split_last()
+            {
+                tell(Mapped::Singles(base, rest));
+                open = Some((base + 63, *last, true));
+                from = number + 1;
+                continue;
+            }
+            let mut begins = word.begins(Marks::Boundary) & ends;
+            while begins != 0 {
+                let bit = begins.trailing_zeros();
+                begins &= begins - 1;
+                let (first, tce) = (base + bit, self.get(base + bit));
+                let after = ends & (!1 << bit);
+                if after == 0 {
+                    open = Some((first, tce, true));
+                } else {
+                    tell(Mapped::Run { first, pages: after.trailing_zeros() - bit, tce, begins: true });
                 }
-                open = (word.note >> at & 1 == 0).then(|| (base + at, self.get(base + at), true));
             }
             from = number + 1;
         }
         if let Some((first, tce, begins)) = open {
-            visit(first, hi + 1 - first, tce, begins);
+            tell(Mapped::Run { first, pages: hi + 1 - first, tce, begins });
         }
+    }
+
+    /// The 64 entries of a word; none if their leaf is not there.
+    fn values(&self, word: u32) -> &[u64] {
+        let at = word << 6;
+        self.leaf(at >> LEAF_SHIFT).map_or(&[], |leaf| leaf.entries.part(at & LEAF_MASK, at & LEAF_MASK | 63))
     }
 }
 

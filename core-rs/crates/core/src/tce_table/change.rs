@@ -3,7 +3,7 @@
 use core::iter;
 use core::slice;
 
-use super::block::Block;
+use super::block::{Block, Mapped};
 use super::counts::Counts;
 use super::entry::Entries;
 use super::leaf::{Leaf, LeafMarks};
@@ -322,11 +322,13 @@ impl Change {
         }
     }
 
-    /// Records that a run of entries is gone, the first of which was `tce`; `begins` says whether it cannot go on with
-    /// the run that was recorded before.
+    /// Records that entries of a block, the first of which is `first`, map nothing any more.
     #[inline]
-    pub(super) fn unmapped(&mut self, entries: Entries, index: u32, pages: u32, tce: u64, begins: bool) {
-        self.unmaps.run(entries, index, pages, tce, begins);
+    pub(super) fn unmapped(&mut self, entries: Entries, first: u32, mapped: Mapped<'_>) {
+        match mapped {
+            Mapped::Run { first: at, pages, tce, begins } => self.unmaps.run(entries, first + at, pages, tce, begins),
+            Mapped::Singles(at, tces) => self.unmaps.singles(entries, first + at, tces),
+        }
     }
 
     /// Records mappings that are gone, in place of what it holds, and not how to put them back.

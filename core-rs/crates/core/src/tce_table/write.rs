@@ -245,10 +245,7 @@ impl TceTable {
         let Some(old) = self.directory.take_block(number) else { return };
         let first = number << BLOCK_SHIFT;
         if !change.is_quiet() {
-            let read = self.read;
-            old.each_mapped(0, BLOCK_MASK, |at, pages, tce, begins| {
-                change.unmapped(read, first | at, pages, tce, begins);
-            });
+            old.each_mapped(0, BLOCK_MASK, |mapped| change.unmapped(self.read, first, mapped));
         }
         self.stored.replace(old.counts(), Counts::NONE);
         let leaf = first >> LEAF_SHIFT;
@@ -259,15 +256,13 @@ impl TceTable {
 
     /// Makes all entries of a leaf 0.
     fn empty_leaf(&mut self, number: u32, change: &mut Change) {
-        let read = self.read;
         let base = number << LEAF_SHIFT;
         let in_block = base & BLOCK_MASK;
         if !change.is_quiet()
             && let Some(block) = self.directory.block(base >> BLOCK_SHIFT)
         {
-            block.each_mapped(in_block, in_block | LEAF_MASK, |at, pages, tce, begins| {
-                change.unmapped(read, base & !BLOCK_MASK | at, pages, tce, begins);
-            });
+            let first = base & !BLOCK_MASK;
+            block.each_mapped(in_block, in_block | LEAF_MASK, |mapped| change.unmapped(self.read, first, mapped));
         }
         self.save_leaf(number, change);
         let ends = self.ends_before(number);
