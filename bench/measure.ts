@@ -126,6 +126,11 @@ export function atMost(metric: string, most: number, unit: string): Goal {
   return { metric, text: `≤ ${most} ${unit}`, ratio: ({ ours }) => most / ours, least: 1 };
 }
 
+/** No goal: a figure for who wants to know it, as so many times the C peer. */
+export function published(metric: string): Goal {
+  return { metric, text: "published", ratio: ({ ours, peer }) => peer && peer / ours, least: 0 };
+}
+
 /** The nanoseconds that something takes. */
 export function nanoseconds(work: () => void): number {
   const start = performance.now();

@@ -23,7 +23,7 @@ export class RawBench {
     /**
      * Writes the entries anew.
      */
-    fill(length: number, threshold: number): boolean;
+    fill(random: boolean, length: number, threshold: number): boolean;
     /**
      * Holds so many words of memory, which [`RawBench::sum_words`] reads.
      */

@@ -102,13 +102,14 @@ export class RawBench {
     }
     /**
      * Writes the entries anew.
+     * @param {boolean} random
      * @param {number} length
      * @param {number} threshold
      * @returns {boolean}
      */
-    fill(length, threshold) {
+    fill(random, length, threshold) {
         try {
-            const ret = wasm.rawbench_fill(this.__wbg_ptr, length, threshold);
+            const ret = wasm.rawbench_fill(this.__wbg_ptr, random, length, threshold);
             return ret !== 0;
         } catch (error) {
             throw told(error);

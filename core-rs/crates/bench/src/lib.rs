@@ -162,7 +162,7 @@ impl Bench {
             entries_minus_1: entries - 1,
             delivered: Delivered::default(),
         };
-        bench.fill(length, threshold)?;
+        bench.fill(Order::Sequential, length, threshold)?;
         Ok(bench)
     }
 
@@ -172,15 +172,16 @@ impl Bench {
         &self.table
     }
 
-    /// Writes [`pattern`] to all entries, by lists of 512.
+    /// Writes [`pattern`] to all entries, by lists of 512 in some order.
     ///
     /// # Errors
     /// None that a sound machine has.
-    pub fn fill(&self, length: u32, threshold: u64) -> Result<(), Unsound> {
+    pub fn fill(&self, order: Order, length: u32, threshold: u64) -> Result<(), Unsound> {
         let mut table = self.table.try_borrow_mut().map_err(|_| Unsound)?;
         let mut change = giommu_core::tce_table::Change::quiet();
         let mut values = Vec::with_capacity(LIST as usize);
-        for first in (0..=self.entries_minus_1).step_by(LIST as usize) {
+        for list in 0..=self.entries_minus_1 / LIST {
+            let first = order.index(list, self.entries_minus_1 / LIST) * LIST;
             values.clear();
             values.extend((first..=self.entries_minus_1).take(LIST as usize).map(|at| pattern(at, length, threshold)));
             table.write(first, Values::List(&values), &mut change)?;

@@ -43,7 +43,7 @@ fn run(what: &str, shift: u32) -> Result<Option<(Delivered, f64)>, Unsound> {
     for round in 0..6 {
         let map = round % 2 == 0;
         if what == "stuff" {
-            bench.fill(0, 0)?;
+            bench.fill(Order::Sequential, 0, 0)?;
         }
         bench.delivered = Delivered::default();
         let start = Instant::now();

@@ -37,9 +37,9 @@ impl RawBench {
     }
 
     /// Writes the entries anew.
-    pub fn fill(&self, length: u32, threshold: f64) -> bool {
+    pub fn fill(&self, random: bool, length: u32, threshold: f64) -> bool {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number up to 2^32")]
-        self.bench.fill(length, threshold as u64).is_ok()
+        self.bench.fill(order(random), length, threshold as u64).is_ok()
     }
 
     /// Begins to add up anew.
