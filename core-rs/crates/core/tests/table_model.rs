@@ -162,7 +162,12 @@ fn apply(table: &mut TceTable, op: &Op, change: &mut Change) {
     let entries = table.geometry().entries;
     let fit = |index: u32| (index % entries, entries - index % entries);
     match op {
-        Op::Put(index, value) => table.write(fit(*index).0, Values::Same(*value, 1), change),
+        Op::Put(index, value) => {
+            let Geometry { bus_offset, page_shift, .. } = table.geometry();
+            let ioba = bus_offset.0 + (u64::from(fit(*index).0) << page_shift);
+            assert_eq!(table.put_at(ioba, *value, change), Some(true));
+            Ok(())
+        }
         Op::List(index, values) => {
             let (first, room) = fit(*index);
             table.write(first, Values::List(&values[..values.len().min(room as usize)]), change)
@@ -295,7 +300,9 @@ fn index() -> impl Strategy<Value = u32> + Clone {
         2 => Just(0u32),
         3 => Just(512),
         1 => Just(1024),
-        2 => Just(1 << 19),
+        3 => Just(1 << 15),
+        1 => Just(1 << 16),
+        1 => Just(1 << 19),
         1 => Just(1 << 20),
         2 => Just(1 << 25),
         1 => Just(3 << 25),
@@ -326,6 +333,8 @@ fn op(index: impl Strategy<Value = u32> + Clone) -> impl Strategy<Value = Op> {
         }),
         3 => (index.clone(), 1u32..1400, value()).prop_map(|(index, count, value)| Op::Stuff(index, count, value)),
         1 => (index.clone(), 500u32..5000).prop_map(|(index, count)| Op::Stuff(index, count, 0)),
+        // Whole blocks of leaves.
+        1 => (index.clone(), 30_000u32..70_000).prop_map(|(index, count)| Op::Stuff(index, count, 0)),
         1 => (index.clone(), value(), any::<bool>()).prop_map(|(index, value, start)| Op::Learn(index, value, start)),
         1 => (index, any::<bool>()).prop_map(|(index, start)| Op::Learn(index, identity(index, 3), start)),
     ]
