@@ -132,7 +132,7 @@ function memory(): Picture {
   }
   return {
     file: "memory.svg",
-    alt: "Bytes per mapped entry: near 8.3 for neighbours, up to 4 KiB for entries that are far apart",
+    alt: "Bytes per mapped entry: near 8.3 for neighbours, up to 13 KiB for entries that are far apart",
     svg: plot("memory of a table of 2^26 entries", "mapped entries", "bytes per mapped entry", toCurves(curves)),
   };
 }
