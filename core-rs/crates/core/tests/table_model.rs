@@ -406,6 +406,16 @@ fn clearing_a_leaf_before_an_absent_one_and_its_undo_move_the_end_of_a_run() {
 }
 
 #[test]
+fn undo_puts_back_that_a_run_ends_where_a_cleared_block_begins() {
+    let ops = [
+        (Op::List(65535, vec![1]), false, (0, 0)),
+        (Op::List(32767, vec![0x1001]), false, (0, 0)),
+        (Op::Stuff(512, 65024, 0), true, (0, 65535)),
+    ];
+    run(Geometry { liobn: 1, bus_offset: Iova(0), page_shift: 12, entries: 1 << 20 }, &ops);
+}
+
+#[test]
 fn undo_puts_back_that_a_call_began_right_after_the_write() {
     let list = |from: u32, to: u32, perm| Op::List(from, (from..to).map(|index| identity(index, perm)).collect());
     for end in [63, 64, 65, 511, 512, 513] {

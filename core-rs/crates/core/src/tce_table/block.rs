@@ -230,8 +230,11 @@ impl Block {
 
     /// How many mapped entries begin a run, or a run or a call.
     pub(super) fn count_runs(&self, marks: Marks) -> u32 {
-        let words = self.marks.as_flattened().iter();
-        words.map(|word| word.begins(marks).count_ones()).sum()
+        let words = self.marked(marks).iter().zip((0u32..).step_by(64));
+        words
+            .flat_map(|(marked, from)| bits(*marked).map(move |at| from + at))
+            .map(|number| self.word(number).begins(marks).count_ones())
+            .sum()
     }
 
     /// Tells of every mapped run of entries `lo` to `hi`, which are whole words of leaves that are there.

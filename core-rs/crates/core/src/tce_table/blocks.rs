@@ -4,28 +4,34 @@ use super::block::{BLOCK_MASK, BLOCK_SHIFT, Block};
 
 type Place = Option<Box<Block>>;
 
-/// Blocks that are found in one step, and those of a piece of all others.
-const PIECE: usize = 1024;
 /// The first block that is not found in one step.
 const FIRST_FAR: u32 = 1024;
-const _: () = assert!(FIRST_FAR as usize == PIECE);
+/// Blocks in a piece of all others.
+const PIECE: u32 = 1024;
+
+type Piece = [Place; PIECE as usize];
 
 /// The blocks of a table. Those of the first 2^25 entries, which nearly all guests stay within, are found in one step; the
 /// others in pieces that exist only where there are some.
 #[derive(Clone, Debug)]
 pub(super) struct Blocks {
     /// How many there could be.
-    reach: usize,
+    reach: u32,
     /// Up to the last one of these that there ever was.
     near: Vec<Place>,
     /// The piece of block 1024 is the first.
-    far: Vec<Option<Box<[Place; PIECE]>>>,
+    far: Vec<Option<Box<Piece>>>,
     present: usize,
 }
 
 impl Blocks {
     pub(super) fn new(reach: u32) -> Self {
-        Self { reach: reach as usize, near: Vec::new(), far: Vec::new(), present: 0 }
+        Self { reach, near: Vec::new(), far: Vec::new(), present: 0 }
+    }
+
+    /// Takes all of them out.
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.reach);
     }
 
     #[inline]
@@ -72,15 +78,15 @@ impl Blocks {
     #[cold]
     #[inline(never)]
     fn get_far(&self, number: u32) -> Option<&Block> {
-        let far = (number as usize).checked_sub(PIECE)?;
-        self.far.get(far / PIECE)?.as_ref()?.get(far % PIECE)?.as_deref()
+        let far = number.checked_sub(FIRST_FAR)?;
+        self.far.get((far / PIECE) as usize)?.as_ref()?.get((far % PIECE) as usize)?.as_deref()
     }
 
     #[cold]
     #[inline(never)]
     fn place_far(&mut self, number: u32) -> Option<&mut Place> {
-        let far = (number as usize).checked_sub(PIECE)?;
-        self.far.get_mut(far / PIECE)?.as_mut()?.get_mut(far % PIECE)
+        let far = number.checked_sub(FIRST_FAR)?;
+        self.far.get_mut((far / PIECE) as usize)?.as_mut()?.get_mut((far % PIECE) as usize)
     }
 
     /// A block, made if it is not there; `None` beyond the end.
@@ -93,19 +99,19 @@ impl Blocks {
 
     /// Puts a block in, in place of what there is; beyond the end nothing.
     pub(super) fn insert(&mut self, number: u32, block: Box<Block>) {
-        let index = number as usize;
-        if index >= self.reach {
+        if number >= self.reach {
             return;
         }
-        if let Some(far) = index.checked_sub(PIECE) {
-            if far / PIECE >= self.far.len() {
-                self.far.resize_with(far / PIECE + 1, || None);
+        if let Some(far) = number.checked_sub(FIRST_FAR) {
+            let piece = (far / PIECE) as usize;
+            if piece >= self.far.len() {
+                self.far.resize_with(piece + 1, || None);
             }
-            if let Some(piece) = self.far.get_mut(far / PIECE) {
-                piece.get_or_insert_with(|| Box::new([const { None }; PIECE]));
+            if let Some(piece) = self.far.get_mut(piece) {
+                piece.get_or_insert_with(|| Box::new([const { None }; PIECE as usize]));
             }
-        } else if index >= self.near.len() {
-            self.near.resize_with(index + 1, || None);
+        } else if number as usize >= self.near.len() {
+            self.near.resize_with(number as usize + 1, || None);
         }
         if let Some(place) = self.place_of(number)
             && place.replace(block).is_none()
@@ -124,16 +130,21 @@ impl Blocks {
     /// All blocks that exist from a number on, in order, with their numbers.
     pub(super) fn from(&self, number: u32) -> impl Iterator<Item = (u32, &Block)> {
         let near = (number..).zip(self.near.get(number as usize..).unwrap_or(&[]));
-        let pieces = (FIRST_FAR..).step_by(PIECE).zip(&self.far);
-        let pieces = pieces.filter_map(|(at, piece)| Some((at, piece.as_ref()?)));
-        let far = pieces.flat_map(|(at, piece)| (at..).zip(piece.iter())).skip_while(move |(at, _)| *at < number);
+        let far = number.saturating_sub(FIRST_FAR);
+        let (piece, within) = (far / PIECE, far % PIECE);
+        let first = FIRST_FAR + piece * PIECE;
+        let pieces = (first..).step_by(PIECE as usize).zip(self.far.get(piece as usize..).unwrap_or(&[]));
+        let far = pieces.filter_map(|(at, piece)| Some((at, piece.as_ref()?))).flat_map(move |(at, piece)| {
+            let skipped = if at == first { within } else { 0 };
+            (at..).zip(piece.iter()).skip(skipped as usize)
+        });
         near.chain(far).filter_map(|(number, place)| Some((number, place.as_deref()?)))
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
         let pieces = self.far.iter().flatten().count();
         self.present * size_of::<Block>()
-            + (self.near.capacity() + pieces * PIECE) * size_of::<Place>()
-            + self.far.capacity() * size_of::<Option<Box<[Place; PIECE]>>>()
+            + (self.near.capacity() + pieces * PIECE as usize) * size_of::<Place>()
+            + self.far.capacity() * size_of::<Option<Box<Piece>>>()
     }
 }

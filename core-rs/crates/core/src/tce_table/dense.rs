@@ -69,11 +69,11 @@ impl Walk {
         }
         let values = leaf.entries.part(0, LEAF_MASK);
         // The last one may go on, if the next leaf does not say that it ends.
-        let after = lo + LEAF_MASK + 1;
-        let ends = self.start.is_some() && after <= BLOCK_MASK && block.word(after >> 6).ends(self.marks) & 1 != 0;
+        let last = lo + LEAF_MASK;
+        let ends = self.start.is_some() && last < BLOCK_MASK && block.word((last + 1) >> 6).ends(self.marks) & 1 != 0;
         match values.split_last() {
             Some((tce, rest)) if !ends => {
-                self.begin(base + after - 1, *tce);
+                self.begin(base + last, *tce);
                 Batch::Singles(base + lo, rest)
             }
             _ => Batch::Singles(base + lo, values),

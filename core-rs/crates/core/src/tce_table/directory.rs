@@ -18,7 +18,6 @@ const SPARES: usize = 4;
 /// Blocks and leaves are counted from the table's first.
 #[derive(Clone, Debug)]
 pub(super) struct Directory {
-    reach: u32,
     blocks: Blocks,
     /// A bit per block, up to the last one that there ever was: it has a boundary.
     boundary: Vec<u64>,
@@ -31,16 +30,13 @@ pub(super) struct Directory {
 impl Directory {
     /// A directory for `entries` entries, with nothing in it.
     pub(super) fn new(entries: u32) -> Self {
-        Self::reaching(entries.div_ceil(1 << BLOCK_SHIFT))
-    }
-
-    fn reaching(reach: u32) -> Self {
-        let blocks = Blocks::new(reach);
-        Self { reach, blocks, boundary: Vec::new(), any: Vec::new(), spares: Vec::new(), leaves: 0 }
+        let blocks = Blocks::new(entries.div_ceil(1 << BLOCK_SHIFT));
+        Self { blocks, boundary: Vec::new(), any: Vec::new(), spares: Vec::new(), leaves: 0 }
     }
 
     pub(super) fn clear(&mut self) {
-        *self = Self::reaching(self.reach);
+        self.blocks.clear();
+        (self.boundary, self.any, self.spares, self.leaves) = Default::default();
     }
 
     /// A block by its number.

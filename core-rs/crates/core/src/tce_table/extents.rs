@@ -129,7 +129,7 @@ impl TceTable {
 
     /// How many extents the whole table has.
     ///
-    /// Takes no time for [`Runs::Page`], else one step per 64 entries of which some are stored nearby.
+    /// Takes no time for [`Runs::Page`], else a step for each 64 entries among which one begins.
     #[must_use]
     pub fn count_runs(&self, runs: Runs) -> u32 {
         match runs {

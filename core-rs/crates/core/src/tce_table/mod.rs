@@ -229,20 +229,35 @@ impl TceTable {
     pub fn put_at(&mut self, ioba: u64, value: u64, change: &mut Change) -> Option<bool> {
         // Below the window it wraps, to more than any window has.
         let index = self.read.page_of(ioba).wrapping_sub(self.geometry.bus_offset.0) >> (self.geometry.page_shift & 63);
-        if index < self.quick_end && change.takes_one() {
-            #[expect(clippy::cast_possible_truncation, reason = "it is below another number of 32 bits")]
-            let index = index as u32;
-            let done = if Entries::is_mapped(value) {
-                self.turn::<true>(index, value, change)
-            } else {
-                value == 0 && self.turn::<false>(index, 0, change)
-            };
-            if done {
-                self.version += 1;
-                return Some(true);
-            }
+        if self.put_quickly(index, value, change) {
+            return Some(true);
         }
         self.put_elsewhere(index, value, change)
+    }
+
+    /// The same for an entry by its number, below [`Geometry::entries`].
+    #[inline]
+    pub fn put(&mut self, index: u32, value: u64, change: &mut Change) -> bool {
+        self.put_quickly(index.into(), value, change) || self.put_elsewhere(index.into(), value, change) == Some(true)
+    }
+
+    /// The same for what guests do most; otherwise does nothing.
+    #[inline(always)]
+    fn put_quickly(&mut self, index: u64, value: u64, change: &mut Change) -> bool {
+        if index >= self.quick_end || !change.takes_one() {
+            return false;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "it is below another number of 32 bits")]
+        let index = index as u32;
+        let done = if Entries::is_mapped(value) {
+            self.turn::<true>(index, value, change)
+        } else {
+            value == 0 && self.turn::<false>(index, 0, change)
+        };
+        if done {
+            self.version += 1;
+        }
+        done
     }
 
     #[cold]
@@ -250,12 +265,7 @@ impl TceTable {
     fn put_elsewhere(&mut self, index: u64, value: u64, change: &mut Change) -> Option<bool> {
         change.clear();
         let index = u32::try_from(index).ok().filter(|index| *index < self.geometry.entries)?;
-        Some(self.put(index, value, change))
-    }
-
-    /// The same for an entry by its number, below [`Geometry::entries`].
-    pub fn put(&mut self, index: u32, value: u64, change: &mut Change) -> bool {
-        self.learn(index, value, true, change)
+        Some(self.learn(index, value, true, change))
     }
 
     /// Whether a value fits: neither beyond the end nor the entry limit.

@@ -34,6 +34,10 @@ impl TceTable {
                     // A write that clears blocks leaves no leaf in them.
                     self.stored.replace(Counts::NONE, old.counts());
                     self.directory.insert_block(segment.leaf / BLOCK_LEAVES, old.clone());
+                    // The write may have cleared what is before the block first, and with it the mark of an absent leaf.
+                    if self.directory.leaf(segment.leaf).is_none() {
+                        self.mark_first(segment.leaf, false);
+                    }
                 }
                 Saved::All(old) => {
                     self.exchange((**old).clone());
