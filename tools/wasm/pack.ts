@@ -62,7 +62,10 @@ function rustFlags(toolchain: Toolchain): string[] {
   for (const registry of foldersIn(`${cargoHome()}/registry/src`)) renamed.push([registry, "/cargo/crates"]);
   for (const sources of toolchain.librarySources) renamed.push([sources, "/rust"]);
   // Vectors reorder the bytes of guests' lists and compare entries: a third off H_PUT_TCE_INDIRECT.
-  return ["-Ctarget-feature=+bulk-memory,+simd128", ...renamed.map(([from, to]) => `--remap-path-prefix=${from}=${to}`)];
+  return [
+    "-Ctarget-feature=+bulk-memory,+simd128",
+    ...renamed.map(([from, to]) => `--remap-path-prefix=${from}=${to}`),
+  ];
 }
 
 function foldersIn(path: string): string[] {

@@ -14,6 +14,7 @@ impl Walk {
     }
 
     /// The runs of a dense leaf from entry `lo` of the block on. Nothing is gathered but a run that is open.
+    #[inline(never)]
     pub(super) fn dense<'a>(&'a mut self, block: &'a Block, base: u32, lo: u32) -> Batch<'a> {
         let hi = (self.last - base).min(lo | LEAF_MASK);
         self.start = self.after(base + hi);
@@ -61,6 +62,7 @@ impl Walk {
     }
 
     /// The entries of a leaf, each of which is a run.
+    #[inline(never)]
     fn singles<'a>(&'a mut self, block: &Block, leaf: LeafRef<'a>, base: u32, lo: u32) -> Batch<'a> {
         if self.open {
             self.end(u64::from(base + lo));

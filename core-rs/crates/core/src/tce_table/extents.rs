@@ -70,27 +70,18 @@ impl TceTable {
         let read = self.read;
         // Where to go on after a break.
         let mut next = None;
-        if runs == Runs::Page {
-            self.each_run(from, last, runs.marks(), |first, pages, tce| {
-                (0..pages).any(|ahead| {
-                    let index = first + ahead;
-                    let stop = visit(index, read.extent(index, 1, read.ahead(tce, ahead))).is_break();
-                    if stop {
-                        next = index.checked_add(1);
-                    }
-                    stop
-                })
-            });
-        } else {
-            self.each_run(from, last, runs.marks(), |first, pages, tce| {
-                let stop = visit(first, read.extent(first, pages, tce)).is_break();
-                if stop {
-                    next = first.checked_add(pages);
-                }
-                stop
-            });
-        }
-        next
+        self.each_run(from, last, runs.marks(), |first, pages, tce| {
+            if pages != 1 && runs == Runs::Page {
+                next = each_page(read, first, pages, tce, &mut visit);
+                return next.is_some();
+            }
+            let stop = visit(first, read.extent(first, pages, tce)).is_break();
+            if stop {
+                next = Some(first.checked_add(pages));
+            }
+            stop
+        });
+        next.flatten()
     }
 
     /// Calls `emit` for every mapped run of entries `from` to `last`: first entry, number of entries, value of the first.
@@ -137,4 +128,20 @@ impl TceTable {
             Runs::Full | Runs::Call => self.directory.blocks().map(|(_, block)| block.count_runs(runs.marks())).sum(),
         }
     }
+}
+
+/// Calls `visit` for each page of a run; if it breaks, returns the entry after the one it broke at.
+#[inline(never)]
+fn each_page(
+    read: Entries,
+    first: u32,
+    pages: u32,
+    tce: u64,
+    visit: &mut impl FnMut(u32, Extent) -> ControlFlow<()>,
+) -> Option<Option<u32>> {
+    (0..pages).find_map(|ahead| {
+        let index = first + ahead;
+        let stop = visit(index, read.extent(index, 1, read.ahead(tce, ahead))).is_break();
+        stop.then(|| index.checked_add(1))
+    })
 }

@@ -1,5 +1,7 @@
 //! Stores what a guest call wrote, and keeps marks, counts, events and the undo log in step with it.
 
+use core::{iter, mem};
+
 use super::bitmap::put_bit;
 use super::block::{BLOCK_MASK, BLOCK_SHIFT};
 use super::change::{Change, One, Saved, Segment};
@@ -18,12 +20,47 @@ impl TceTable {
         }
     }
 
-    /// Stores one entry at the edge of a leaf or of 64 entries, in an absent leaf, or the last of one.
+    /// Stores one entry at the edge of a leaf, in an absent leaf, or the last of one.
     #[cold]
     #[inline(never)]
-    pub(super) fn write_edge(&mut self, index: u32, value: u64, starts: bool, change: &mut Change) {
+    fn write_edge(&mut self, index: u32, value: u64, starts: bool, change: &mut Change) {
         change.list();
-        self.store(index >> LEAF_SHIFT, index & LEAF_MASK, index & LEAF_MASK, starts, Values::Same(value, 1), change);
+        let (number, at) = (index >> LEAF_SHIFT, index & LEAF_MASK);
+        let read = self.read;
+        let before = index.checked_sub(1).map_or(0, |before| self.get(before));
+        let absent = self.directory.leaf(number).is_none();
+        let saved = if absent { Saved::Absent } else { Saved::Part { values: 0, notes: 0 } };
+        change.saved(Segment { leaf: number, lo: at, hi: at, saved });
+        if absent && value == 0 {
+            return self.end_write(index, change);
+        }
+        let after = at < LEAF_MASK && index < self.geometry.entries - 1;
+        let Some(mut leaf) = self.directory.leaf_or_new(number) else { return };
+        let old = mem::replace(leaf.entries.entry_mut(at), value);
+        let (counted, counts) = (Counts::of(old), Counts::of(value));
+        leaf.counts.replace(counted, counts);
+        change.undo.values.push(old);
+        change.undo.notes.push(leaf.marks_mut(at).note);
+        let begins = !read.continues(before, value);
+        leaf.set_mark(at, begins, note(begins, Entries::is_mapped(value), starts));
+        if after {
+            let next = leaf.entries.get(at + 1);
+            if (at + 1) & 63 == 0 {
+                change.undo.notes.push(leaf.marks_mut(at + 1).note);
+            }
+            let begins = !read.continues(value, next);
+            leaf.set_mark(at + 1, begins, note(begins, Entries::is_mapped(next), true));
+        }
+        let empty = leaf.counts.stored() == 0;
+        self.stored.replace(counted, counts);
+        if !change.is_quiet() {
+            change.replaced(read, iter::once((index, old, value)));
+        }
+        if empty {
+            self.drop_leaf(number);
+        } else {
+            self.directory.settle_two(index);
+        }
         self.end_write(index, change);
     }
 
@@ -229,7 +266,14 @@ impl TceTable {
         leaf.counts.replace(counted, counts);
         if leaf.counts.stored() != 0 {
             self.directory.settle(number);
-        } else if let Some((zeros, _)) = self.directory.take(number) {
+        } else {
+            self.drop_leaf(number);
+        }
+    }
+
+    /// Takes a leaf out, all entries of which are 0.
+    fn drop_leaf(&mut self, number: u32) {
+        if let Some((zeros, _)) = self.directory.take(number) {
             self.directory.keep(zeros);
             self.directory.mark_absent(number, self.ends_before(number));
         }
