@@ -69,14 +69,16 @@ struct Single {
     map: Extent,
     /// What the entry was.
     value: u64,
-    /// Where it is, and above that its notes as [`One`] has them.
-    place: u64,
+    /// Where it is.
+    index: u32,
+    /// Its notes, as [`One`] has them.
+    notes: u64,
 }
 
 impl Default for Single {
     fn default() -> Self {
         let page = Extent { iova: Iova(0), target: Gpa(0), pages: 1, page_shift: 0, perm: Perm::NONE };
-        Self { unmap: page, map: page, value: 0, place: 0 }
+        Self { unmap: page, map: page, value: 0, index: 0, notes: 0 }
     }
 }
 
@@ -98,7 +100,8 @@ pub(super) struct Undo {
 pub(super) struct One {
     pub(super) index: u32,
     pub(super) value: u64,
-    /// Bit 0: its note; bit 1: that of the one after it.
+    /// At its place among 64 its note, and behind that the note of the one after it; bit 0 follows bit 63. All other bits mean
+    /// nothing.
     pub(super) notes: u64,
 }
 
@@ -222,10 +225,8 @@ impl Change {
 
     /// The entry that is to be put back, if the write was of one inside a leaf.
     pub(super) fn undo_one(&self) -> Option<One> {
-        #[expect(clippy::cast_possible_truncation, reason = "the other half is the notes")]
-        let index = self.single.place as u32;
-        let one = One { index, value: self.single.value, notes: self.single.place >> 32 };
-        self.state.has(State::UNDO).then_some(one)
+        let Single { index, value, notes, .. } = self.single;
+        self.state.has(State::UNDO).then_some(One { index, value, notes })
     }
 
     /// Begins to record a write in the lists, of which none is in use.
@@ -243,35 +244,33 @@ impl Change {
     #[inline]
     pub(super) fn only_entry(&mut self, entries: Entries, old: One, new: u64) {
         let One { index, value, notes } = old;
-        self.single.value = value;
-        self.single.place = u64::from(index) | notes << 32;
+        (self.single.index, self.single.value, self.single.notes) = (index, value, notes);
         let mut state = self.state.only(State::QUIET).and(State::UNDO);
         // If neither maps, nothing is recorded whether or not they differ.
         if !state.has(State::QUIET) && entries.differ(value, new) {
             if Entries::is_mapped(value) {
                 state = state.and(State::UNMAP);
-                entries.set_page(&mut self.single.unmap, index, value);
+                entries.set_page(&mut self.single.unmap, entries.iova(index), value);
             }
             if Entries::is_mapped(new) {
                 state = state.and(State::MAP);
-                entries.set_page(&mut self.single.map, index, new);
+                entries.set_page(&mut self.single.map, entries.iova(index), new);
             }
         }
         self.state = state;
     }
 
-    /// The same where nothing was stored and the entry maps now (`MAP`), or the other way round.
+    /// The same where nothing was stored and the entry maps now (`MAP`), or the other way round; `iova` is the entry's address.
     #[inline]
-    pub(super) fn turned<const MAP: bool>(&mut self, entries: Entries, old: One, new: u64) {
+    pub(super) fn turned<const MAP: bool>(&mut self, entries: Entries, iova: Iova, old: One, new: u64) {
         let One { index, value, notes } = old;
-        self.single.value = value;
-        self.single.place = u64::from(index) | notes << 32;
+        (self.single.index, self.single.value, self.single.notes) = (index, value, notes);
         if MAP {
             self.state = State::UNDO.and(State::MAP);
-            entries.set_page(&mut self.single.map, index, new);
+            entries.set_page(&mut self.single.map, iova, new);
         } else {
             self.state = State::UNDO.and(State::UNMAP);
-            entries.set_page(&mut self.single.unmap, index, value);
+            entries.set_page(&mut self.single.unmap, iova, value);
         }
     }
 

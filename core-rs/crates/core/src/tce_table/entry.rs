@@ -110,19 +110,19 @@ impl Entries {
     #[inline]
     pub(super) fn extent(self, index: u32, pages: u32, tce: u64) -> Extent {
         let perm = Perm::from_bits(tce);
-        Extent {
-            iova: Iova(self.bus_offset.wrapping_add(u64::from(index) << (self.shift & 63))),
-            target: self.target(tce),
-            pages,
-            page_shift: self.shift,
-            perm,
-        }
+        Extent { iova: self.iova(index), target: self.target(tce), pages, page_shift: self.shift, perm }
+    }
+
+    /// The bus address of entry `index`.
+    #[inline]
+    pub(super) fn iova(self, index: u32) -> Iova {
+        Iova(self.bus_offset.wrapping_add(u64::from(index) << (self.shift & 63)))
     }
 
     /// Makes an extent of one page that of another entry.
     #[inline]
-    pub(super) fn set_page(self, extent: &mut Extent, index: u32, tce: u64) {
-        extent.iova = Iova(self.bus_offset.wrapping_add(u64::from(index) << (self.shift & 63)));
+    pub(super) fn set_page(self, extent: &mut Extent, iova: Iova, tce: u64) {
+        extent.iova = iova;
         extent.target = self.target(tce);
         extent.perm = Perm::from_bits(tce);
         extent.page_shift = self.shift;

@@ -97,7 +97,7 @@ impl LeafMut<'_> {
     }
 
     /// The same for an entry and the one after it: bit 0 of each word is the entry's, bit 1 that of the next. Returns the
-    /// notes as they were, and whether a word got its first mark or lost its last.
+    /// notes as they were, at their places among 64, and whether a word got its first mark or lost its last.
     #[inline]
     pub(super) fn swap_two(&mut self, at: u32, marks: MarkWord) -> (u64, bool) {
         let shift = at & 63;
@@ -112,7 +112,7 @@ impl LeafMut<'_> {
             note: had.note & mask | marks.note << shift,
         };
         *word = has;
-        (had.note >> shift & 3, had.flips(has))
+        (had.note, had.flips(has))
     }
 
     /// The same where the two are in different words.
@@ -120,7 +120,7 @@ impl LeafMut<'_> {
     fn swap_apart(&mut self, at: u32, marks: MarkWord) -> (u64, bool) {
         let one = self.replace_marks(at, 1 << 63, marks.boundary << 63, marks.note << 63);
         let next = self.replace_marks(at + 1, 1, marks.boundary >> 1, marks.note >> 1);
-        (one.note >> 63 | (next.note & 1) << 1, true)
+        (one.note & 1 << 63 | next.note & 1, true)
     }
 
     /// Replaces the marks that `mask` has in the word of entry `at`; returns the word as it was.

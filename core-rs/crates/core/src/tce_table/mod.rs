@@ -40,6 +40,8 @@ use directory::Directory;
 use entry::Entries;
 use leaf::{LEAF_MASK, LEAF_SHIFT};
 
+use crate::address::Iova;
+
 pub use budget::EntryBudget;
 pub use change::Change;
 pub use extents::Runs;
@@ -93,7 +95,8 @@ pub struct TceTable {
     directory: Directory,
     /// Entries from here on cannot be stored in few steps, as they have no next one.
     simple_end: u32,
-    /// The same for [`TceTable::put_at`], which does not look at the table's own limit either: 0 if that could be reached.
+    /// The same for [`TceTable::put_at`], which takes no notice of the table's own limit, and a page's address for the entry's:
+    /// 0 if the limit could be reached, or the window does not begin at a page.
     quick_end: u64,
     limit: u32,
     stored: Stored,
@@ -119,11 +122,12 @@ impl TceTable {
         geometry.size_minus_1()?;
         let read = Entries::new(&geometry);
         let simple_end = if read.shares_bits() { 0 } else { geometry.entries - 1 };
+        let quick = entry_limit >= geometry.entries && read.page_of(geometry.bus_offset.0) == geometry.bus_offset.0;
         Ok(Self {
             geometry,
             read,
             simple_end,
-            quick_end: if entry_limit < geometry.entries { 0 } else { simple_end.into() },
+            quick_end: if quick { simple_end.into() } else { 0 },
             directory: Directory::new(geometry.entries),
             limit: entry_limit,
             stored: Stored::default(),
@@ -228,8 +232,9 @@ impl TceTable {
     #[inline]
     pub fn put_at(&mut self, ioba: u64, value: u64, change: &mut Change) -> Option<bool> {
         // Below the window it wraps, to more than any window has.
-        let index = self.read.page_of(ioba).wrapping_sub(self.geometry.bus_offset.0) >> (self.geometry.page_shift & 63);
-        if self.put_quickly(index, value, change) {
+        let page = self.read.page_of(ioba);
+        let index = page.wrapping_sub(self.geometry.bus_offset.0) >> (self.geometry.page_shift & 63);
+        if self.put_quickly(index, Iova(page), value, change) {
             return Some(true);
         }
         self.put_elsewhere(index, value, change)
@@ -238,21 +243,22 @@ impl TceTable {
     /// The same for an entry by its number, below [`Geometry::entries`].
     #[inline]
     pub fn put(&mut self, index: u32, value: u64, change: &mut Change) -> bool {
-        self.put_quickly(index.into(), value, change) || self.put_elsewhere(index.into(), value, change) == Some(true)
+        self.put_quickly(index.into(), self.read.iova(index), value, change)
+            || self.put_elsewhere(index.into(), value, change) == Some(true)
     }
 
     /// The same for what guests do most; otherwise does nothing.
     #[inline(always)]
-    fn put_quickly(&mut self, index: u64, value: u64, change: &mut Change) -> bool {
+    fn put_quickly(&mut self, index: u64, iova: Iova, value: u64, change: &mut Change) -> bool {
         if index >= self.quick_end || !change.takes_one() {
             return false;
         }
         #[expect(clippy::cast_possible_truncation, reason = "it is below another number of 32 bits")]
         let index = index as u32;
         let done = if Entries::is_mapped(value) {
-            self.turn::<true>(index, value, change)
+            self.turn::<true>(index, iova, value, change)
         } else {
-            value == 0 && self.turn::<false>(index, 0, change)
+            value == 0 && self.turn::<false>(index, iova, 0, change)
         };
         if done {
             self.version += 1;

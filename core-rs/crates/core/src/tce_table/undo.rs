@@ -57,7 +57,8 @@ impl TceTable {
 
     fn restore_one(&mut self, one: One) {
         let mut quiet = Change::quiet();
-        self.store_one(one.index, one.value, one.notes & 1 != 0, one.notes & 2 != 0, &mut quiet);
+        let notes = one.notes.rotate_right(one.index & 63);
+        self.store_one(one.index, one.value, notes & 1 != 0, notes & 2 != 0, &mut quiet);
     }
 
     fn remove(&mut self, number: u32) {

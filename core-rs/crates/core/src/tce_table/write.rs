@@ -11,6 +11,7 @@ use super::leaf::{LEAF_ENTRIES, LEAF_MASK, LEAF_SHIFT, LEAF_WORDS, Leaf};
 use super::mark::{Place, mark};
 use super::marks::{MarkWord, note};
 use super::{TceTable, Values, leaves};
+use crate::address::Iova;
 
 impl TceTable {
     /// Stores one entry; `starts` says whether a call begins at it. One begins at the entry after it.
@@ -120,9 +121,9 @@ impl TceTable {
 
     /// Stores one entry that maps where nothing is stored (`MAP`), or nothing where an entry maps: what guests do most. Both
     /// only inside a leaf that is there and stays; otherwise does nothing. The entry has a next one, and the table's own limit is
-    /// not reached. A call begins at the entry and at the one after it.
+    /// not reached; `iova` is the entry's address. A call begins at the entry and at the one after it.
     #[inline(always)]
-    pub(super) fn turn<const MAP: bool>(&mut self, index: u32, new: u64, change: &mut Change) -> bool {
+    pub(super) fn turn<const MAP: bool>(&mut self, index: u32, iova: Iova, new: u64, change: &mut Change) -> bool {
         let at = index & LEAF_MASK;
         let read = self.read;
         // Neither the first nor the last of a leaf.
@@ -156,7 +157,7 @@ impl TceTable {
             MarkWord { boundary: u64::from(begins) | u64::from(next) << 1, note: u64::from(begins) }
         };
         let (notes, flips) = leaf.swap_two(at, marks);
-        change.turned::<MAP>(read, One { index, value: old, notes }, new);
+        change.turned::<MAP>(read, iova, One { index, value: old, notes }, new);
         if flips {
             self.settle(index);
         }
