@@ -35,7 +35,7 @@ function puts(peer: Peer | undefined): Row[] {
       repeats: metric.endsWith("container") ? 4 : SHORT,
       goals: least === undefined
         ? [{ metric, text: "published", ratio: ({ ours, peer }) => peer && peer / ours, least: 0 }]
-        : [missed(timesPeer(metric, least), .35)],
+        : [missed(timesPeer(metric, least), .68)],
       ours: () => {
         map = !map;
         return nanoseconds(() => fill(map ? values : zeros)) / ENTRIES;
@@ -168,7 +168,7 @@ function readAll(peer: Peer | undefined, shift: number): Row {
     group: "replay from JavaScript",
     unit: "ns",
     repeats: 3,
-    goals: [missed(timesPeer(`replay, scattered 100 % of 2^${shift}, every extent read in JavaScript`, .9), .22)],
+    goals: [missed(timesPeer(`replay, scattered 100 % of 2^${shift}, every extent read in JavaScript`, .9), .36)],
     async before() {
       if (filled) return;
       filled = true;
@@ -202,7 +202,7 @@ function translations(peer: Peer | undefined): Row[] {
       group,
       unit: "ns",
       repeats: SHORT,
-      goals: [missed(withinPeer("translate from JavaScript, by a cursor", 5), .08)],
+      goals: [missed(withinPeer("translate from JavaScript, by a cursor", 5), .14)],
       ours: () => {
         let told = 0;
         using found = table.extentCursor();

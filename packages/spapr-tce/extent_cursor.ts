@@ -2,7 +2,7 @@ import type { Gpa, Iova } from "@giommu/core";
 import { checkInteger, checkU64, IommuError } from "@giommu/core";
 import { type CoreMemory, trappedIn } from "@giommu/core/wasm";
 import type { RawExtents, RawTceTable } from "@giommu/core/wasm/table";
-import { IommuPerm } from "@giommu/notifiers";
+import type { IommuPerm } from "@giommu/notifiers";
 
 /** Which extents a cursor reads, and how they are cut. */
 export interface ExtentCursorOptions {
@@ -40,8 +40,8 @@ const LAST_BATCH = 1024;
 /** A record has six words of 32 bits: target (two words), first entry, entries, permission, where a walk goes on from it. */
 const WORDS = 6;
 
-/** Says that the next batch begins where the record of {@linkcode ExtentCursor.find} says. */
-const BEHIND_FOUND = -1;
+/** Says that the cursor stands on what {@linkcode ExtentCursor.find} found, which is of no batch. */
+const FOUND = -1;
 
 /** What a cursor reads that stands on nothing: zeros. */
 const NO_WORDS = new Uint32Array(WORDS);
@@ -58,7 +58,7 @@ const NO_TARGETS = new BigUint64Array(1);
  * The table may change while a cursor is in use. The fields tell of the extent as it was when the cursor moved there;
  * the next move tells what is mapped then, behind that extent: what was fetched ahead is thrown away.
  *
- * It holds up to 100 KB of the core's memory. Dispose of it, or leave that to the garbage collector.
+ * It holds up to 25 KB of the core's memory. Dispose of it, or leave that to the garbage collector.
  *
  * @example Bytes that devices can write to
  * ```ts
@@ -82,6 +82,8 @@ const NO_TARGETS = new BigUint64Array(1);
  */
 export class ExtentCursor implements Disposable {
   readonly #table: CursorTable;
+  /** That of the table, whose core part is looked at in every step. */
+  readonly #state: CursorTable["state"];
   readonly #last: number;
   readonly #runs: 0 | 1 | 2;
   #raw: RawExtents | undefined;
@@ -91,13 +93,13 @@ export class ExtentCursor implements Disposable {
   #targets: BigUint64Array = NO_TARGETS;
   /** Where the record is that it stands on, in words. */
   #place = 0;
-  /** Behind the last record of the batch; 0 if it stands on none of a batch. */
+  /** Behind the last record of the batch; 0 if it stands on nothing, or {@linkcode FOUND}. */
   #end = 0;
   /** Where `find` leaves what it found, in words. */
   readonly #foundAt: number;
   readonly #versionAt: number;
   /** The table's version when the batch was made. */
-  #version: number | undefined;
+  #version = 0;
   /** The entry from which the next batch begins. */
   #from: number | undefined;
   #size = FIRST_BATCH;
@@ -108,6 +110,7 @@ export class ExtentCursor implements Disposable {
 
   private constructor(table: CursorTable, { first = 0, last = table.entries - 1, runs = "full" }: ExtentCursorOptions) {
     this.#table = table;
+    this.#state = table.state;
     this.#from = checkInteger("first", first);
     this.#last = Math.min(checkInteger("last", last), table.entries - 1);
     if (!Object.hasOwn(RUNS, runs)) {
@@ -171,7 +174,7 @@ export class ExtentCursor implements Disposable {
     const next = this.#place + WORDS;
     // The version is read where the core keeps it; of memory that has grown since nothing is read, and no version is that.
     if (
-      next < this.#end && this.#words[this.#versionAt] === this.#version && this.#table.state.raw !== undefined
+      next < this.#end && this.#words[this.#versionAt] === this.#version && this.#state.raw !== undefined
     ) {
       this.#place = next;
       return true;
@@ -200,10 +203,8 @@ export class ExtentCursor implements Disposable {
     } catch (error) {
       throw trappedIn("translate through a TCE table", error);
     }
-    if (this.#words.length <= WORDS) this.#look();
     this.#place = this.#foundAt;
-    this.#end = 0;
-    this.#from = BEHIND_FOUND;
+    this.#end = FOUND;
     return found;
   }
 
@@ -229,7 +230,7 @@ export class ExtentCursor implements Disposable {
   /** What walks in the core; throws if that or the table is gone. */
   #open(verb: string): RawExtents {
     const raw = this.#raw;
-    if (raw !== undefined && this.#table.state.raw !== undefined) return raw;
+    if (raw !== undefined && this.#state.raw !== undefined) return raw;
     this.#table.live(verb);
     throw new IommuError("disposed", "Cannot read extents of a TCE table: the cursor was disposed");
   }
@@ -253,9 +254,10 @@ export class ExtentCursor implements Disposable {
   /** Goes on with a new batch, or in this one if nothing but the memory's place has changed. */
   #fetch(): boolean {
     const raw = this.#open("read extents of");
-    if (this.#from === BEHIND_FOUND) this.#from = this.#words[this.#foundAt + 5] ?? this.#word(5);
-    if (this.#end > 0) {
-      this.#look();
+    this.#look();
+    if (this.#end === FOUND) {
+      this.#from = this.#words[this.#foundAt + 5];
+    } else if (this.#end > 0) {
       if (this.#words[this.#versionAt] !== this.#version) {
         this.#from = this.index + this.pages;
       } else if (this.#place + WORDS < this.#end) {
@@ -275,7 +277,7 @@ export class ExtentCursor implements Disposable {
     this.#from = raw.cursor;
     if (count === 0) return this.#over();
     this.#look();
-    this.#version = this.#words[this.#versionAt];
+    this.#version = this.#words[this.#versionAt] as number;
     this.#place = raw.pointer >>> 2;
     this.#end = this.#place + count * WORDS;
     return true;

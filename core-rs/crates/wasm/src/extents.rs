@@ -70,14 +70,7 @@ impl Records {
     /// Fills it with at most `max` extents of entries `from` to `last`; returns how many, and where to go on.
     ///
     /// All walks come by here, as each kind of them would have the whole of `each_extent` in the module once more.
-    pub(crate) fn fill(
-        &mut self,
-        table: &TceTable,
-        from: u32,
-        last: u32,
-        runs: u8,
-        max: u32,
-    ) -> (usize, Option<u32>) {
+    pub(crate) fn fill(&mut self, table: &TceTable, from: u32, last: u32, runs: u8, max: u32) -> (usize, Option<u32>) {
         let max = (max as usize).clamp(1, BATCH);
         if self.0.len() < max {
             self.0.resize(max, IndexedRecord::NONE);
@@ -129,7 +122,7 @@ pub struct RawExtents {
     /// The newest batch, for JavaScript to read in place.
     records: Records,
     cursor: Option<u32>,
-    /// What was found last, for JavaScript to read in place.
+    /// What was found last, for JavaScript to read in place. A cell, as a shared reference takes less than a unique one to check.
     found: Cell<IndexedRecord>,
 }
 
@@ -154,6 +147,7 @@ impl RawExtents {
 
     /// Finds the page that holds an address relative to the window's start: [`RawExtents::found_pointer`] is where it lies
     /// then. False where nothing is mapped: of what lies there all is 0 but where a walk goes on.
+    // In the function that JavaScript calls: one call less.
     #[inline(always)]
     pub fn find(&self, offset: u64) -> bool {
         let table = self.table.borrow();

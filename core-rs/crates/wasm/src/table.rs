@@ -179,6 +179,7 @@ impl RawTceTable {
     /// H_PUT_TCE: the return code. Where it succeeded and mappings changed, what there is to be told instead: 1 an UNMAP,
     /// 2 a MAP, 3 both. They lie at [`RawTceTable::single_pointer`], the UNMAP first.
     #[wasm_bindgen(js_name = putTce)]
+    // In the function that JavaScript calls: one call less.
     #[inline(always)]
     pub fn put_tce(&mut self, ioba: u64, tce: u64) -> i32 {
         let ret = hcall::h_put_tce(&mut self.table.borrow_mut(), ioba, tce, &mut self.change).ret;
