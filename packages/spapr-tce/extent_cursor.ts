@@ -254,7 +254,7 @@ export class ExtentCursor implements Disposable {
   /** Goes on with a new batch, or in this one if nothing but the memory's place has changed. */
   #fetch(): boolean {
     const raw = this.#open("read extents of");
-    this.#look();
+    if (this.#end !== 0) this.#look();
     if (this.#end === FOUND) {
       this.#from = this.#words[this.#foundAt + 5];
     } else if (this.#end > 0) {
@@ -271,6 +271,8 @@ export class ExtentCursor implements Disposable {
     try {
       count = raw.batch(from, this.#last, this.#runs, this.#size);
     } catch (error) {
+      this.#standOnNothing(); // the batch may be gone
+      this.#from = from;
       throw trappedIn("read extents of a TCE table", error);
     }
     this.#size = Math.min(this.#size * 2, LAST_BATCH);
