@@ -90,13 +90,18 @@ export class RawExtents {
      */
     batch(from: number, last: number, runs: number, max: number): number;
     /**
-     * Makes a batch of the one page that holds an address relative to the window's start. False where nothing is mapped.
+     * Finds the page that holds an address relative to the window's start: [`RawExtents::found_pointer`] is where it lies
+     * then. False where nothing is mapped: of what lies there all is 0 but where a walk goes on.
      */
     find(offset: bigint): boolean;
     /**
      * The entry from which the next batch begins; nothing if the newest was the last.
      */
     readonly cursor: number | undefined;
+    /**
+     * Where the record of [`RawExtents::find`] lies, for as long as this lives.
+     */
+    readonly foundPointer: number;
     /**
      * Where the newest batch lies.
      */
@@ -158,7 +163,7 @@ export class RawTceTable {
     putTceIndirect(ioba: bigint, list: Uint8Array | number[]): number;
     /**
      * H_PUT_TCE: the return code. Where it succeeded and mappings changed, what there is to be told instead: 1 an UNMAP,
-     * 2 a MAP, 3 both. A batch is made of that, the UNMAP first.
+     * 2 a MAP, 3 both. They lie at [`RawTceTable::single_pointer`], the UNMAP first.
      */
     putTce(ioba: bigint, tce: bigint): number;
     /**
@@ -180,7 +185,8 @@ export class RawTceTable {
      */
     stuffTce(ioba: bigint, tce: bigint, npages: bigint): number;
     /**
-     * Makes a batch of the one page that holds an address relative to the window's start. False outside the window.
+     * Finds the one page that holds an address relative to the window's start; it lies at [`RawTceTable::single_pointer`]
+     * then. False outside the window.
      */
     translate(offset: bigint): boolean;
     /**
@@ -212,7 +218,7 @@ export class RawTceTable {
      */
     readonly entryLimit: number;
     /**
-     * How many entries the newest call stored.
+     * How many entries the newest call of several stored.
      */
     readonly lastStored: number;
     /**
@@ -243,6 +249,10 @@ export class RawTceTable {
      * How many entries of all tables that share its budget are not 0; nothing where it shares none.
      */
     readonly sharedStored: number | undefined;
+    /**
+     * Where the extents of [`RawTceTable::put_tce`] and [`RawTceTable::translate`] lie, for as long as this lives.
+     */
+    readonly singlePointer: number;
     /**
      * How many entries are not 0.
      */

@@ -1,3 +1,4 @@
+import { checkInteger } from "@giommu/core";
 import { memory, type RawSpaprMachine, type RawTceTable } from "@giommu/core/wasm/spapr";
 import type { AddressSpace } from "@giommu/memory-api";
 import { transaction } from "@giommu/memory-api";
@@ -19,7 +20,7 @@ export class MachineDevices implements Stage, Disposable {
   readonly #phbs = new Map<number, { readonly phb: MachinePhb; readonly bus: WindowBus }>();
   readonly #vios = new Map<number, { readonly device: SpaprVioDevice; readonly state: VioState }>();
 
-  #calledLiobn: bigint | undefined;
+  #calledLiobn: number | bigint | undefined;
   #calledIn: ReadonlyMap<bigint, TceTable> | undefined;
   #called: TceTable | undefined;
 
@@ -50,11 +51,12 @@ export class MachineDevices implements Stage, Disposable {
   }
 
   /** The table that a guest's call names. Most calls name the table of the call before, and to look a bigint up takes as long as a put. */
-  called(liobn: bigint): TceTable | undefined {
+  called(liobn: number | bigint): TceTable | undefined {
     if (liobn === this.#calledLiobn && this.tables === this.#calledIn) return this.#called;
+    const found = this.tables.get(typeof liobn === "bigint" ? liobn : BigInt(checkInteger("liobn", liobn)));
     this.#calledLiobn = liobn;
     this.#calledIn = this.tables;
-    this.#called = this.tables.get(liobn);
+    this.#called = found;
     return this.#called;
   }
 

@@ -9,6 +9,7 @@ Deno.test("a core that ran out of memory is told as core-trapped, by every table
   using table = new TceTable({ liobn: 1, entries: 1 << 24, entryLimit: MAX_ENTRY_LIMIT });
   using other = new TceTable({ liobn: 2, entries: 4 });
   table.putTce(0n, 3n);
+  using extents = table.extentCursor();
   memory().grow(0x1_0000 - memory().buffer.byteLength / 0x1_0000); // nothing is left for the core
   const error = assertThrows(() => table.stuffTce(0n, 3n, 1n << 24n), IommuError);
   assertEquals(error.code, "core-trapped");
@@ -18,6 +19,8 @@ Deno.test("a core that ran out of memory is told as core-trapped, by every table
     () => table.entry(0),
     () => other.putTce(0n, 3n),
     () => other.translate(0n),
+    () => extents.find(0n),
+    () => extents.next(),
     () => new TceTable({ liobn: 3, entries: 1 }),
   ];
   for (const use of uses) {
@@ -25,6 +28,7 @@ Deno.test("a core that ran out of memory is told as core-trapped, by every table
     assertEquals(later.code, "core-trapped");
     assertStrictEquals(later.cause, error.cause);
   }
+  assertEquals([extents.pages, extents.target], [0, 0n]);
   const raw = assertThrows(() => new RawTceTable(4, 0n, 12, 4, 1), IommuError);
   assertStrictEquals(raw.cause, error.cause);
   // The machines are in another module, which goes on.

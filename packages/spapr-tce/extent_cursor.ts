@@ -2,7 +2,7 @@ import type { Gpa, Iova } from "@giommu/core";
 import { checkInteger, checkU64, IommuError } from "@giommu/core";
 import { type CoreMemory, trappedIn } from "@giommu/core/wasm";
 import type { RawExtents, RawTceTable } from "@giommu/core/wasm/table";
-import { IommuPerm } from "@giommu/notifiers";
+import type { IommuPerm } from "@giommu/notifiers";
 
 /** Which extents a cursor reads, and how they are cut. */
 export interface ExtentCursorOptions {
@@ -35,10 +35,13 @@ const RUNS = { full: 0, call: 1, page: 2 } as const;
 
 /** The first batch is small, as a walk may be left early; each one after it is twice as large, up to what the core gives. */
 const FIRST_BATCH = 16;
-const LAST_BATCH = 4096;
+const LAST_BATCH = 1024;
 
-/** A record has six words of 32 bits: target (two words), first entry, entries, permission, nothing. */
+/** A record has six words of 32 bits: target (two words), first entry, entries, permission, where a walk goes on from it. */
 const WORDS = 6;
+
+/** Says that the cursor stands on what {@linkcode ExtentCursor.find} found, which is of no batch. */
+const FOUND = -1;
 
 /** What a cursor reads that stands on nothing: zeros. */
 const NO_WORDS = new Uint32Array(WORDS);
@@ -55,7 +58,7 @@ const NO_TARGETS = new BigUint64Array(1);
  * The table may change while a cursor is in use. The fields tell of the extent as it was when the cursor moved there;
  * the next move tells what is mapped then, behind that extent: what was fetched ahead is thrown away.
  *
- * It holds up to 100 KB of the core's memory. Dispose of it, or leave that to the garbage collector.
+ * It holds up to 25 KB of the core's memory. Dispose of it, or leave that to the garbage collector.
  *
  * @example Bytes that devices can write to
  * ```ts
@@ -79,30 +82,27 @@ const NO_TARGETS = new BigUint64Array(1);
  */
 export class ExtentCursor implements Disposable {
   readonly #table: CursorTable;
+  /** That of the table, whose core part is looked at in every step. */
+  readonly #state: CursorTable["state"];
   readonly #last: number;
   readonly #runs: 0 | 1 | 2;
   #raw: RawExtents | undefined;
+  // The fields are read where the core left them, as to copy them takes longer than all the rest of a step. No other call
+  // writes there.
   #words: Uint32Array = NO_WORDS;
   #targets: BigUint64Array = NO_TARGETS;
   /** Where the record is that it stands on, in words. */
   #place = 0;
-  /** Behind the last record of the batch; 0 if it stands on nothing. */
+  /** Behind the last record of the batch; 0 if it stands on nothing, or {@linkcode FOUND}. */
   #end = 0;
-  /** Where batches lie, in words; 0 if that is not known. */
-  #pointer = 0;
+  /** Where `find` leaves what it found, in words. */
+  readonly #foundAt: number;
   readonly #versionAt: number;
   /** The table's version when the batch was made. */
-  #version: number | undefined;
+  #version = 0;
   /** The entry from which the next batch begins. */
   #from: number | undefined;
   #size = FIRST_BATCH;
-  // The record that it stands on, but for the target as a bigint. Getters of a field are so short that V8 inlines them into
-  // every loop, whatever else is in it.
-  #index = 0;
-  #pages = 0;
-  #perm: IommuPerm = IommuPerm.NONE;
-  #low = 0;
-  #high = 0;
 
   static {
     newExtentCursor = (table, options) => new ExtentCursor(table, options);
@@ -110,6 +110,7 @@ export class ExtentCursor implements Disposable {
 
   private constructor(table: CursorTable, { first = 0, last = table.entries - 1, runs = "full" }: ExtentCursorOptions) {
     this.#table = table;
+    this.#state = table.state;
     this.#from = checkInteger("first", first);
     this.#last = Math.min(checkInteger("last", last), table.entries - 1);
     if (!Object.hasOwn(RUNS, runs)) {
@@ -119,31 +120,32 @@ export class ExtentCursor implements Disposable {
     const raw = table.live("read extents of");
     this.#raw = raw.walk();
     this.#versionAt = this.#raw.versionPointer >>> 2;
+    this.#foundAt = this.#raw.foundPointer >>> 2;
   }
 
   /** The number of its first entry: 0 to 2^32 - 2. */
   get index(): number {
-    return this.#index;
+    return this.#words[this.#place + 2] ?? this.#word(2);
   }
 
   /** How many entries it has, each of one page of the table's. */
   get pages(): number {
-    return this.#pages;
+    return this.#words[this.#place + 3] ?? this.#word(3);
   }
 
   /** What a device may do there; never `NONE` while it stands on an extent. */
   get perm(): IommuPerm {
-    return this.#perm;
+    return (this.#words[this.#place + 4] ?? this.#word(4)) as IommuPerm;
   }
 
   /** The low 32 bits of the address that its first byte points to. */
   get targetLow(): number {
-    return this.#low;
+    return this.#words[this.#place] ?? this.#word(0);
   }
 
   /** The high 32 bits of the address that its first byte points to. */
   get targetHigh(): number {
-    return this.#high;
+    return this.#words[this.#place + 1] ?? this.#word(1);
   }
 
   /** Where its first byte points to. */
@@ -172,9 +174,9 @@ export class ExtentCursor implements Disposable {
     const next = this.#place + WORDS;
     // The version is read where the core keeps it; of memory that has grown since nothing is read, and no version is that.
     if (
-      next < this.#end && this.#words[this.#versionAt] === this.#version && this.#table.state.raw !== undefined
+      next < this.#end && this.#words[this.#versionAt] === this.#version && this.#state.raw !== undefined
     ) {
-      this.#standOn(next);
+      this.#place = next;
       return true;
     }
     return this.#fetch();
@@ -192,52 +194,44 @@ export class ExtentCursor implements Disposable {
    * @throws {IommuError} As {@linkcode next}.
    */
   find(iova: Iova): boolean {
-    checkU64("iova", iova);
-    this.#table.live("translate through");
-    const raw = this.#open();
+    // In place: once a comparison has seen 2^63 or more, V8 makes it slower, and the one in checkU64 is everybody's.
+    if (typeof iova !== "bigint" || BigInt.asUintN(64, iova) !== iova) checkU64("iova", iova);
+    const raw = this.#open("translate through");
     let found: boolean;
     try {
       found = raw.find(iova);
     } catch (error) {
       throw trappedIn("translate through a TCE table", error);
     }
-    if (!found) {
-      this.#standOnNothing(Number(iova / this.#table.pageSize) + 1);
-      return false;
-    }
-    if (this.#pointer === 0) this.#pointer = raw.pointer >>> 2; // that does not move for a single record
-    if (this.#words.length <= WORDS) this.#look();
-    this.#standOn(this.#pointer);
-    this.#end = this.#pointer + WORDS;
-    this.#from = this.#index + 1;
-    return true;
+    this.#place = this.#foundAt;
+    this.#end = FOUND;
+    return found;
   }
 
   /** Frees its batch in the core; twice is fine. The table is not touched. */
   [Symbol.dispose](): void {
-    this.#standOnNothing(undefined);
+    this.#standOnNothing();
     const raw = this.#raw;
     this.#raw = undefined;
     raw?.free();
   }
 
-  /** The target where the memory has grown, which makes views void. */
+  /** A word of the record where the memory has grown, which makes views void. */
+  #word(at: number): number {
+    this.#look();
+    return this.#words[this.#place + at] as number;
+  }
+
+  /** The target, likewise. */
   #composed(): bigint {
-    return BigInt(this.#high) << 32n | BigInt(this.#low);
+    return BigInt(this.targetHigh) << 32n | BigInt(this.targetLow);
   }
 
-  #standOn(place: number): void {
-    const words = this.#words;
-    this.#place = place;
-    this.#low = words[place] as number;
-    this.#high = words[place + 1] as number;
-    this.#index = words[place + 2] as number;
-    this.#pages = words[place + 3] as number;
-    this.#perm = words[place + 4] as IommuPerm;
-  }
-
-  #open(): RawExtents {
-    if (this.#raw !== undefined) return this.#raw;
+  /** What walks in the core; throws if that or the table is gone. */
+  #open(verb: string): RawExtents {
+    const raw = this.#raw;
+    if (raw !== undefined && this.#state.raw !== undefined) return raw;
+    this.#table.live(verb);
     throw new IommuError("disposed", "Cannot read extents of a TCE table: the cursor was disposed");
   }
 
@@ -249,24 +243,25 @@ export class ExtentCursor implements Disposable {
     this.#targets = new BigUint64Array(buffer);
   }
 
-  #standOnNothing(from: number | undefined): void {
+  #standOnNothing(): void {
     this.#words = NO_WORDS;
     this.#targets = NO_TARGETS;
-    this.#standOn(0);
+    this.#place = 0;
     this.#end = 0;
-    this.#from = from;
+    this.#from = undefined;
   }
 
   /** Goes on with a new batch, or in this one if nothing but the memory's place has changed. */
   #fetch(): boolean {
-    this.#table.live("read extents of");
-    const raw = this.#open();
-    if (this.#end > 0) {
-      this.#look();
+    const raw = this.#open("read extents of");
+    if (this.#end !== 0) this.#look();
+    if (this.#end === FOUND) {
+      this.#from = this.#words[this.#foundAt + 5];
+    } else if (this.#end > 0) {
       if (this.#words[this.#versionAt] !== this.#version) {
-        this.#from = this.#index + this.#pages;
+        this.#from = this.index + this.pages;
       } else if (this.#place + WORDS < this.#end) {
-        this.#standOn(this.#place + WORDS);
+        this.#place += WORDS;
         return true;
       }
     }
@@ -276,21 +271,22 @@ export class ExtentCursor implements Disposable {
     try {
       count = raw.batch(from, this.#last, this.#runs, this.#size);
     } catch (error) {
+      this.#standOnNothing(); // the batch may be gone
+      this.#from = from;
       throw trappedIn("read extents of a TCE table", error);
     }
     this.#size = Math.min(this.#size * 2, LAST_BATCH);
     this.#from = raw.cursor;
     if (count === 0) return this.#over();
     this.#look();
-    this.#version = this.#words[this.#versionAt];
-    this.#pointer = raw.pointer >>> 2;
-    this.#standOn(this.#pointer);
-    this.#end = this.#pointer + count * WORDS;
+    this.#version = this.#words[this.#versionAt] as number;
+    this.#place = raw.pointer >>> 2;
+    this.#end = this.#place + count * WORDS;
     return true;
   }
 
   #over(): false {
-    this.#standOnNothing(undefined);
+    this.#standOnNothing();
     return false;
   }
 }

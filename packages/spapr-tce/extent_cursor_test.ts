@@ -98,6 +98,18 @@ Deno.test("a cursor's fields stay as they were, whatever becomes of the table an
   assertEquals([extents.find(0x1_2345n), extents.index, extents.target], [true, 0x12, 0x1000n]);
 });
 
+Deno.test("what find() found stays, too, and so does that nothing is there", () => {
+  using table = new TceTable({ liobn: 1, entries: 2 ** 20 });
+  table.putTce(0x5000n, 5n << 40n | 3n);
+  using extents = table.extentCursor();
+  using other = table.extentCursor();
+  assertEquals([extents.find(0x5678n), other.find(0x6000n)], [true, false]);
+  table.stuffTce(0n, 0x1003n, 2n ** 20n); // the memory grows by some MiB
+  assertEquals(fields(extents), { index: 5, pages: 1, perm: 3, target: 5n << 40n, iova: 0x5000n, last: 0x5fffn });
+  assertEquals(fields(other), { index: 0, pages: 0, perm: 0, target: 0n, iova: 0n, last: -1n });
+  assertEquals([extents.next(), extents.index, other.next(), other.index], [true, 6, true, 7]);
+});
+
 Deno.test("find() tells what lies behind it where nothing is mapped, and beyond the window nothing", () => {
   using table = new TceTable({ liobn: 1, entries: 64 });
   table.stuffTce(0x8000n, 0x5003n, 2n);

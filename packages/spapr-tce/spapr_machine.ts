@@ -200,7 +200,7 @@ export class SpaprMachine implements Disposable {
    * @returns The table; `undefined` if there is no such window now, or any of the high 32 bits is set.
    */
   table(liobn: number | bigint): TceTable | undefined {
-    return this.#devices.called(typeof liobn === "bigint" ? liobn : BigInt(checkInteger("liobn", liobn)));
+    return this.#devices.called(liobn);
   }
 
   /**
@@ -498,7 +498,7 @@ export class SpaprMachine implements Disposable {
 
   /** The table that a guest's call names. */
   #called(liobn: number | bigint): TceTable | undefined {
-    const table = this.table(liobn);
+    const table = this.#devices.called(liobn);
     if (table === undefined) this.#live("make a hypercall of");
     return table;
   }

@@ -176,7 +176,7 @@ export class TceTable implements Disposable {
       size: BigInt(this.entries) << BigInt(this.pageShift),
       translate: (iova) => {
         const raw = this.#live("translate through");
-        return raw.translate(iova) ? readExtent(raw.pointer, 0, window) : undefined;
+        return raw.translate(iova) ? readExtent(raw.singlePointer, 0, window) : undefined;
       },
       minPageSize: () => window.pageSize,
       flagsChanged: (_old, next) => {
@@ -271,8 +271,9 @@ export class TceTable implements Disposable {
    * inside a notifier of this table; `"core-trapped"` if the core ran out of memory, now or before.
    */
   putTce(ioba: Iova, tce: bigint): HcallResult {
-    checkU64("ioba", ioba);
-    checkU64("tce", tce);
+    // In place: once a comparison has seen 2^63 or more, V8 makes it slower, and the one in checkU64 is everybody's.
+    if (typeof ioba !== "bigint" || BigInt.asUintN(64, ioba) !== ioba) checkU64("ioba", ioba);
+    if (typeof tce !== "bigint" || BigInt.asUintN(64, tce) !== tce) checkU64("tce", tce);
     const raw = this.#writable();
     let ret: number;
     try { // by hand, as this is called for every page
@@ -416,11 +417,10 @@ export class TceTable implements Disposable {
   /** Tells the notifiers of the only entry that a call changed; `told` is the core's answer: 1 an UNMAP, 2 a MAP, 3 both. */
   #tellEntry(raw: RawTceTable, told: number): HcallResult {
     const { window } = this.#state;
-    const { pointer } = raw;
-    const first = readExtent(pointer, 0, window);
-    if (told === 1) return this.#deliver({ unmaps: [first], maps: NO_ENTRIES }, DONE);
-    if (told === 2) return this.#deliver({ unmaps: NO_ENTRIES, maps: [first] }, DONE);
-    return this.#deliver({ unmaps: [first], maps: [readExtent(pointer, 1, window)] }, DONE);
+    const { singlePointer } = raw;
+    const unmaps = told & 1 ? [readExtent(singlePointer, 0, window)] : NO_ENTRIES;
+    const maps = told & 2 ? [readExtent(singlePointer, 1, window)] : NO_ENTRIES;
+    return this.#deliver({ unmaps, maps }, DONE);
   }
 
   /** Tells the notifiers what a call changed. `raw` is of use until they are told. */

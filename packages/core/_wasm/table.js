@@ -95,7 +95,8 @@ export class RawExtents {
         }
     }
     /**
-     * Makes a batch of the one page that holds an address relative to the window's start. False where nothing is mapped.
+     * Finds the page that holds an address relative to the window's start: [`RawExtents::found_pointer`] is where it lies
+     * then. False where nothing is mapped: of what lies there all is 0 but where a walk goes on.
      * @param {bigint} offset
      * @returns {boolean}
      */
@@ -103,6 +104,18 @@ export class RawExtents {
         try {
             const ret = wasm.rawextents_find(this.__wbg_ptr, offset);
             return ret !== 0;
+        } catch (error) {
+            throw told(error);
+        }
+    }
+    /**
+     * Where the record of [`RawExtents::find`] lies, for as long as this lives.
+     * @returns {number}
+     */
+    get foundPointer() {
+        try {
+            const ret = wasm.rawextents_foundPointer(this.__wbg_ptr);
+            return ret >>> 0;
         } catch (error) {
             throw told(error);
         }
@@ -276,7 +289,7 @@ export class RawTceTable {
         }
     }
     /**
-     * How many entries the newest call stored.
+     * How many entries the newest call of several stored.
      * @returns {number}
      */
     get lastStored() {
@@ -415,7 +428,7 @@ export class RawTceTable {
     }
     /**
      * H_PUT_TCE: the return code. Where it succeeded and mappings changed, what there is to be told instead: 1 an UNMAP,
-     * 2 a MAP, 3 both. A batch is made of that, the UNMAP first.
+     * 2 a MAP, 3 both. They lie at [`RawTceTable::single_pointer`], the UNMAP first.
      * @param {bigint} ioba
      * @param {bigint} tce
      * @returns {number}
@@ -480,6 +493,18 @@ export class RawTceTable {
         }
     }
     /**
+     * Where the extents of [`RawTceTable::put_tce`] and [`RawTceTable::translate`] lie, for as long as this lives.
+     * @returns {number}
+     */
+    get singlePointer() {
+        try {
+            const ret = wasm.rawtcetable_singlePointer(this.__wbg_ptr);
+            return ret >>> 0;
+        } catch (error) {
+            throw told(error);
+        }
+    }
+    /**
      * How many entries are not 0.
      * @returns {number}
      */
@@ -507,7 +532,8 @@ export class RawTceTable {
         }
     }
     /**
-     * Makes a batch of the one page that holds an address relative to the window's start. False outside the window.
+     * Finds the one page that holds an address relative to the window's start; it lies at [`RawTceTable::single_pointer`]
+     * then. False outside the window.
      * @param {bigint} offset
      * @returns {boolean}
      */

@@ -1,71 +1,117 @@
 //! A walk over a table's extents whose batches are its own: other calls into the table leave them alone.
 
+#![expect(clippy::cast_possible_truncation, reason = "WebAssembly counts in 32 bits, and records have halves")]
+
+use std::cell::Cell;
 use std::ops::ControlFlow;
 
 use giommu_core::extent::Extent;
-use giommu_core::tce_table::{Runs, SharedTable, TceTable};
+use giommu_core::tce_table::{Geometry, Runs, SharedTable, TceTable};
 use wasm_bindgen::prelude::*;
 
 use crate::table::{BATCH, runs_from};
 
 /// One extent as JavaScript reads it from the memory of WebAssembly: 24 bytes, little endian, no address to be worked out.
 ///
-/// JavaScript's `ExtentCursor` reads the same layout; change both together.
+/// Three words of 64 bits, as to store five of 32 takes longer. JavaScript's `ExtentCursor` reads the same layout; change
+/// both together.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct IndexedRecord {
-    pub(crate) target: u64,
-    /// The first entry.
-    pub(crate) index: u32,
-    pub(crate) pages: u32,
-    pub(crate) perm: u32,
-    unused: u32,
+    target: u64,
+    /// Low half: the first entry; high half: how many there are.
+    place: u64,
+    /// Low half: permission; high half: where a walk goes on, in what [`RawExtents::find`] found.
+    meta: u64,
 }
 
-/// Makes `records` those of at most `max` extents of entries `from` to `last`; returns where to go on.
-///
-/// All walks come by here, as each kind of them would have the whole of `each_extent` in the module once more.
-pub(crate) fn fill(
-    records: &mut Vec<IndexedRecord>,
-    table: &TceTable,
-    from: u32,
-    last: u32,
-    runs: u8,
-    max: u32,
-) -> Option<u32> {
-    let max = (max as usize).clamp(1, BATCH);
-    records.clear();
-    match runs_from(runs) {
-        Runs::Full => fill_runs(records, table, from, last, false, max),
-        Runs::Call => fill_runs(records, table, from, last, true, max),
-        Runs::Page => fill_pages(records, table, from, last, max),
+impl IndexedRecord {
+    const NONE: Self = Self { target: 0, place: 0, meta: 0 };
+
+    #[inline]
+    fn new(index: u32, extent: Extent) -> Self {
+        let place = u64::from(index) | u64::from(extent.pages) << 32;
+        Self { target: extent.target.0, place, meta: u64::from(extent.perm.bits()) }
+    }
+
+    /// Where its first byte points to.
+    #[inline]
+    pub(crate) fn target(&self) -> u64 {
+        self.target
+    }
+
+    /// The first entry.
+    #[inline]
+    pub(crate) fn index(&self) -> u32 {
+        self.place as u32
+    }
+
+    #[inline]
+    pub(crate) fn pages(&self) -> u32 {
+        (self.place >> 32) as u32
+    }
+
+    #[inline]
+    pub(crate) fn perm(&self) -> u32 {
+        self.meta as u32
+    }
+}
+
+/// Room for a batch, which is never given back: what is behind the batch is of an older one.
+#[derive(Debug, Default)]
+pub(crate) struct Records(Vec<IndexedRecord>);
+
+impl Records {
+    /// The first `count` records.
+    pub(crate) fn first(&self, count: usize) -> &[IndexedRecord] {
+        self.0.get(..count).unwrap_or(&[])
+    }
+
+    /// Fills it with at most `max` extents of entries `from` to `last`; returns how many, and where to go on.
+    ///
+    /// All walks come by here, as each kind of them would have the whole of `each_extent` in the module once more.
+    pub(crate) fn fill(&mut self, table: &TceTable, from: u32, last: u32, runs: u8, max: u32) -> (usize, Option<u32>) {
+        let max = (max as usize).clamp(1, BATCH);
+        if self.0.len() < max {
+            self.0.resize(max, IndexedRecord::NONE);
+        }
+        let Some(room) = self.0.get_mut(..max) else { return (0, None) };
+        match runs_from(runs) {
+            Runs::Full => fill_runs(room, table, from, last, false),
+            Runs::Call => fill_runs(room, table, from, last, true),
+            Runs::Page => fill_pages(room, table, from, last),
+        }
     }
 }
 
 #[inline(never)]
 fn fill_runs(
-    records: &mut Vec<IndexedRecord>,
+    room: &mut [IndexedRecord],
     table: &TceTable,
     from: u32,
     last: u32,
     end_with_calls: bool,
-    max: usize,
-) -> Option<u32> {
-    let runs = if end_with_calls { Runs::Call } else { Runs::Full };
-    table.each_extent(from, last, runs, |index, extent| push(records, max, index, extent))
+) -> (usize, Option<u32>) {
+    fill(room, table, from, last, if end_with_calls { Runs::Call } else { Runs::Full })
 }
 
 /// Apart from the runs: a program's first walk waits until all that is in the function is compiled.
 #[inline(never)]
-fn fill_pages(records: &mut Vec<IndexedRecord>, table: &TceTable, from: u32, last: u32, max: usize) -> Option<u32> {
-    table.each_extent(from, last, Runs::Page, |index, extent| push(records, max, index, extent))
+fn fill_pages(room: &mut [IndexedRecord], table: &TceTable, from: u32, last: u32) -> (usize, Option<u32>) {
+    fill(room, table, from, last, Runs::Page)
 }
 
-#[inline]
-fn push(records: &mut Vec<IndexedRecord>, max: usize, index: u32, extent: Extent) -> ControlFlow<()> {
-    let perm = u32::from(extent.perm.bits());
-    records.push(IndexedRecord { target: extent.target.0, index, pages: extent.pages, perm, unused: 0 });
-    if records.len() < max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+#[inline(always)]
+fn fill(room: &mut [IndexedRecord], table: &TceTable, from: u32, last: u32, runs: Runs) -> (usize, Option<u32>) {
+    let max = room.len();
+    let mut free = room.iter_mut();
+    let next = table.each_extent(from, last, runs, |index, extent| {
+        if let Some(record) = free.next() {
+            *record = IndexedRecord::new(index, extent);
+        }
+        if free.as_slice().is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    (max - free.as_slice().len(), next)
 }
 
 /// A walk over the extents of a table. JavaScript owns it; the table lives as long as it does.
@@ -74,38 +120,50 @@ fn push(records: &mut Vec<IndexedRecord>, max: usize, index: u32, extent: Extent
 pub struct RawExtents {
     table: SharedTable,
     /// The newest batch, for JavaScript to read in place.
-    records: Vec<IndexedRecord>,
+    records: Records,
     cursor: Option<u32>,
+    /// What was found last, for JavaScript to read in place. A cell, as a shared reference takes less than a unique one to check.
+    found: Cell<IndexedRecord>,
 }
 
 impl RawExtents {
     /// A walk that has no batch yet.
     #[must_use]
     pub(crate) fn new(table: SharedTable) -> Self {
-        Self { table, records: Vec::new(), cursor: None }
+        Self { table, records: Records::default(), cursor: None, found: Cell::new(IndexedRecord::NONE) }
     }
 }
 
 #[wasm_bindgen]
-#[expect(clippy::cast_possible_truncation, reason = "WebAssembly counts in 32 bits")]
 impl RawExtents {
     /// Makes a batch of at most `max` extents of entries `from` to `last`; how many are in it.
     ///
     /// `runs`: 0 full, 1 per call, 2 per page. [`RawExtents::cursor`] says where to go on.
     pub fn batch(&mut self, from: u32, last: u32, runs: u8, max: u32) -> u32 {
-        self.cursor = fill(&mut self.records, &self.table.borrow(), from, last, runs, max);
-        self.records.len() as u32
+        let (count, next) = self.records.fill(&self.table.borrow(), from, last, runs, max);
+        self.cursor = next;
+        count as u32
     }
 
-    /// Makes a batch of the one page that holds an address relative to the window's start. False where nothing is mapped.
-    pub fn find(&mut self, offset: u64) -> bool {
-        self.records.clear();
+    /// Finds the page that holds an address relative to the window's start: [`RawExtents::found_pointer`] is where it lies
+    /// then. False where nothing is mapped: of what lies there all is 0 but where a walk goes on.
+    // In the function that JavaScript calls: one call less.
+    #[inline(always)]
+    pub fn find(&self, offset: u64) -> bool {
         let table = self.table.borrow();
-        let Some(found) = table.translate(offset).filter(|found| !found.perm.is_none()) else { return false };
-        let index = (offset >> found.page_shift) as u32;
-        let perm = u32::from(found.perm.bits());
-        self.records.push(IndexedRecord { target: found.target.0, index, pages: 1, perm, unused: 0 });
-        true
+        let Geometry { page_shift, entries, .. } = table.geometry();
+        let index = offset >> (page_shift & 63);
+        let next = (index + 1).min(entries.into()) << 32;
+        let record = match table.translate(offset) {
+            Some(found) if !found.perm.is_none() => IndexedRecord {
+                target: found.target.0,
+                place: index | 1 << 32,
+                meta: u64::from(found.perm.bits()) | next,
+            },
+            _ => IndexedRecord { meta: next, ..IndexedRecord::NONE },
+        };
+        self.found.set(record);
+        record.perm() != 0
     }
 
     /// The entry from which the next batch begins; nothing if the newest was the last.
@@ -117,7 +175,13 @@ impl RawExtents {
     /// Where the newest batch lies.
     #[wasm_bindgen(getter)]
     pub fn pointer(&self) -> u32 {
-        self.records.as_ptr() as usize as u32
+        self.records.0.as_ptr() as usize as u32
+    }
+
+    /// Where the record of [`RawExtents::find`] lies, for as long as this lives.
+    #[wasm_bindgen(getter, js_name = foundPointer)]
+    pub fn found_pointer(&self) -> u32 {
+        self.found.as_ptr() as usize as u32
     }
 
     /// Where the low 32 bits of the table's version lie, for as long as this lives: JavaScript sees there, without a call,

@@ -30,13 +30,16 @@ impl From<&Extent> for ExtentRecord {
 }
 
 impl ExtentRecord {
+    /// No extent.
+    pub(crate) const NONE: Self = Self { iova: 0, target: 0, pages: 0, meta: 0 };
+
     /// What a walk found in a table whose entry 0 is at `bus_offset`.
     pub(crate) fn found(found: &IndexedRecord, bus_offset: Iova, page_shift: u8) -> Self {
         Self {
-            iova: bus_offset.0.wrapping_add(u64::from(found.index) << page_shift),
-            target: found.target,
-            pages: found.pages,
-            meta: found.perm | u32::from(page_shift) << 8,
+            iova: bus_offset.0.wrapping_add(u64::from(found.index()) << page_shift),
+            target: found.target(),
+            pages: found.pages(),
+            meta: found.perm() | u32::from(page_shift) << 8,
         }
     }
 }

@@ -15,7 +15,7 @@ use giommu_core::hcall::{self, Written};
 use giommu_core::tce_table::{Change, Geometry, Runs, SharedTable, TceTable};
 use wasm_bindgen::prelude::*;
 
-use crate::extents::{self, IndexedRecord, RawExtents};
+use crate::extents::{RawExtents, Records};
 use crate::record::{ExtentRecord, pointer};
 
 /// Extents per batch at most: 96 KiB of records.
@@ -26,13 +26,17 @@ pub(crate) const BATCH: usize = 4096;
 #[derive(Debug)]
 pub struct RawTceTable {
     table: SharedTable,
-    /// What the newest call changed.
+    /// What the newest call changed. It records extents, but for calls of several entries that nobody wants to be told of: a
+    /// single entry is recorded faster than looked whether it is to be.
     change: Change,
+    quiet: bool,
     stored: u32,
+    /// What a call of one entry changed, for JavaScript to read in place: what it unmapped, what it mapped. Or a translation.
+    single: [ExtentRecord; 2],
     /// The newest batch, for JavaScript to read in place.
     records: Vec<ExtentRecord>,
     /// What the newest batch of a walk was made of.
-    found: Vec<IndexedRecord>,
+    found: Records,
     cursor: Option<u32>,
 }
 
@@ -46,7 +50,9 @@ impl RawTceTable {
     /// A handle whose newest call was another's, who leaves what it changed to this one.
     #[must_use]
     pub(crate) fn with_change(table: SharedTable, change: Change) -> Self {
-        Self { table, change, stored: 0, records: Vec::new(), found: Vec::new(), cursor: None }
+        let single = [ExtentRecord::NONE; 2];
+        let found = Records::default();
+        Self { table, change, quiet: false, stored: 0, single, records: Vec::new(), found, cursor: None }
     }
 
     /// The table inside.
@@ -55,7 +61,11 @@ impl RawTceTable {
         Rc::clone(&self.table)
     }
 
-    fn written(&mut self, written: Written) -> i32 {
+    /// Makes a call that writes several entries.
+    fn write(&mut self, call: impl FnOnce(&mut TceTable, &mut Change) -> Written) -> i32 {
+        self.change.set_quiet(self.quiet);
+        let written = call(&mut self.table.borrow_mut(), &mut self.change);
+        self.change.set_quiet(false);
         self.stored = written.stored;
         // Return codes are small.
         written.ret as i32
@@ -163,30 +173,37 @@ impl RawTceTable {
     /// Whether the next calls record extents. Without, they record only how to undo.
     #[wasm_bindgen(js_name = setQuiet)]
     pub fn set_quiet(&mut self, quiet: bool) {
-        self.change.set_quiet(quiet);
+        self.quiet = quiet;
     }
 
     /// H_PUT_TCE: the return code. Where it succeeded and mappings changed, what there is to be told instead: 1 an UNMAP,
-    /// 2 a MAP, 3 both. A batch is made of that, the UNMAP first.
+    /// 2 a MAP, 3 both. They lie at [`RawTceTable::single_pointer`], the UNMAP first.
     #[wasm_bindgen(js_name = putTce)]
+    // In the function that JavaScript calls: one call less.
+    #[inline(always)]
     pub fn put_tce(&mut self, ioba: u64, tce: u64) -> i32 {
-        let written = hcall::h_put_tce(&mut self.table.borrow_mut(), ioba, tce, &mut self.change);
-        let ret = self.written(written);
-        let (unmaps, maps) = (self.change.unmaps(), self.change.maps());
-        if ret != 0 || self.change.is_empty() {
-            return ret;
+        let ret = hcall::h_put_tce(&mut self.table.borrow_mut(), ioba, tce, &mut self.change).ret;
+        if self.quiet || ret != 0 {
+            return ret as i32;
         }
-        self.records.clear();
+        let [gone, new] = &mut self.single;
+        let mut told = 0;
         // One entry makes no more than one extent of each kind.
-        self.records.extend(unmaps.iter().take(1).chain(maps.iter().take(1)).map(ExtentRecord::from));
-        i32::from(!unmaps.is_empty()) | i32::from(!maps.is_empty()) << 1
+        if let Some(unmap) = self.change.unmaps().first() {
+            *gone = unmap.into();
+            told = 1;
+        }
+        if let Some(map) = self.change.maps().first() {
+            *new = map.into();
+            told |= 2;
+        }
+        told
     }
 
     /// H_STUFF_TCE: the return code.
     #[wasm_bindgen(js_name = stuffTce)]
     pub fn stuff_tce(&mut self, ioba: u64, tce: u64, npages: u64) -> i32 {
-        let written = hcall::h_stuff_tce(&mut self.table.borrow_mut(), ioba, tce, npages, &mut self.change);
-        self.written(written)
+        self.write(|table, change| hcall::h_stuff_tce(table, ioba, tce, npages, change))
     }
 
     /// The checks of H_PUT_TCE_INDIRECT before its list is read: how many entries to read, or the return code.
@@ -203,11 +220,10 @@ impl RawTceTable {
     pub fn put_tce_indirect(&mut self, ioba: u64, list: &[u8]) -> i32 {
         let (words, _) = list.as_chunks::<8>();
         let values: Vec<u64> = words.iter().map(|word| u64::from_be_bytes(*word)).collect();
-        let written = hcall::h_put_tce_indirect(&mut self.table.borrow_mut(), ioba, &values, &mut self.change);
-        self.written(written)
+        self.write(|table, change| hcall::h_put_tce_indirect(table, ioba, &values, change))
     }
 
-    /// How many entries the newest call stored.
+    /// How many entries the newest call of several stored.
     #[wasm_bindgen(getter, js_name = lastStored)]
     pub fn last_stored(&self) -> u32 {
         self.stored
@@ -243,6 +259,12 @@ impl RawTceTable {
         pointer(&self.records)
     }
 
+    /// Where the extents of [`RawTceTable::put_tce`] and [`RawTceTable::translate`] lie, for as long as this lives.
+    #[wasm_bindgen(getter, js_name = singlePointer)]
+    pub fn single_pointer(&self) -> u32 {
+        pointer(&self.single)
+    }
+
     /// Puts back what the newest call changed; only once.
     pub fn undo(&mut self) {
         self.table.borrow_mut().undo(&self.change);
@@ -272,7 +294,8 @@ impl RawTceTable {
         self.change.shrink();
     }
 
-    /// Makes a batch of the one page that holds an address relative to the window's start. False outside the window.
+    /// Finds the one page that holds an address relative to the window's start; it lies at [`RawTceTable::single_pointer`]
+    /// then. False outside the window.
     pub fn translate(&mut self, offset: u64) -> bool {
         let table = self.table.borrow();
         let Some(found) = table.translate(offset) else { return false };
@@ -284,8 +307,8 @@ impl RawTceTable {
             page_shift: found.page_shift,
             perm: found.perm,
         };
-        self.records.clear();
-        self.records.push(ExtentRecord::from(&extent));
+        let [first, _] = &mut self.single;
+        *first = ExtentRecord::from(&extent);
         true
     }
 
@@ -295,11 +318,13 @@ impl RawTceTable {
     #[wasm_bindgen(js_name = replayBatch)]
     pub fn replay_batch(&mut self, from: u32, last: u32, runs: u8, max: u32) -> u32 {
         let table = self.table.borrow();
-        self.cursor = extents::fill(&mut self.found, &table, from, last, runs, max);
+        let (count, next) = self.found.fill(&table, from, last, runs, max);
+        self.cursor = next;
         let Geometry { bus_offset, page_shift, .. } = table.geometry();
+        let found = self.found.first(count).iter();
         self.records.clear();
-        self.records.extend(self.found.iter().map(|found| ExtentRecord::found(found, bus_offset, page_shift)));
-        self.records.len() as u32
+        self.records.extend(found.map(|found| ExtentRecord::found(found, bus_offset, page_shift)));
+        count as u32
     }
 
     /// The entry from which the next batch of the walk begins; nothing if the newest batch was the last.
