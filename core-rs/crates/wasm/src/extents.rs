@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::ops::ControlFlow;
 
 use giommu_core::extent::Extent;
-use giommu_core::tce_table::{Geometry, Runs, SharedTable, TceTable};
+use giommu_core::tce_table::{Geometry, SharedTable, TceTable};
 use wasm_bindgen::prelude::*;
 
 use crate::table::{BATCH, runs_from};
@@ -69,49 +69,23 @@ impl Records {
 
     /// Fills it with at most `max` extents of entries `from` to `last`; returns how many, and where to go on.
     ///
-    /// All walks come by here, as each kind of them would have the whole of `each_extent` in the module once more.
+    /// All walks come by here, as each would have the whole of `each_extent` in the module once more.
+    #[inline(never)]
     pub(crate) fn fill(&mut self, table: &TceTable, from: u32, last: u32, runs: u8, max: u32) -> (usize, Option<u32>) {
         let max = (max as usize).clamp(1, BATCH);
         if self.0.len() < max {
             self.0.resize(max, IndexedRecord::NONE);
         }
         let Some(room) = self.0.get_mut(..max) else { return (0, None) };
-        match runs_from(runs) {
-            Runs::Full => fill_runs(room, table, from, last, false),
-            Runs::Call => fill_runs(room, table, from, last, true),
-            Runs::Page => fill_pages(room, table, from, last),
-        }
+        let mut free = room.iter_mut();
+        let next = table.each_extent(from, last, runs_from(runs), |index, extent| {
+            if let Some(record) = free.next() {
+                *record = IndexedRecord::new(index, extent);
+            }
+            if free.as_slice().is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        (max - free.as_slice().len(), next)
     }
-}
-
-#[inline(never)]
-fn fill_runs(
-    room: &mut [IndexedRecord],
-    table: &TceTable,
-    from: u32,
-    last: u32,
-    end_with_calls: bool,
-) -> (usize, Option<u32>) {
-    fill(room, table, from, last, if end_with_calls { Runs::Call } else { Runs::Full })
-}
-
-/// Apart from the runs: a program's first walk waits until all that is in the function is compiled.
-#[inline(never)]
-fn fill_pages(room: &mut [IndexedRecord], table: &TceTable, from: u32, last: u32) -> (usize, Option<u32>) {
-    fill(room, table, from, last, Runs::Page)
-}
-
-#[inline(always)]
-fn fill(room: &mut [IndexedRecord], table: &TceTable, from: u32, last: u32, runs: Runs) -> (usize, Option<u32>) {
-    let max = room.len();
-    let mut free = room.iter_mut();
-    let next = table.each_extent(from, last, runs, |index, extent| {
-        if let Some(record) = free.next() {
-            *record = IndexedRecord::new(index, extent);
-        }
-        if free.as_slice().is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    (max - free.as_slice().len(), next)
 }
 
 /// A walk over the extents of a table. JavaScript owns it; the table lives as long as it does.
