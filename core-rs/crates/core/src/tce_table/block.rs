@@ -211,10 +211,7 @@ impl Block {
     /// A bit for each word that has marks of a kind.
     #[inline]
     pub(super) fn marked(&self, marks: Marks) -> &[u64; WORDS] {
-        match marks {
-            Marks::Boundary => &self.boundary,
-            Marks::Cut => &self.any,
-        }
+        if marks == Marks::BOUNDARY { &self.boundary } else { &self.any }
     }
 
     /// The first mark at or after entry `at` of the block.
@@ -258,7 +255,7 @@ impl Block {
             if let Some((first, tce, begins)) = open.take() {
                 tell(Mapped::Run { first, pages: base + ends.trailing_zeros() - first, tce, begins });
             }
-            if word.begins(Marks::Boundary) & ends == u64::MAX
+            if word.begins(Marks::BOUNDARY) & ends == u64::MAX
                 && let Some((last, rest)) = self.values(number).split_last()
             {
                 tell(Mapped::Singles(base, rest));
@@ -266,7 +263,7 @@ impl Block {
                 from = number + 1;
                 continue;
             }
-            let mut begins = word.begins(Marks::Boundary) & ends;
+            let mut begins = word.begins(Marks::BOUNDARY) & ends;
             while begins != 0 {
                 let bit = begins.trailing_zeros();
                 begins &= begins - 1;

@@ -177,7 +177,7 @@ impl Directory {
     fn settle_block(&mut self, number: u32) {
         let (mut boundary, mut any) = (false, false);
         if let Some(block) = self.block(number) {
-            (boundary, any) = (block.has(Marks::Boundary), block.has(Marks::Cut));
+            (boundary, any) = (block.has(Marks::BOUNDARY), block.has(Marks::CUT));
             if block.leaves() == 0 && !any {
                 self.blocks.take(number);
             }
@@ -218,10 +218,7 @@ impl Directory {
     /// The first block with marks at or after block `number`.
     #[inline]
     pub(super) fn next_block(&self, marks: Marks, number: u32) -> Option<(u32, &Block)> {
-        let marked = match marks {
-            Marks::Boundary => &self.boundary,
-            Marks::Cut => &self.any,
-        };
+        let marked = if marks == Marks::BOUNDARY { &self.boundary } else { &self.any };
         let number = next_bit(marked, number)?;
         Some((number, self.block(number)?))
     }

@@ -23,8 +23,8 @@ pub enum Runs {
 impl Runs {
     fn marks(self) -> Marks {
         match self {
-            Self::Full | Self::Page => Marks::Boundary,
-            Self::Call => Marks::Cut,
+            Self::Full | Self::Page => Marks::BOUNDARY,
+            Self::Call => Marks::CUT,
         }
     }
 }
@@ -41,7 +41,7 @@ impl TceTable {
         let mut tce = self.get(first);
         if !Entries::is_mapped(tce) {
             // What is not mapped is one run; the next one is mapped.
-            first = self.directory.next(Marks::Boundary, first.checked_add(1)?).filter(|first| *first <= last)?;
+            first = self.directory.next(Marks::BOUNDARY, first.checked_add(1)?).filter(|first| *first <= last)?;
             tce = self.get(first);
         }
         let end = match runs {

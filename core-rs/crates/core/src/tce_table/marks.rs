@@ -1,12 +1,15 @@
 //! Where the runs of a table begin and end, two bits for each entry.
 
-/// Which beginnings a walk stops at.
+/// Which beginnings a walk stops at: those of runs, and the bits of calls that it takes for beginnings as well, none or all. A
+/// mask, as a walk looks at each word with it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Marks {
+pub(super) struct Marks(u64);
+
+impl Marks {
     /// Of runs.
-    Boundary,
+    pub(super) const BOUNDARY: Self = Self(0);
     /// Of runs and of guest calls.
-    Cut,
+    pub(super) const CUT: Self = Self(u64::MAX);
 }
 
 /// The marks of 64 entries, side by side, so that a store touches one cache line of them.
@@ -34,19 +37,13 @@ impl MarkWord {
     /// Where what was mapped before ends, or another run or call begins.
     #[inline]
     pub(super) fn ends(self, marks: Marks) -> u64 {
-        match marks {
-            Marks::Boundary => self.boundary,
-            Marks::Cut => self.any(),
-        }
+        self.boundary | self.note & marks.0
     }
 
     /// Mapped entries at which a run, or a run or a call begins.
     #[inline]
     pub(super) fn begins(self, marks: Marks) -> u64 {
-        match marks {
-            Marks::Boundary => self.boundary & !self.note,
-            Marks::Cut => self.boundary ^ self.note,
-        }
+        (self.boundary ^ self.note) & (self.boundary | marks.0)
     }
 
     #[inline]

@@ -110,7 +110,8 @@ impl Walk {
             let base = number << BLOCK_SHIFT;
             let known = self.count;
             let dense = self.find(block, base, start.max(base) - base);
-            for (place, tce) in self.places.iter().zip(&mut self.tces).take(self.count).skip(known) {
+            let found = self.places.get(known..self.count).unwrap_or(&[]);
+            for (place, tce) in found.iter().zip(self.tces.get_mut(known..).unwrap_or(&mut [])) {
                 *tce = block.get(place.first() - base);
             }
             if let Some(at) = dense {
