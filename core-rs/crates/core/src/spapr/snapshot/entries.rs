@@ -6,7 +6,7 @@
 //! call starts inside of runs of mappings, and stretches of them: entries since the stretch before, entries in it.
 
 use super::SnapshotError;
-use super::fields::{Fields, put_short};
+use super::fields::{Fields, put, put_short};
 use crate::tce_table::{Change, Geometry, TceTable};
 
 const LIST: u64 = 0;
@@ -97,7 +97,7 @@ impl Runs<'_> {
 
 /// Appends the entries of a table.
 pub(super) fn put_entries(bytes: &mut Vec<u8>, table: &TceTable) {
-    bytes.extend(table.stored().to_le_bytes());
+    put(bytes, &table.stored().to_le_bytes());
     let page = 1 << table.geometry().page_shift.min(63);
     let mut runs = Runs { bytes, page, written: 0, list: (u32::MAX, Vec::new()), open: None };
     let (mut calls, mut stretches) = (0u32, Vec::<(u32, u32)>::new());
@@ -115,7 +115,7 @@ pub(super) fn put_entries(bytes: &mut Vec<u8>, table: &TceTable) {
     }
     runs.close();
     runs.write_list();
-    bytes.extend(calls.to_le_bytes());
+    put(bytes, &calls.to_le_bytes());
     let mut written = 0;
     for (first, count) in stretches {
         put_short(bytes, u64::from(first - written));

@@ -5,6 +5,12 @@ use super::SnapshotError;
 /// Why the bytes end where a field is expected.
 pub(super) const ENDS: SnapshotError = SnapshotError::Inconsistent("a field is missing at the end");
 
+/// Appends the bytes of a field. Not where it is called: there are many fields, and none is in a hurry.
+#[inline(never)]
+pub(super) fn put(bytes: &mut Vec<u8>, field: &[u8]) {
+    bytes.extend_from_slice(field);
+}
+
 /// Appends a number, seven bits per byte, the lowest first (LEB128).
 pub(super) fn put_short(bytes: &mut Vec<u8>, value: u64) {
     let mut rest = value;
@@ -40,19 +46,23 @@ impl<'a> Fields<'a> {
         Ok(*field)
     }
 
+    #[inline(never)]
     pub(super) fn u8(&mut self) -> Result<u8, SnapshotError> {
         self.take().map(|[byte]| byte)
     }
 
+    #[inline(never)]
     pub(super) fn u32(&mut self) -> Result<u32, SnapshotError> {
         self.take().map(u32::from_le_bytes)
     }
 
+    #[inline(never)]
     pub(super) fn u64(&mut self) -> Result<u64, SnapshotError> {
         self.take().map(u64::from_le_bytes)
     }
 
     /// A byte of which only the lowest `bits` may be set.
+    #[inline(never)]
     pub(super) fn flags(&mut self, bits: u32) -> Result<u8, SnapshotError> {
         let byte = self.u8()?;
         if u32::from(byte) >> bits != 0 {
@@ -62,6 +72,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A number as [`put_short`] writes it.
+    #[inline(never)]
     pub(super) fn short(&mut self) -> Result<u64, SnapshotError> {
         let mut value = 0;
         for shift in (0..u64::BITS).step_by(7) {
