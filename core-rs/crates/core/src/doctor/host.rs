@@ -1,7 +1,8 @@
 //! What the host's IOMMU holds, as far as the logs tell it or the kernel's rules say it.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+
+use super::by_start::ByStart;
 
 /// Where a mapping goes in the guest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -71,7 +72,7 @@ const COMPARED: u64 = 1 << 16;
 /// All mappings of the host.
 #[derive(Debug, Default)]
 pub(super) struct Host {
-    maps: BTreeMap<u64, HostMap>,
+    maps: ByStart<HostMap>,
     pages: HashMap<u64, Seen>,
     peak: usize,
 }
@@ -87,22 +88,21 @@ impl Host {
 
     /// A mapping that shares an address with a range.
     pub(super) fn overlap(&self, start: u64, last: u64) -> Option<(u64, &HostMap)> {
-        self.maps.range(..=last).next_back().filter(|(_, map)| map.last >= start).map(|(at, map)| (*at, map))
+        self.maps.upto(last).filter(|(_, map)| map.last >= start)
     }
 
     pub(super) fn get_mut(&mut self, start: u64) -> Option<&mut HostMap> {
-        self.maps.get_mut(&start)
+        self.maps.get_mut(start)
     }
 
     pub(super) fn get(&self, start: u64) -> Option<&HostMap> {
-        self.maps.get(&start)
+        self.maps.get(start)
     }
 
     /// The mappings that share an address with a range, in ascending order.
     pub(super) fn within(&self, start: u64, last: u64) -> impl Iterator<Item = (u64, &HostMap)> {
-        let from =
-            self.maps.range(..=start).next_back().filter(|(_, map)| map.last >= start).map_or(start, |(at, _)| *at);
-        self.maps.range(from..=last).map(|(at, map)| (*at, map))
+        let from = self.maps.upto(start).filter(|(_, map)| map.last >= start).map_or(start, |(at, _)| at);
+        self.maps.range(from, last)
     }
 
     /// How many addresses of a range are mapped, at most 2^64 - 1, and whether a mapping lies across one of its ends.
@@ -122,24 +122,19 @@ impl Host {
 
     /// Removes exactly one mapping that one container holds.
     pub(super) fn remove_whole(&mut self, start: u64, last: u64) -> Option<HostMap> {
-        let Entry::Occupied(entry) = self.maps.entry(start) else { return None };
-        if entry.get().last != last || entry.get().copies > 1 {
-            return None;
-        }
-        let map = entry.remove();
-        self.untrack(start, &map);
-        Some(map)
+        self.maps.get(start).filter(|map| map.last == last && map.copies <= 1)?;
+        self.remove(start)
     }
 
     pub(super) fn remove(&mut self, start: u64) -> Option<HostMap> {
-        let map = self.maps.remove(&start)?;
+        let map = self.maps.remove(start)?;
         self.untrack(start, &map);
         Some(map)
     }
 
     /// A mapping goes where the guest's entry goes. Returns the first contradiction with another mapping.
     pub(super) fn set_target(&mut self, start: u64, target: Target) -> Option<Contradiction> {
-        let map = self.maps.get_mut(&start)?;
+        let map = self.maps.get_mut(start)?;
         map.target = Some(target);
         let physical = map.physical?;
         let last = map.last;

@@ -240,12 +240,12 @@ impl Doctor {
         if self.missing.is_empty() {
             return;
         }
-        while let Some((&at, missing)) = self.missing.range(..=last).next_back() {
+        while let Some((at, missing)) = self.missing.upto(last) {
             if missing.last < start {
                 break;
             }
             let finding = missing.finding;
-            self.missing.remove(&at);
+            self.missing.remove(at);
             self.findings.end(finding, line);
         }
     }

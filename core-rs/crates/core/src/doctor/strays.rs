@@ -128,8 +128,8 @@ impl Doctor {
     fn faulted(&mut self, event: &Event) {
         let Event { start, line, value, .. } = *event;
         let (wanted, _) = self.guest.wanted(&self.machine, start);
-        let mapped = matches!(wanted, Wanted::Page(_))
-            || self.missing.range(..=start).next_back().is_some_and(|(_, one)| one.last >= start);
+        let mapped =
+            matches!(wanted, Wanted::Page(_)) || self.missing.upto(start).is_some_and(|(_, one)| one.last >= start);
         let kind = if mapped { FindingKind::FaultMapped } else { FindingKind::FaultUnmapped };
         let mut news = self.stray(kind, Source::Kernel, line, start & !0xfff, start | 0xfff);
         news.example.iova = start;

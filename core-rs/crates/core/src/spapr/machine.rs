@@ -79,10 +79,12 @@ impl SpaprMachine {
     }
 
     /// Where a bridge is, or would have to be.
+    #[inline(never)]
     fn phb_place(&self, index: u32) -> Result<usize, usize> {
         self.phbs.binary_search_by_key(&index, |phb| phb.config().index)
     }
 
+    #[inline(never)]
     fn vio_place(&self, unit: u32) -> Result<usize, usize> {
         self.vios.binary_search_by_key(&unit, VioDevice::unit)
     }

@@ -70,7 +70,7 @@ impl SpaprMachine {
     /// [`SnapshotError`]; the machine is then as it was, and there are no effects.
     pub fn restore(&mut self, bytes: &[u8], effects: &mut Effects) -> Result<(), SnapshotError> {
         effects.clear();
-        let saved = Saved::read(body(bytes)?, self.entry_limit())?;
+        let saved = Saved::read(bytes, self.entry_limit())?;
         self.check_devices(&saved)?;
         if let Some(liobn) = self.table_in_use() {
             return Err(SnapshotError::InUse(liobn));
@@ -84,7 +84,7 @@ impl SpaprMachine {
     /// # Errors
     /// [`SnapshotError`].
     pub fn from_snapshot(bytes: &[u8], entry_limit: u32) -> Result<Self, SnapshotError> {
-        let saved = Saved::read(body(bytes)?, entry_limit)?;
+        let saved = Saved::read(bytes, entry_limit)?;
         let unsound = |_| SnapshotError::Inconsistent("a device can not be part of a machine");
         let mut machine = Self::new(entry_limit);
         for config in saved.phbs {
@@ -119,14 +119,14 @@ fn body(bytes: &[u8]) -> Result<&[u8], SnapshotError> {
     if !bytes.iter().zip(&MAGIC).all(|(byte, magic)| byte == magic) {
         return Err(SnapshotError::Magic);
     }
-    let cut = SnapshotError::Cut { expected: shortest, actual };
-    let (_, rest) = bytes.split_first_chunk::<{ MAGIC.len() }>().ok_or(cut.clone())?;
-    let (version, rest) = rest.split_first_chunk::<4>().ok_or(cut.clone())?;
+    let cut = || SnapshotError::Cut { expected: shortest, actual };
+    let (_, rest) = bytes.split_first_chunk::<{ MAGIC.len() }>().ok_or_else(cut)?;
+    let (version, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
     let version = u32::from_le_bytes(*version);
     if version != VERSION {
         return Err(SnapshotError::Version(version));
     }
-    let (length, rest) = rest.split_first_chunk::<8>().ok_or(cut)?;
+    let (length, rest) = rest.split_first_chunk::<8>().ok_or_else(cut)?;
     let expected = u64::from_le_bytes(*length).max(shortest);
     if actual < expected {
         return Err(SnapshotError::Cut { expected, actual });
@@ -134,7 +134,7 @@ fn body(bytes: &[u8]) -> Result<&[u8], SnapshotError> {
     if actual > expected {
         return Err(SnapshotError::Inconsistent("bytes follow its end"));
     }
-    let (body, checksum) = rest.split_last_chunk::<CHECKSUM>().ok_or(fields::ENDS)?;
+    let (body, checksum) = rest.split_last_chunk::<CHECKSUM>().ok_or(SnapshotError::Inconsistent(fields::ENDS))?;
     let expected = u32::from_le_bytes(*checksum);
     let actual = crc32(bytes.get(..bytes.len() - CHECKSUM).unwrap_or_default());
     if actual != expected {

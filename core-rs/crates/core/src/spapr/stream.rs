@@ -10,6 +10,7 @@ impl SpaprMachine {
     /// All tables as a stream has them, by ascending LIOBN: of every VIO device, and of every place for a window, also
     /// of those that hold none. The tables inside are shared with the machine.
     #[must_use]
+    #[inline(never)]
     pub fn stream_tables(&self) -> Vec<StreamTable> {
         let mut tables = Vec::new();
         let mut add = |liobn, table, bypass, default| {

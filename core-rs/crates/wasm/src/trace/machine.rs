@@ -7,7 +7,7 @@ use giommu_core::trace::window::sized;
 use wasm_bindgen::prelude::*;
 
 use crate::buffer::Buffer;
-use crate::migration::RawMigrationReader;
+use crate::migration::{RawMigrationReader, handle};
 use crate::record::{ExtentRecord, pointer};
 use crate::table::RawTceTable;
 
@@ -259,7 +259,7 @@ impl RawLogMachine {
 
     /// A handle on a table, which shares it.
     pub fn table(&self, liobn: u32) -> Option<RawTceTable> {
-        Some(RawTceTable::from_shared(self.machine.table(liobn)?.shared()))
+        Some(handle(&self.machine.table(liobn)?.shared()))
     }
 
     /// Compares the tables with those of a stream: how many numbers each has beside this one; LIOBN, entries, agreed,
