@@ -3,6 +3,9 @@
 //! QEMU's log is read in order. Each thing that QEMU tells its listeners is an *operation*; whether the host did it shows in the
 //! kernel's log where there is one, else on QEMU's standard error, else by the kernel's rules. Where an operation comes out
 //! differently from what the guest asked for, a finding begins; it ends where that is no longer so.
+//!
+//! What many places call is marked `inline(never)`: the compiler would put it into all of them, which makes the WebAssembly module a
+//! tenth larger and no line faster.
 
 mod by_start;
 pub mod finding;

@@ -79,11 +79,13 @@ impl Guest {
     }
 
     /// The region that answers at an address. The higher LIOBN hides the lower.
+    #[inline(never)]
     pub(super) fn region(&self, iova: u64) -> Option<&Region> {
         self.regions.iter().filter(|region| (region.start..=region.last).contains(&iova)).max_by_key(|region| region.id)
     }
 
     /// How many containers hold an address.
+    #[inline(never)]
     pub(super) fn containers(&self, iova: u64) -> u32 {
         let count = self.regions.iter().filter(|region| (region.start..=region.last).contains(&iova)).count();
         u32::try_from(count).unwrap_or(u32::MAX)

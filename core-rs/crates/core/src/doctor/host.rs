@@ -1,7 +1,5 @@
 //! What the host's IOMMU holds, as far as the logs tell it or the kernel's rules say it.
 
-use std::collections::HashMap;
-
 use super::by_start::ByStart;
 
 /// Where a mapping goes in the guest.
@@ -73,7 +71,7 @@ const COMPARED: u64 = 1 << 16;
 #[derive(Debug, Default)]
 pub(super) struct Host {
     maps: ByStart<HostMap>,
-    pages: HashMap<u64, Seen>,
+    pages: ByStart<Seen>,
     peak: usize,
 }
 
@@ -87,6 +85,7 @@ impl Host {
     }
 
     /// A mapping that shares an address with a range.
+    #[inline(never)]
     pub(super) fn overlap(&self, start: u64, last: u64) -> Option<(u64, &HostMap)> {
         self.maps.upto(last).filter(|(_, map)| map.last >= start)
     }
@@ -105,6 +104,12 @@ impl Host {
         self.maps.range(from, last)
     }
 
+    /// The same, for who changes them meanwhile.
+    #[inline(never)]
+    pub(super) fn held(&self, start: u64, last: u64) -> Vec<(u64, HostMap)> {
+        self.within(start, last).map(|(at, map)| (at, *map)).collect()
+    }
+
     /// How many addresses of a range are mapped, at most 2^64 - 1, and whether a mapping lies across one of its ends.
     pub(super) fn measure(&self, start: u64, last: u64) -> (u64, bool) {
         let (mut bytes, mut across) = (0u64, false);
@@ -115,6 +120,7 @@ impl Host {
         (bytes, across)
     }
 
+    #[inline(never)]
     pub(super) fn insert(&mut self, start: u64, map: HostMap) {
         self.maps.insert(start, map);
         self.peak = self.peak.max(self.maps.len());
@@ -126,6 +132,7 @@ impl Host {
         self.remove(start)
     }
 
+    #[inline(never)]
     pub(super) fn remove(&mut self, start: u64) -> Option<HostMap> {
         let map = self.maps.remove(start)?;
         self.untrack(start, &map);
@@ -145,12 +152,14 @@ impl Host {
         let mut contradiction = None;
         for page in (0..=(last - start) >> 12).map(|page| page << 12) {
             let (guest, host) = (target.page.wrapping_add(page), physical.wrapping_add(page));
-            let seen = self.pages.entry(guest).or_insert(Seen { physical: host, iova: start + page, users: 0 });
-            if seen.physical == host {
-                seen.users += 1;
-            } else if contradiction.is_none() {
-                contradiction =
-                    Some(Contradiction { page: guest, other_iova: seen.iova, other_physical: seen.physical });
+            match self.pages.get_mut(guest) {
+                None => self.pages.insert(guest, Seen { physical: host, iova: start + page, users: 1 }),
+                Some(seen) if seen.physical == host => seen.users += 1,
+                Some(seen) if contradiction.is_none() => {
+                    contradiction =
+                        Some(Contradiction { page: guest, other_iova: seen.iova, other_physical: seen.physical });
+                }
+                Some(_) => {}
             }
         }
         contradiction
@@ -160,12 +169,12 @@ impl Host {
         let (Some(target), Some(physical), true) = (map.target, map.physical, map.tracked) else { return };
         for page in (0..=(map.last - start) >> 12).map(|page| page << 12) {
             let guest = target.page.wrapping_add(page);
-            if let Some(seen) = self.pages.get_mut(&guest)
+            if let Some(seen) = self.pages.get_mut(guest)
                 && seen.physical == physical.wrapping_add(page)
             {
                 seen.users -= 1;
                 if seen.users == 0 {
-                    self.pages.remove(&guest);
+                    self.pages.remove(guest);
                 }
             }
         }
