@@ -111,6 +111,7 @@ impl SpaprMachine {
         self.vios.get(self.vio_place(unit).ok()?)
     }
 
+    #[inline(never)]
     pub(super) fn vio_mut(&mut self, unit: u32) -> Option<&mut VioDevice> {
         self.newest = None;
         let place = self.vio_place(unit).ok()?;
@@ -122,12 +123,14 @@ impl SpaprMachine {
         self.phbs.iter().find(|phb| phb.buid() == buid && phb.config().ddw)
     }
 
+    #[inline(never)]
     pub(super) fn ddw_phb_mut(&mut self, buid: u64) -> Option<&mut Phb> {
         self.newest = None;
         self.phbs.iter_mut().find(|phb| phb.buid() == buid && phb.config().ddw)
     }
 
     /// The bridge that owns a LIOBN of PCI.
+    #[inline(never)]
     pub(super) fn owner(&self, liobn: u32) -> Option<&Phb> {
         if liobn >> 31 == 0 {
             return None;
@@ -136,6 +139,7 @@ impl SpaprMachine {
     }
 
     /// The same, to change it.
+    #[inline(never)]
     pub(super) fn owner_mut(&mut self, liobn: u32) -> Option<&mut Phb> {
         self.newest = None;
         if liobn >> 31 == 0 {

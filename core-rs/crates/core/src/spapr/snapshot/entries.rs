@@ -76,6 +76,7 @@ impl Runs<'_> {
         self.list.1.extend([open.value, open.newest].iter().take(open.count as usize));
     }
 
+    #[inline(never)]
     fn write_list(&mut self) {
         let (first, mut values) = (self.list.0, core::mem::take(&mut self.list.1));
         if let Ok(count @ 1..) = u32::try_from(values.len()) {
@@ -86,6 +87,7 @@ impl Runs<'_> {
         self.list = (u32::MAX, values);
     }
 
+    #[inline(never)]
     fn write(&mut self, first: u32, count: u32, kind: u64, values: &[u64]) {
         put_short(self.bytes, u64::from(first - self.written));
         put_short(self.bytes, u64::from(count) << 2 | kind);
@@ -151,6 +153,7 @@ pub(super) fn take_entries(fields: &mut Fields<'_>, geometry: Geometry, room: &m
 }
 
 /// The first entry and the number of entries of what follows a gap. They lie in the table, and are no more than `most`.
+#[inline(never)]
 fn stretch(from: u32, gap: u64, count: u64, most: u32, entries: u32) -> Result<(u32, u32), Flaw> {
     let found = || {
         let first = from.checked_add(u32::try_from(gap).ok()?)?;

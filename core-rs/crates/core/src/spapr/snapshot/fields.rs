@@ -20,6 +20,7 @@ pub(super) fn put(bytes: &mut Vec<u8>, field: &[u8]) {
 }
 
 /// Appends a number, seven bits per byte, the lowest first (LEB128).
+#[inline(never)]
 pub(super) fn put_short(bytes: &mut Vec<u8>, value: u64) {
     let mut rest = value;
     loop {
