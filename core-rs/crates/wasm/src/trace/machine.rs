@@ -247,16 +247,6 @@ impl RawLogMachine {
         table.unknown_runs(from).take(most as usize).flat_map(|(first, last)| [first, last - first + 1]).collect()
     }
 
-    /// 0: the entry is unknown; 1: page and permission are known; 2: all of it is.
-    pub fn knowledge(&self, liobn: u32, index: u32) -> u32 {
-        use giommu_core::trace::rebuilt::Knowledge;
-        match self.machine.table(liobn).map(|table| table.knowledge(index)) {
-            None | Some(Knowledge::Unknown) => 0,
-            Some(Knowledge::Page(_)) => 1,
-            Some(Knowledge::Value(_)) => 2,
-        }
-    }
-
     /// A handle on a table, which shares it.
     pub fn table(&self, liobn: u32) -> Option<RawTceTable> {
         Some(handle(&self.machine.table(liobn)?.shared()))
