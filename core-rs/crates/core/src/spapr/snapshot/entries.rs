@@ -174,7 +174,7 @@ fn take_run(
     let mut value = if kind == LIST { 0 } else { fields.u64()? };
     for index in first..first + count {
         match kind {
-            LIST => value = fields.u64()?,
+            LIST => value = u64::from_le_bytes(fields.take()?),
             SAME => {}
             PAGES if index == first => {}
             PAGES => value = value.checked_add(page).ok_or(Flaw::Inconsistent("a run passes 2^64"))?,

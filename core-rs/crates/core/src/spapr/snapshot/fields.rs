@@ -49,7 +49,9 @@ impl<'a> Fields<'a> {
         self.rest.is_empty()
     }
 
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], Flaw> {
+    /// The next bytes.
+    #[inline]
+    pub(super) fn take<const N: usize>(&mut self) -> Result<[u8; N], Flaw> {
         let (field, rest) = self.rest.split_first_chunk::<N>().ok_or(Flaw::Inconsistent(ENDS))?;
         self.rest = rest;
         Ok(*field)
