@@ -2,6 +2,7 @@
 
 import { ROOT } from "../repository.ts";
 import { run } from "../spawn.ts";
+import { shrunk } from "./shrink.ts";
 import { cargoHome, TARGET, type Toolchain } from "./toolchain.ts";
 
 /** What wasm-pack made. */
@@ -46,7 +47,7 @@ export async function pack(toolchain: Toolchain, name: string): Promise<Packed> 
       ...["--locked", "--no-default-features", "--features", name, ...toolchain.cargoArgs],
     ], { CARGO_TARGET_DIR: target, CARGO_ENCODED_RUSTFLAGS: rustFlags(toolchain).join("\x1f") });
     return {
-      wasm: Deno.readFileSync(`${out}/${name}_bg.wasm`),
+      wasm: shrunk(Deno.readFileSync(`${out}/${name}_bg.wasm`)),
       glue: Deno.readTextFileSync(`${out}/${name}_bg.js`),
       types: Deno.readTextFileSync(`${out}/${name}.d.ts`),
     };

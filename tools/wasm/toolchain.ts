@@ -1,5 +1,6 @@
 /** Finds a Rust toolchain that can build for wasm32-unknown-unknown, and says exactly which one it is. */
 
+import binaryen from "binaryen/package.json" with { type: "json" };
 import { run } from "../spawn.ts";
 import versions from "./versions.json" with { type: "json" };
 
@@ -38,7 +39,8 @@ export async function findToolchain(): Promise<Toolchain> {
   }
   const wasmPack = await pinned("wasm-pack", versions["wasm-pack"], rust.env);
   const wasmBindgen = await pinned("wasm-bindgen", versions["wasm-bindgen"], rust.env, "wasm-bindgen-cli");
-  return { ...rust, versions: { ...rust.versions, "wasm-pack": wasmPack, "wasm-bindgen": wasmBindgen } };
+  const tools = { "wasm-pack": wasmPack, "wasm-bindgen": wasmBindgen, binaryen: binaryen.version };
+  return { ...rust, versions: { ...rust.versions, ...tools } };
 }
 
 async function rustupTarget(): Promise<Toolchain | undefined> {

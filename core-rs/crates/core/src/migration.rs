@@ -101,25 +101,20 @@ impl StreamReader {
     pub fn read(&mut self, input: &[u8], last: bool) -> usize {
         self.find_sections(input);
         let mut keep = self.search.saturating_sub(BEFORE_NAME as u64);
-        let base = self.base;
-        let mut done = Vec::new();
-        let mut unsound = 0;
-        self.open.retain_mut(|section| {
-            let at = usize::try_from(section.position().saturating_sub(base)).unwrap_or(usize::MAX);
-            match section.read(input.get(at..).unwrap_or_default()) {
-                Progress::More => keep = keep.min(section.position()),
-                Progress::Unsound => {
-                    unsound += 1;
-                    return false;
+        let (mut done, mut at) = (Vec::new(), 0);
+        while let Some(section) = self.open.get_mut(at) {
+            let from = usize::try_from(section.position().saturating_sub(self.base)).unwrap_or(usize::MAX);
+            match section.read(input.get(from..).unwrap_or_default()) {
+                Progress::More => {
+                    keep = keep.min(section.position());
+                    at += 1;
+                    continue;
                 }
-                Progress::Done(table) => {
-                    done.push(table);
-                    return false;
-                }
+                Progress::Unsound => self.unsound += 1,
+                Progress::Done(table) => done.push(table),
             }
-            true
-        });
-        self.unsound += unsound;
+            self.open.remove(at);
+        }
         for table in done {
             self.take(table);
         }

@@ -1,10 +1,17 @@
 //! Migration streams as JavaScript feeds them.
 
 use giommu_core::migration::StreamReader;
+use giommu_core::tce_table::SharedTable;
 use wasm_bindgen::prelude::*;
 
 use crate::buffer::Buffer;
 use crate::table::RawTceTable;
+
+/// A handle on a table, which shares it. Not where it is called, as it is large.
+#[inline(never)]
+pub(crate) fn handle(table: &SharedTable) -> RawTceTable {
+    RawTceTable::from_shared(table.clone())
+}
 
 /// Finds tables in a migration stream.
 #[wasm_bindgen]
@@ -81,6 +88,6 @@ impl RawMigrationReader {
     /// A handle on a table, which shares it.
     pub fn table(&self, liobn: u32) -> Option<RawTceTable> {
         let found = self.reader.tables().iter().find(|table| table.liobn == liobn)?;
-        Some(RawTceTable::from_shared(found.table.clone()?))
+        found.table.as_ref().map(handle)
     }
 }

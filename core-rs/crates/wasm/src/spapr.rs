@@ -13,7 +13,7 @@ use giommu_core::spapr::{
 };
 use wasm_bindgen::prelude::*;
 
-use crate::migration::RawMigrationReader;
+use crate::migration::{RawMigrationReader, handle};
 use crate::table::RawTceTable;
 
 /// A machine. JavaScript owns it; the tables it hands out share theirs with it.
@@ -28,10 +28,12 @@ pub struct RawSpaprMachine {
 }
 
 /// Why a state is refused, as a text that JavaScript takes apart: a word for programs, a space, the message.
-fn refused(word: &str, error: &impl core::fmt::Display) -> JsError {
+#[inline(never)]
+fn refused(word: &str, error: &dyn core::fmt::Display) -> JsError {
     JsError::new(&format!("{word} {error}"))
 }
 
+#[inline(never)]
 fn snapshot_refused(error: &SnapshotError) -> JsError {
     let word = match error {
         SnapshotError::Version(_) => "version",
@@ -130,7 +132,7 @@ impl RawSpaprMachine {
 
     /// A handle on the table of a window that is there, which shares it.
     pub fn table(&self, liobn: u32) -> Option<RawTceTable> {
-        self.machine.table(u64::from(liobn)).map(|table| RawTceTable::from_shared(table.clone()))
+        self.machine.table(u64::from(liobn)).map(handle)
     }
 
     /// How many entries of all tables together are not 0.
@@ -269,9 +271,7 @@ impl RawSpaprMachine {
             Some(Event::Changed { table, change, .. }) => {
                 Ok(RawTceTable::with_change(table.clone(), core::mem::take(&mut **change)))
             }
-            Some(Event::WindowAdded { table, .. } | Event::WindowRemoved { table, .. }) => {
-                Ok(RawTceTable::from_shared(table.clone()))
-            }
+            Some(Event::WindowAdded { table, .. } | Event::WindowRemoved { table, .. }) => Ok(handle(table)),
             Some(Event::Bypass { .. }) | None => Err(JsError::new("the event has no table")),
         }
     }

@@ -1,7 +1,6 @@
 //! What the guest wants at an address: by its TCE tables, or by what QEMU found in the page tables of another IOMMU.
 
-use std::collections::BTreeMap;
-
+use super::by_start::ByStart;
 use super::host::Target;
 use crate::trace::machine::LogMachine;
 use crate::trace::rebuilt::Knowledge;
@@ -46,7 +45,7 @@ pub(super) struct Guest {
     pub(super) regions: Vec<Region>,
     /// Names of all regions that ever were, by their numbers.
     names: Vec<(u64, String)>,
-    shadow: BTreeMap<u64, Entry>,
+    shadow: ByStart<Entry>,
 }
 
 /// A number for a region that has no LIOBN: FNV-1a of its name, with a bit that no LIOBN has.
@@ -80,11 +79,13 @@ impl Guest {
     }
 
     /// The region that answers at an address. The higher LIOBN hides the lower.
+    #[inline(never)]
     pub(super) fn region(&self, iova: u64) -> Option<&Region> {
         self.regions.iter().filter(|region| (region.start..=region.last).contains(&iova)).max_by_key(|region| region.id)
     }
 
     /// How many containers hold an address.
+    #[inline(never)]
     pub(super) fn containers(&self, iova: u64) -> u32 {
         let count = self.regions.iter().filter(|region| (region.start..=region.last).contains(&iova)).count();
         u32::try_from(count).unwrap_or(u32::MAX)
@@ -109,7 +110,7 @@ impl Guest {
     }
 
     fn shadowed(&self, iova: u64) -> Wanted {
-        match self.shadow.range(..=iova).next_back() {
+        match self.shadow.upto(iova) {
             Some((start, entry)) if entry.last >= iova => {
                 Wanted::Page(Target { page: entry.target.page.wrapping_add(iova - start), perm: entry.target.perm })
             }
@@ -122,8 +123,7 @@ impl Guest {
         if last < start {
             return;
         }
-        if perm.is_none()
-            && self.shadow.get(&start).is_some_and(|entry| entry.last == last && entry.target.page == page)
+        if perm.is_none() && self.shadow.get(start).is_some_and(|entry| entry.last == last && entry.target.page == page)
         {
             return;
         }
@@ -135,11 +135,11 @@ impl Guest {
 
     /// Entries of another IOMMU are gone.
     pub(super) fn hide(&mut self, start: u64, last: u64) {
-        while let Some((&at, entry)) = self.shadow.range(..=last).next_back() {
+        while let Some((at, entry)) = self.shadow.upto(last) {
             if entry.last < start {
                 return;
             }
-            self.shadow.remove(&at);
+            self.shadow.remove(at);
         }
     }
 }

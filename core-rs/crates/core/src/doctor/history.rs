@@ -97,10 +97,12 @@ impl History {
         self.iova.is_some_and(|iova| start <= iova && iova <= last)
     }
 
+    #[inline(never)]
     pub(super) fn log(&mut self, line: u64, moment: Moment, value: u64, more: u64) {
         self.on_host(line, moment, value, more, 0, 0);
     }
 
+    #[inline(never)]
     pub(super) fn on_host(&mut self, line: u64, moment: Moment, value: u64, more: u64, kernel: u64, stderr: u64) {
         self.count += 1;
         if self.list.len() < MOST {

@@ -1,7 +1,6 @@
 //! What the host's IOMMU holds, as far as the logs tell it or the kernel's rules say it.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use super::by_start::ByStart;
 
 /// Where a mapping goes in the guest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -71,8 +70,8 @@ const COMPARED: u64 = 1 << 16;
 /// All mappings of the host.
 #[derive(Debug, Default)]
 pub(super) struct Host {
-    maps: BTreeMap<u64, HostMap>,
-    pages: HashMap<u64, Seen>,
+    maps: ByStart<HostMap>,
+    pages: ByStart<Seen>,
     peak: usize,
 }
 
@@ -86,23 +85,29 @@ impl Host {
     }
 
     /// A mapping that shares an address with a range.
+    #[inline(never)]
     pub(super) fn overlap(&self, start: u64, last: u64) -> Option<(u64, &HostMap)> {
-        self.maps.range(..=last).next_back().filter(|(_, map)| map.last >= start).map(|(at, map)| (*at, map))
+        self.maps.upto(last).filter(|(_, map)| map.last >= start)
     }
 
     pub(super) fn get_mut(&mut self, start: u64) -> Option<&mut HostMap> {
-        self.maps.get_mut(&start)
+        self.maps.get_mut(start)
     }
 
     pub(super) fn get(&self, start: u64) -> Option<&HostMap> {
-        self.maps.get(&start)
+        self.maps.get(start)
     }
 
     /// The mappings that share an address with a range, in ascending order.
     pub(super) fn within(&self, start: u64, last: u64) -> impl Iterator<Item = (u64, &HostMap)> {
-        let from =
-            self.maps.range(..=start).next_back().filter(|(_, map)| map.last >= start).map_or(start, |(at, _)| *at);
-        self.maps.range(from..=last).map(|(at, map)| (*at, map))
+        let from = self.maps.upto(start).filter(|(_, map)| map.last >= start).map_or(start, |(at, _)| at);
+        self.maps.range(from, last)
+    }
+
+    /// The same, for who changes them meanwhile.
+    #[inline(never)]
+    pub(super) fn held(&self, start: u64, last: u64) -> Vec<(u64, HostMap)> {
+        self.within(start, last).map(|(at, map)| (at, *map)).collect()
     }
 
     /// How many addresses of a range are mapped, at most 2^64 - 1, and whether a mapping lies across one of its ends.
@@ -115,6 +120,7 @@ impl Host {
         (bytes, across)
     }
 
+    #[inline(never)]
     pub(super) fn insert(&mut self, start: u64, map: HostMap) {
         self.maps.insert(start, map);
         self.peak = self.peak.max(self.maps.len());
@@ -122,24 +128,20 @@ impl Host {
 
     /// Removes exactly one mapping that one container holds.
     pub(super) fn remove_whole(&mut self, start: u64, last: u64) -> Option<HostMap> {
-        let Entry::Occupied(entry) = self.maps.entry(start) else { return None };
-        if entry.get().last != last || entry.get().copies > 1 {
-            return None;
-        }
-        let map = entry.remove();
-        self.untrack(start, &map);
-        Some(map)
+        self.maps.get(start).filter(|map| map.last == last && map.copies <= 1)?;
+        self.remove(start)
     }
 
+    #[inline(never)]
     pub(super) fn remove(&mut self, start: u64) -> Option<HostMap> {
-        let map = self.maps.remove(&start)?;
+        let map = self.maps.remove(start)?;
         self.untrack(start, &map);
         Some(map)
     }
 
     /// A mapping goes where the guest's entry goes. Returns the first contradiction with another mapping.
     pub(super) fn set_target(&mut self, start: u64, target: Target) -> Option<Contradiction> {
-        let map = self.maps.get_mut(&start)?;
+        let map = self.maps.get_mut(start)?;
         map.target = Some(target);
         let physical = map.physical?;
         let last = map.last;
@@ -150,12 +152,14 @@ impl Host {
         let mut contradiction = None;
         for page in (0..=(last - start) >> 12).map(|page| page << 12) {
             let (guest, host) = (target.page.wrapping_add(page), physical.wrapping_add(page));
-            let seen = self.pages.entry(guest).or_insert(Seen { physical: host, iova: start + page, users: 0 });
-            if seen.physical == host {
-                seen.users += 1;
-            } else if contradiction.is_none() {
-                contradiction =
-                    Some(Contradiction { page: guest, other_iova: seen.iova, other_physical: seen.physical });
+            match self.pages.get_mut(guest) {
+                None => self.pages.insert(guest, Seen { physical: host, iova: start + page, users: 1 }),
+                Some(seen) if seen.physical == host => seen.users += 1,
+                Some(seen) if contradiction.is_none() => {
+                    contradiction =
+                        Some(Contradiction { page: guest, other_iova: seen.iova, other_physical: seen.physical });
+                }
+                Some(_) => {}
             }
         }
         contradiction
@@ -165,12 +169,12 @@ impl Host {
         let (Some(target), Some(physical), true) = (map.target, map.physical, map.tracked) else { return };
         for page in (0..=(map.last - start) >> 12).map(|page| page << 12) {
             let guest = target.page.wrapping_add(page);
-            if let Some(seen) = self.pages.get_mut(&guest)
+            if let Some(seen) = self.pages.get_mut(guest)
                 && seen.physical == physical.wrapping_add(page)
             {
                 seen.users -= 1;
                 if seen.users == 0 {
-                    self.pages.remove(&guest);
+                    self.pages.remove(guest);
                 }
             }
         }

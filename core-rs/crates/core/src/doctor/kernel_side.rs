@@ -234,6 +234,7 @@ impl KernelSide {
     }
 
     /// Whether an event came before what followed its cause.
+    #[inline(never)]
     fn is_due(&self, event: &Event, asked: &Asked) -> bool {
         match (self.offset, event.time, asked.until) {
             (Some(offset), Some(time), Some(until)) if self.is_anchored() => {
@@ -276,6 +277,7 @@ impl KernelSide {
         self.stray.push(event);
     }
 
+    #[inline(never)]
     fn stray(&mut self, event: Event) {
         // Before the log is known to be this QEMU's, what it says is nothing to wonder about.
         if self.is_anchored() {
@@ -330,6 +332,7 @@ impl KernelSide {
     }
 
     /// An event is this QEMU's.
+    #[inline(never)]
     fn belong(&mut self, event: &Event) {
         self.matches = true;
         let Some(thread) = event.thread else { return };

@@ -59,6 +59,7 @@ impl Doctor {
     }
 
     /// The times of the first and the newest line that mattered, and the thread that logged it.
+    #[inline(never)]
     fn stamp(&mut self, record: &Record<'_>) {
         if self.kernel.given {
             self.kernel.thread(record.thread());
@@ -109,6 +110,7 @@ impl Doctor {
     }
 
     /// How many of the newest operations a call made: QEMU tells of them, in ascending order, before it logs the call.
+    #[inline(never)]
     fn own(&self, live: &LiveCall, containers: u32) -> usize {
         let most = live.pages.saturating_mul(u64::from(containers));
         let mut lowest = None;

@@ -248,11 +248,9 @@ impl Doctor {
             }
             _ => None,
         };
-        let starts: Vec<u64> = self.host.within(open.start, open.last).map(|(at, _)| at).collect();
         let mut left = false;
         let mut bytes = 0u64;
-        for at in starts {
-            let Some(map) = self.host.get(at).copied() else { continue };
+        for (at, map) in self.host.held(open.start, open.last) {
             let seen = removed.iter().any(|(start, last, _)| *start <= at && map.last <= *last);
             let gone = seen || (!absent && refused.is_none() && at >= open.start && map.last <= open.last);
             if !gone {
@@ -287,6 +285,7 @@ impl Doctor {
     }
 
     /// A mapping is gone, and with it what was wrong about it.
+    #[inline(never)]
     pub(super) fn lose(&mut self, start: u64, line: u64) {
         if let Some(map) = self.host.remove(start)
             && let Some(finding) = map.finding

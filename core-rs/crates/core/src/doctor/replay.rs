@@ -70,6 +70,7 @@ impl Replay {
     }
 
     /// QEMU did not tell of a page.
+    #[inline(never)]
     pub(super) fn lacks(&mut self, start: u64, last: u64) {
         self.refused += 1;
         self.ranges.insert(start, last);
@@ -187,6 +188,7 @@ impl Doctor {
         }
     }
 
+    #[inline(never)]
     fn of_replay(&self, kind: FindingKind, facts: &HotplugFacts, start: u64, last: u64) -> News {
         News {
             kind,

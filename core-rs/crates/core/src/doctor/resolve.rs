@@ -2,7 +2,7 @@
 
 use super::finding::{Call, Example, FindingKind, News, Proof, Source};
 use super::guest::Wanted;
-use super::host::{HostMap, Origin, Target};
+use super::host::{Origin, Target};
 use super::operation::{Done, EXISTS, NOT_MEMORY, Outcome};
 use super::{Doctor, Missing};
 
@@ -13,6 +13,7 @@ const LIMIT: usize = 65_535;
 
 impl Doctor {
     /// Operations whose line of cause never came: a replay, or memory.
+    #[inline(never)]
     pub(super) fn resolve_all(&mut self) {
         if self.batch.is_empty() {
             return;
@@ -25,6 +26,7 @@ impl Doctor {
         self.batch = batch;
     }
 
+    #[inline(never)]
     pub(super) fn news(&self, kind: FindingKind, done: &Done, shift: u8, call: Option<&Call>) -> News {
         News {
             kind,
@@ -46,6 +48,7 @@ impl Doctor {
     }
 
     /// The number of the newest hotplug, from 1.
+    #[inline(never)]
     pub(super) fn hotplug(&self) -> u32 {
         let count = self.hotplugs.len() + usize::from(self.replay.as_ref().is_some_and(|replay| !replay.window));
         u32::try_from(count).unwrap_or(u32::MAX)
@@ -124,6 +127,7 @@ impl Doctor {
     }
 
     /// Ties a finding to a mapping: it ends when that goes.
+    #[inline(never)]
     pub(super) fn mark(&mut self, start: u64, finding: usize) {
         if let Some(map) = self.host.get_mut(start)
             && map.finding.is_none()
@@ -236,16 +240,17 @@ impl Doctor {
     }
 
     /// Nothing is missing in a range any more.
+    #[inline(never)]
     fn end_missing(&mut self, start: u64, last: u64, line: u64) {
         if self.missing.is_empty() {
             return;
         }
-        while let Some((&at, missing)) = self.missing.range(..=last).next_back() {
+        while let Some((at, missing)) = self.missing.upto(last) {
             if missing.last < start {
                 break;
             }
             let finding = missing.finding;
-            self.missing.remove(&at);
+            self.missing.remove(at);
             self.findings.end(finding, line);
         }
     }
@@ -265,9 +270,7 @@ impl Doctor {
                 self.findings.add(&news);
             }
             Outcome::Left { errno, proof } => {
-                let held: Vec<(u64, HostMap)> =
-                    self.host.within(done.start, done.last).map(|(at, map)| (at, *map)).collect();
-                for (at, map) in held {
+                for (at, map) in self.host.held(done.start, done.last) {
                     let mut news = self.news(FindingKind::LeftBehind, done, shift, call);
                     news.errno = errno;
                     news.proof = proof;

@@ -41,6 +41,7 @@ impl Doctor {
         }
     }
 
+    #[inline(never)]
     fn stray(&self, kind: FindingKind, source: Source, line: u64, start: u64, last: u64) -> News {
         News {
             kind,
@@ -91,8 +92,7 @@ impl Doctor {
     fn take_prior(&mut self, event: &Event) {
         let Event { start, last, line, value, .. } = *event;
         if event.event == HostEvent::Unmap {
-            let held: Vec<u64> = self.host.within(start, last).map(|(at, _)| at).collect();
-            for at in held {
+            for (at, _) in self.host.held(start, last) {
                 self.host.remove(at);
             }
         } else if self.host.overlap(start, last).is_none() {
@@ -109,7 +109,7 @@ impl Doctor {
         if self.history.is_at(start, last) {
             self.history.on_host(self.line, Moment::HostUnmapped, last - start + 1, 0, line, 0);
         }
-        let held: Vec<(u64, HostMap)> = self.host.within(start, last).map(|(at, map)| (at, *map)).collect();
+        let held = self.host.held(start, last);
         for (at, map) in held.into_iter().filter(|(at, map)| *at >= start && map.last <= last) {
             self.lose(at, self.line);
             if map.origin == Origin::Nobody {
@@ -128,8 +128,8 @@ impl Doctor {
     fn faulted(&mut self, event: &Event) {
         let Event { start, line, value, .. } = *event;
         let (wanted, _) = self.guest.wanted(&self.machine, start);
-        let mapped = matches!(wanted, Wanted::Page(_))
-            || self.missing.range(..=start).next_back().is_some_and(|(_, one)| one.last >= start);
+        let mapped =
+            matches!(wanted, Wanted::Page(_)) || self.missing.upto(start).is_some_and(|(_, one)| one.last >= start);
         let kind = if mapped { FindingKind::FaultMapped } else { FindingKind::FaultUnmapped };
         let mut news = self.stray(kind, Source::Kernel, line, start & !0xfff, start | 0xfff);
         news.example.iova = start;
@@ -170,9 +170,8 @@ impl Doctor {
 
     /// Nothing of the guest's entries can be on a host that has no container.
     pub(super) fn leave_container(&mut self) {
-        let held: Vec<u64> =
-            self.host.within(0, u64::MAX).filter(|(_, map)| map.origin != Origin::Memory).map(|(at, _)| at).collect();
-        for at in held {
+        let held = self.host.held(0, u64::MAX);
+        for (at, _) in held.into_iter().filter(|(_, map)| map.origin != Origin::Memory) {
             self.lose(at, self.line);
         }
         self.limit = None;
@@ -250,15 +249,15 @@ impl Doctor {
                 self.take_stray(&event);
                 continue;
             }
-            let held: Vec<(u64, u64)> = self.host.within(start, last).map(|(at, map)| (at, map.last)).collect();
+            let held = self.host.held(start, last);
             if held.is_empty() && !ours {
                 self.kernel.counts.foreign += 1;
                 continue;
             }
             self.kernel.counts.exit += 1;
             // What was wrong about a mapping was so to the log's end; what is mapped after that is nobody's business.
-            for (at, end) in held {
-                if event.event == HostEvent::Unmap && at >= start && end <= last {
+            for (at, map) in held {
+                if event.event == HostEvent::Unmap && at >= start && map.last <= last {
                     self.host.remove(at);
                 }
             }

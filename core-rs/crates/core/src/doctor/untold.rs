@@ -58,7 +58,7 @@ impl Doctor {
     /// The guest has a page mapped of which QEMU did not tell.
     pub(super) fn untold_map(&mut self, start: u64, last: u64, target: Target, shift: u8, call: Option<&Call>) {
         let line = call.map_or(self.replay.as_ref().map_or(self.line, |replay| replay.last), |call| call.line);
-        if self.guest.region(start).is_none() || self.missing.contains_key(&start) {
+        if self.guest.region(start).is_none() || self.missing.contains(start) {
             return;
         }
         let held = self.host.overlap(start, last).map(|(at, map)| (at, *map));
@@ -137,7 +137,7 @@ impl Doctor {
                 let start = start.saturating_add(page << shift);
                 let last = start.saturating_add((1u64 << shift) - 1);
                 let changing = except.is_some_and(|(first, end)| first <= start && start <= end);
-                if !changing && self.host.overlap(start, last).is_none() && !self.missing.contains_key(&start) {
+                if !changing && self.host.overlap(start, last).is_none() && !self.missing.contains(start) {
                     let target =
                         Target { page: extent.target.0.wrapping_add(page << shift), perm: Some(extent.perm.bits()) };
                     lacking.push((start, last, target));

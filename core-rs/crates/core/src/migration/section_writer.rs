@@ -56,26 +56,28 @@ impl SectionWriter {
         let entries = window.map_or(0, |window| window.entries);
         let version: u32 = if of.default_window.is_some() { 3 } else { 2 };
         let mut head = vec![FULL];
-        head.extend(id.to_be_bytes());
-        head.push(NAME_LENGTH);
-        head.extend(NAME);
+        put(&mut head, &id.to_be_bytes());
+        put(&mut head, &[NAME_LENGTH]);
+        put(&mut head, NAME);
         for field in [of.liobn, version, of.liobn, entries] {
-            head.extend(field.to_be_bytes());
+            put(&mut head, &field.to_be_bytes());
         }
-        head.push(of.bypass.into());
+        put(&mut head, &[of.bypass.into()]);
         let mut tail = Vec::new();
-        tail.extend(of.default_window.map(u8::from));
+        if let Some(default) = of.default_window {
+            put(&mut tail, &[default.into()]);
+        }
         // QEMU clears the place of a window that is not in use, and so tells it.
         let (bus_offset, page_shift) = window.map_or((0, 0), |window| (window.bus_offset.0, window.page_shift));
         if bus_offset != 0 || page_shift != 12 {
-            tail.push(SUBSECTION);
-            tail.extend(SUBSECTION_NAME);
-            tail.extend(1u32.to_be_bytes());
-            tail.extend(bus_offset.to_be_bytes());
-            tail.extend(u32::from(page_shift).to_be_bytes());
+            put(&mut tail, &[SUBSECTION]);
+            put(&mut tail, SUBSECTION_NAME);
+            put(&mut tail, &1u32.to_be_bytes());
+            put(&mut tail, &bus_offset.to_be_bytes());
+            put(&mut tail, &u32::from(page_shift).to_be_bytes());
         }
-        tail.push(FOOTER);
-        tail.extend(id.to_be_bytes());
+        put(&mut tail, &[FOOTER]);
+        put(&mut tail, &id.to_be_bytes());
         let mut split = [0; ENTRY].into_iter();
         split.by_ref().for_each(drop);
         Self { head: head.into_iter(), table: of.table.clone(), entries, next: 0, split, tail: tail.into_iter() }
@@ -87,10 +89,10 @@ impl SectionWriter {
     /// If the caller itself is changing the table meanwhile.
     pub fn next(&mut self, into: &mut Vec<u8>, max: usize) -> bool {
         let end = into.len().saturating_add(max);
-        into.extend(self.head.by_ref().take(end - into.len()));
+        give(&mut self.head, into, end);
         self.give_entries(into, end);
         if self.next >= self.entries && self.split.len() == 0 {
-            into.extend(self.tail.by_ref().take(end - into.len()));
+            give(&mut self.tail, into, end);
         }
         self.tail.len() != 0
     }
@@ -114,4 +116,16 @@ impl SectionWriter {
             self.next += 1;
         }
     }
+}
+
+/// Appends a field. Not where it is called: there are many fields, and none is in a hurry.
+#[inline(never)]
+fn put(bytes: &mut Vec<u8>, field: &[u8]) {
+    bytes.extend_from_slice(field);
+}
+
+/// Appends what is left of `from` until there are `end` bytes.
+#[inline(never)]
+fn give(from: &mut vec::IntoIter<u8>, into: &mut Vec<u8>, end: usize) {
+    into.extend(from.take(end - into.len()));
 }

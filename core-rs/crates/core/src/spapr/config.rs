@@ -52,6 +52,7 @@ impl PhbConfig {
 
     /// Whether a bridge can have this window: the default one, or one that a guest can create. Any place may hold any,
     /// because which one QEMU takes is not specified.
+    #[inline(never)]
     pub(super) fn can_have(&self, window: Geometry) -> bool {
         let default = self.default_window().is_ok_and(|default| Geometry { liobn: window.liobn, ..default } == window);
         let Geometry { bus_offset, page_shift, entries, .. } = window;
@@ -67,6 +68,7 @@ impl PhbConfig {
     }
 
     /// The default window.
+    #[inline(never)]
     pub(super) fn default_window(&self) -> Result<Geometry, ConfigError> {
         if self.index > Self::MAX_INDEX {
             return Err(ConfigError::PhbIndex(self.index));
@@ -91,6 +93,7 @@ impl VioConfig {
         Self { unit, window_size: 256 << 20 }
     }
 
+    #[inline(never)]
     pub(super) fn window(&self) -> Result<Geometry, ConfigError> {
         if self.unit >> 31 != 0 {
             return Err(ConfigError::VioUnit(self.unit));
@@ -99,6 +102,7 @@ impl VioConfig {
     }
 }
 
+#[inline(never)]
 fn sound(liobn: u32, bus_offset: Iova, bytes: u64) -> Result<Geometry, ConfigError> {
     let entries = u32::try_from(bytes >> PAGE_SHIFT).map_err(|_| ConfigError::WindowSize(bytes))?;
     let geometry = Geometry { liobn, bus_offset, page_shift: PAGE_SHIFT, entries };

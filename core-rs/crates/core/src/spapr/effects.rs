@@ -48,6 +48,7 @@ impl Effects {
     }
 
     /// Forgets everything.
+    #[inline(never)]
     pub fn clear(&mut self) {
         self.written = None;
         self.change.clear();

@@ -79,10 +79,12 @@ impl SpaprMachine {
     }
 
     /// Where a bridge is, or would have to be.
+    #[inline(never)]
     fn phb_place(&self, index: u32) -> Result<usize, usize> {
         self.phbs.binary_search_by_key(&index, |phb| phb.config().index)
     }
 
+    #[inline(never)]
     fn vio_place(&self, unit: u32) -> Result<usize, usize> {
         self.vios.binary_search_by_key(&unit, VioDevice::unit)
     }
@@ -109,6 +111,7 @@ impl SpaprMachine {
         self.vios.get(self.vio_place(unit).ok()?)
     }
 
+    #[inline(never)]
     pub(super) fn vio_mut(&mut self, unit: u32) -> Option<&mut VioDevice> {
         self.newest = None;
         let place = self.vio_place(unit).ok()?;
@@ -120,12 +123,14 @@ impl SpaprMachine {
         self.phbs.iter().find(|phb| phb.buid() == buid && phb.config().ddw)
     }
 
+    #[inline(never)]
     pub(super) fn ddw_phb_mut(&mut self, buid: u64) -> Option<&mut Phb> {
         self.newest = None;
         self.phbs.iter_mut().find(|phb| phb.buid() == buid && phb.config().ddw)
     }
 
     /// The bridge that owns a LIOBN of PCI.
+    #[inline(never)]
     pub(super) fn owner(&self, liobn: u32) -> Option<&Phb> {
         if liobn >> 31 == 0 {
             return None;
@@ -134,6 +139,7 @@ impl SpaprMachine {
     }
 
     /// The same, to change it.
+    #[inline(never)]
     pub(super) fn owner_mut(&mut self, liobn: u32) -> Option<&mut Phb> {
         self.newest = None;
         if liobn >> 31 == 0 {

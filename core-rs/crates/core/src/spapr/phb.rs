@@ -52,6 +52,7 @@ impl Phb {
 
     /// How many windows there are now.
     #[must_use]
+    #[inline(never)]
     pub fn active_windows(&self) -> usize {
         self.slots.iter().filter(|slot| slot.table().is_some()).count()
     }

@@ -61,6 +61,7 @@ impl WindowSlot {
     }
 
     /// Takes the window away; returns whether there was one.
+    #[inline(never)]
     pub(super) fn disable(&mut self, effects: &mut Effects) -> bool {
         let Some(table) = self.table.take() else { return false };
         leave(&table);
@@ -69,6 +70,7 @@ impl WindowSlot {
     }
 
     /// Says whether the slot counts as the default window's.
+    #[inline(never)]
     pub(super) fn set_default(&mut self, default: bool, effects: &mut Effects) {
         if self.default != default {
             effects.defaults.push((self.liobn, self.default));
@@ -98,6 +100,7 @@ impl WindowSlot {
     }
 
     /// Takes over a flag, where it is known, and a window. One that lies where it does keeps its table.
+    #[inline(never)]
     pub(super) fn assume(&mut self, default: Option<bool>, window: Option<TceTable>, effects: &mut Effects) {
         if let Some(default) = default {
             self.set_default(default, effects);
@@ -131,6 +134,7 @@ impl WindowSlot {
 
 /// Lets a table that no call finds any more count for itself alone. If a caller holds a borrow of it, it counts on until
 /// it is dropped: rather too much than too little.
+#[inline(never)]
 fn leave(table: &SharedTable) {
     if let Ok(mut table) = table.try_borrow_mut() {
         table.share(None);

@@ -21,6 +21,7 @@ use super::phb::Phb;
 use super::vio::VioDevice;
 use checksum::crc32;
 use entries::put_entries;
+use fields::put;
 use saved::Saved;
 
 pub use error::SnapshotError;
@@ -45,19 +46,19 @@ impl SpaprMachine {
     #[must_use]
     pub fn save(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
-        bytes.extend(VERSION.to_le_bytes());
+        put(&mut bytes, &VERSION.to_le_bytes());
         // The length, which is not known yet.
-        bytes.extend([0; 8]);
-        bytes.extend(count(self.phbs().count()).to_le_bytes());
+        put(&mut bytes, &[0; 8]);
+        put(&mut bytes, &count(self.phbs().count()).to_le_bytes());
         self.phbs().for_each(|phb| put_phb(&mut bytes, phb));
-        bytes.extend(count(self.vios().count()).to_le_bytes());
+        put(&mut bytes, &count(self.vios().count()).to_le_bytes());
         self.vios().for_each(|device| put_vio(&mut bytes, device));
         let length = u64::try_from(bytes.len() + CHECKSUM).unwrap_or(u64::MAX);
         if let Some(field) = bytes.get_mut(HEAD - 8..HEAD) {
             field.copy_from_slice(&length.to_le_bytes());
         }
         let checksum = crc32(&bytes);
-        bytes.extend(checksum.to_le_bytes());
+        put(&mut bytes, &checksum.to_le_bytes());
         bytes
     }
 
@@ -69,7 +70,7 @@ impl SpaprMachine {
     /// [`SnapshotError`]; the machine is then as it was, and there are no effects.
     pub fn restore(&mut self, bytes: &[u8], effects: &mut Effects) -> Result<(), SnapshotError> {
         effects.clear();
-        let saved = Saved::read(body(bytes)?, self.entry_limit())?;
+        let saved = Saved::read(bytes, self.entry_limit())?;
         self.check_devices(&saved)?;
         if let Some(liobn) = self.table_in_use() {
             return Err(SnapshotError::InUse(liobn));
@@ -83,7 +84,7 @@ impl SpaprMachine {
     /// # Errors
     /// [`SnapshotError`].
     pub fn from_snapshot(bytes: &[u8], entry_limit: u32) -> Result<Self, SnapshotError> {
-        let saved = Saved::read(body(bytes)?, entry_limit)?;
+        let saved = Saved::read(bytes, entry_limit)?;
         let unsound = |_| SnapshotError::Inconsistent("a device can not be part of a machine");
         let mut machine = Self::new(entry_limit);
         for config in saved.phbs {
@@ -118,14 +119,14 @@ fn body(bytes: &[u8]) -> Result<&[u8], SnapshotError> {
     if !bytes.iter().zip(&MAGIC).all(|(byte, magic)| byte == magic) {
         return Err(SnapshotError::Magic);
     }
-    let cut = SnapshotError::Cut { expected: shortest, actual };
-    let (_, rest) = bytes.split_first_chunk::<{ MAGIC.len() }>().ok_or(cut.clone())?;
-    let (version, rest) = rest.split_first_chunk::<4>().ok_or(cut.clone())?;
+    let cut = || SnapshotError::Cut { expected: shortest, actual };
+    let (_, rest) = bytes.split_first_chunk::<{ MAGIC.len() }>().ok_or_else(cut)?;
+    let (version, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
     let version = u32::from_le_bytes(*version);
     if version != VERSION {
         return Err(SnapshotError::Version(version));
     }
-    let (length, rest) = rest.split_first_chunk::<8>().ok_or(cut)?;
+    let (length, rest) = rest.split_first_chunk::<8>().ok_or_else(cut)?;
     let expected = u64::from_le_bytes(*length).max(shortest);
     if actual < expected {
         return Err(SnapshotError::Cut { expected, actual });
@@ -133,7 +134,7 @@ fn body(bytes: &[u8]) -> Result<&[u8], SnapshotError> {
     if actual > expected {
         return Err(SnapshotError::Inconsistent("bytes follow its end"));
     }
-    let (body, checksum) = rest.split_last_chunk::<CHECKSUM>().ok_or(fields::ENDS)?;
+    let (body, checksum) = rest.split_last_chunk::<CHECKSUM>().ok_or(SnapshotError::Inconsistent(fields::ENDS))?;
     let expected = u32::from_le_bytes(*checksum);
     let actual = crc32(bytes.get(..bytes.len() - CHECKSUM).unwrap_or_default());
     if actual != expected {
@@ -149,19 +150,19 @@ fn count(devices: usize) -> u32 {
 
 fn put_phb(bytes: &mut Vec<u8>, phb: &Phb) {
     let PhbConfig { index, ddw, pgsz, dma_win_addr, dma_win_size, dma64_win_addr } = *phb.config();
-    bytes.extend(index.to_le_bytes());
-    bytes.push(u8::from(ddw));
+    put(bytes, &index.to_le_bytes());
+    put(bytes, &[u8::from(ddw)]);
     for option in [pgsz, dma_win_addr.0, dma_win_size, dma64_win_addr.0] {
-        bytes.extend(option.to_le_bytes());
+        put(bytes, &option.to_le_bytes());
     }
     for slot in phb.slots() {
-        bytes.push(u8::from(slot.is_default()) | u8::from(slot.table().is_some()) << 1);
+        put(bytes, &[u8::from(slot.is_default()) | u8::from(slot.table().is_some()) << 1]);
         if let Some(table) = slot.table() {
             let table = table.borrow();
             let window = table.geometry();
-            bytes.extend(window.bus_offset.0.to_le_bytes());
-            bytes.push(window.page_shift);
-            bytes.extend(window.entries.to_le_bytes());
+            put(bytes, &window.bus_offset.0.to_le_bytes());
+            put(bytes, &[window.page_shift]);
+            put(bytes, &window.entries.to_le_bytes());
             put_entries(bytes, &table);
         }
     }
@@ -169,9 +170,9 @@ fn put_phb(bytes: &mut Vec<u8>, phb: &Phb) {
 
 fn put_vio(bytes: &mut Vec<u8>, device: &VioDevice) {
     let VioConfig { unit, window_size } = *device.config();
-    bytes.extend(unit.to_le_bytes());
-    bytes.extend(window_size.to_le_bytes());
-    bytes.push(u8::from(device.bypass()));
+    put(bytes, &unit.to_le_bytes());
+    put(bytes, &window_size.to_le_bytes());
+    put(bytes, &[u8::from(device.bypass())]);
     put_entries(bytes, &device.table().borrow());
 }
 

@@ -2,7 +2,7 @@
 
 use super::effects::Effects;
 use super::machine::SpaprMachine;
-use crate::tce_table::{SharedTable, TceTable};
+use crate::tce_table::TceTable;
 
 /// What is to become of one table: of a VIO device, or of a bridge's place for a window.
 #[derive(Debug)]
@@ -33,10 +33,9 @@ impl SpaprMachine {
 
     /// A table of which the caller itself holds a borrow, so that it can not be changed.
     pub(super) fn table_in_use(&self) -> Option<u32> {
-        let is_used = |table: &SharedTable| table.try_borrow_mut().is_err();
-        let slots = self.phbs().flat_map(|phb| phb.slots());
-        let windows = slots.filter_map(|slot| Some((slot.liobn(), slot.table()?)));
-        let devices = self.vios().map(|device| (device.unit(), device.table()));
-        devices.chain(windows).find(|(_, table)| is_used(table)).map(|(liobn, _)| liobn)
+        let tables = self.stream_tables();
+        let mut used =
+            tables.iter().filter(|one| one.table.as_ref().is_some_and(|table| table.try_borrow_mut().is_err()));
+        used.next().map(|one| one.liobn)
     }
 }

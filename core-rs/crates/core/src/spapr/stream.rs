@@ -1,7 +1,5 @@
 //! A machine's tables as QEMU's migration streams hold them.
 
-use std::collections::BTreeMap;
-
 use super::effects::Effects;
 use super::machine::SpaprMachine;
 use super::state::TableState;
@@ -12,22 +10,19 @@ impl SpaprMachine {
     /// All tables as a stream has them, by ascending LIOBN: of every VIO device, and of every place for a window, also
     /// of those that hold none. The tables inside are shared with the machine.
     #[must_use]
+    #[inline(never)]
     pub fn stream_tables(&self) -> Vec<StreamTable> {
-        let devices = self.vios().map(|device| StreamTable {
-            liobn: device.unit(),
-            section_id: None,
-            table: Some(device.table().clone()),
-            bypass: device.bypass(),
-            default_window: Some(false),
-        });
-        let slots = self.phbs().flat_map(|phb| phb.slots()).map(|slot| StreamTable {
-            liobn: slot.liobn(),
-            section_id: None,
-            table: slot.table().cloned(),
-            bypass: false,
-            default_window: Some(slot.is_default()),
-        });
-        devices.chain(slots).collect()
+        let mut tables = Vec::new();
+        let mut add = |liobn, table, bypass, default| {
+            tables.push(StreamTable { liobn, section_id: None, table, bypass, default_window: Some(default) });
+        };
+        for device in self.vios() {
+            add(device.unit(), Some(device.table().clone()), device.bypass(), false);
+        }
+        for slot in self.phbs().flat_map(|phb| phb.slots()) {
+            add(slot.liobn(), slot.table().cloned(), false, slot.is_default());
+        }
+        tables
     }
 
     /// Brings windows, entries and bypass to what a stream says, and which place counts as the default window's where
@@ -39,19 +34,21 @@ impl SpaprMachine {
     /// [`LoadError`]; the machine is then as it was, and there are no effects.
     pub fn load_stream(&mut self, tables: &[StreamTable], effects: &mut Effects) -> Result<(), LoadError> {
         effects.clear();
-        let mut sections = BTreeMap::new();
+        let mut sections: Vec<&StreamTable> = Vec::new();
         for section in tables {
-            if sections.insert(section.liobn, section).is_some() {
+            let Err(place) = place(&sections, section.liobn) else {
                 return Err(LoadError::Duplicate(section.liobn));
-            }
+            };
+            sections.insert(place, section);
         }
         let mut stored = 0;
-        for section in sections.values() {
+        for section in &sections {
             stored += self.check_section(section)?;
         }
-        let known = self.stream_tables().into_iter().map(|known| known.liobn);
-        if let Some(liobn) = known.into_iter().find(|liobn| !sections.contains_key(liobn)) {
-            return Err(LoadError::Missing(liobn));
+        for known in self.stream_tables() {
+            if place(&sections, known.liobn).is_err() {
+                return Err(LoadError::Missing(known.liobn));
+            }
         }
         let limit = self.entry_limit();
         if stored > u64::from(limit) {
@@ -60,7 +57,10 @@ impl SpaprMachine {
         if let Some(liobn) = self.table_in_use() {
             return Err(LoadError::InUse(liobn));
         }
-        let states = sections.values().map(|section| state(section)).collect::<Result<_, _>>()?;
+        let mut states = Vec::new();
+        for section in sections {
+            states.push(state(section)?);
+        }
         self.assume(states, effects);
         Ok(())
     }
@@ -84,6 +84,11 @@ impl SpaprMachine {
         };
         if fits { Ok(stored) } else { Err(LoadError::Window { liobn, window }) }
     }
+}
+
+/// Where a section is among those before it, by ascending LIOBN, or would have to be.
+fn place(sections: &[&StreamTable], liobn: u32) -> Result<usize, usize> {
+    sections.binary_search_by_key(&liobn, |section| section.liobn)
 }
 
 /// A state with a copy of a section's table, which takes no part in the limit that the table was read under.

@@ -60,6 +60,7 @@ impl SpaprMachine {
     }
 
     /// The bridge's place for the window with this LIOBN.
+    #[inline(never)]
     pub(super) fn slot_mut(&mut self, liobn: u32) -> Option<&mut WindowSlot> {
         self.owner_mut(liobn)?.slot_mut(liobn)
     }

@@ -48,6 +48,7 @@ impl VioDevice {
         self.bypass
     }
 
+    #[inline(never)]
     pub(super) fn set_bypass(&mut self, on: bool, effects: &mut Effects) {
         if self.bypass != on {
             self.bypass = on;

@@ -66,6 +66,7 @@ struct Notified {
 
 impl Notified {
     /// Where the range of the newest line begins.
+    #[inline(never)]
     fn newest(&self) -> Option<u64> {
         if self.lines == 1 {
             return Some(self.first);

@@ -110,6 +110,7 @@ fn nothing<'a>(event: HostEvent, line: u64) -> KernelRecord<'a> {
 }
 
 /// Where a text stands in another. Lines are short, and mostly it stands in their second half.
+#[inline(never)]
 fn position(text: &[u8], needle: &[u8]) -> Option<usize> {
     let first = *needle.first()?;
     let mut from = 0;
@@ -172,6 +173,7 @@ fn record(text: &[u8], found: usize, line: u64) -> Option<Option<KernelRecord<'_
 }
 
 /// Reads ` iova=0xA - 0xB ` or ` iova=0xA `: first address, and the one after the last where it is there.
+#[inline(never)]
 fn range(body: &[u8]) -> Option<(u64, Option<u64>, &[u8])> {
     let (start, rest) = hexadecimal(trim_start(body).strip_prefix(b"iova=0x")?)?;
     match rest.strip_prefix(b" - 0x") {
@@ -183,6 +185,7 @@ fn range(body: &[u8]) -> Option<(u64, Option<u64>, &[u8])> {
     }
 }
 
+#[inline(never)]
 fn sized<'a>(
     event: HostEvent,
     line: u64,
@@ -237,10 +240,12 @@ fn thread(head: &[u8]) -> (&[u8], Option<u32>, Option<u32>) {
     }
 }
 
+#[inline(never)]
 fn trim(text: &[u8]) -> &[u8] {
     text.trim_ascii_end()
 }
 
+#[inline(never)]
 fn trim_start(text: &[u8]) -> &[u8] {
     text.trim_ascii_start()
 }

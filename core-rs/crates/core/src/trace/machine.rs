@@ -223,6 +223,7 @@ impl LogMachine {
 
     /// The table of a LIOBN, if there is one.
     #[must_use]
+    #[inline(never)]
     pub fn table(&self, liobn: u32) -> Option<&RebuiltTable> {
         self.slots.get(liobn)?.table()
     }
@@ -238,6 +239,7 @@ impl LogMachine {
     }
 
     #[cold]
+    #[inline(never)]
     fn trouble(&mut self, trouble: Trouble, liobn: u64, address: u64) {
         self.problems.push(Problem { trouble, line: self.line, liobn, address });
     }

@@ -56,6 +56,7 @@ impl RebuiltTable {
     }
 
     /// A table whose entries are all known, from a migration stream.
+    #[inline(never)]
     pub(super) fn from_table(serial: u32, table: SharedTable) -> Self {
         let geometry = table.borrow().geometry();
         Self {
@@ -227,12 +228,14 @@ impl RebuiltTable {
     }
 
     /// Entries `first..=last` are no longer known.
+    #[inline(never)]
     pub(super) fn forget(&mut self, first: u32, last: u32, change: &mut Change) {
         self.zero(first, last, change);
         self.known.forget(first, last);
     }
 
     /// Entries that hold something may hold nothing now.
+    #[inline(never)]
     pub(super) fn doubt(&mut self, change: &mut Change) {
         let mut held: Vec<(u32, u32)> = Vec::new();
         let last = self.geometry.entries - 1;

@@ -112,6 +112,7 @@ impl StderrParser {
     }
 }
 
+#[inline(never)]
 fn after<'a>(text: &'a [u8], needle: &[u8]) -> Option<(usize, &'a [u8])> {
     let at = text.windows(needle.len()).position(|part| part == needle)?;
     Some((at, text.get(at + needle.len()..)?))
@@ -184,6 +185,7 @@ fn pointer(text: &[u8]) -> Option<(u64, &[u8])> {
 }
 
 /// The error number that a text or a number says; 0 if none.
+#[inline(never)]
 fn error(why: &[u8]) -> i32 {
     if let Some((number, _)) = signed(why) {
         return i32::try_from(number.unsigned_abs()).unwrap_or(0);

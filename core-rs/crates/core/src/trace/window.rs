@@ -35,6 +35,7 @@ pub(super) fn owner_of_buid(buid: u64) -> Option<u32> {
 
 /// QEMU's default: a host bridge has 1 GiB, a VIO device 256 MiB, of 4 KiB pages at bus address 0.
 #[must_use]
+#[inline(never)]
 pub fn default_geometry(liobn: u32) -> Geometry {
     let entries = if is_pci(liobn) { 1 << 18 } else { 1 << 16 };
     Geometry { liobn, bus_offset: Iova(0), page_shift: 12, entries }
@@ -42,6 +43,7 @@ pub fn default_geometry(liobn: u32) -> Geometry {
 
 /// The geometry of a window of `size` bytes; `None` if it is not one that a table can have.
 #[must_use]
+#[inline(never)]
 pub fn sized(liobn: u32, bus_offset: u64, page_shift: u32, size: u64) -> Option<Geometry> {
     let entries = u32::try_from(size.checked_shr(page_shift)?).ok()?;
     let geometry =
@@ -50,6 +52,7 @@ pub fn sized(liobn: u32, bus_offset: u64, page_shift: u32, size: u64) -> Option<
 }
 
 /// The LIOBN in the name that QEMU gives a table's region.
+#[inline(never)]
 pub(crate) fn named_table(name: &[u8]) -> Option<u32> {
     let digits = name.strip_prefix(b"tce-iommu-")?;
     let (liobn, rest) = super::scan::hexadecimal(digits)?;

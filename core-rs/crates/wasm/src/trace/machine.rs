@@ -7,7 +7,7 @@ use giommu_core::trace::window::sized;
 use wasm_bindgen::prelude::*;
 
 use crate::buffer::Buffer;
-use crate::migration::RawMigrationReader;
+use crate::migration::{RawMigrationReader, handle};
 use crate::record::{ExtentRecord, pointer};
 use crate::table::RawTceTable;
 
@@ -247,19 +247,9 @@ impl RawLogMachine {
         table.unknown_runs(from).take(most as usize).flat_map(|(first, last)| [first, last - first + 1]).collect()
     }
 
-    /// 0: the entry is unknown; 1: page and permission are known; 2: all of it is.
-    pub fn knowledge(&self, liobn: u32, index: u32) -> u32 {
-        use giommu_core::trace::rebuilt::Knowledge;
-        match self.machine.table(liobn).map(|table| table.knowledge(index)) {
-            None | Some(Knowledge::Unknown) => 0,
-            Some(Knowledge::Page(_)) => 1,
-            Some(Knowledge::Value(_)) => 2,
-        }
-    }
-
     /// A handle on a table, which shares it.
     pub fn table(&self, liobn: u32) -> Option<RawTceTable> {
-        Some(RawTceTable::from_shared(self.machine.table(liobn)?.shared()))
+        Some(handle(&self.machine.table(liobn)?.shared()))
     }
 
     /// Compares the tables with those of a stream: how many numbers each has beside this one; LIOBN, entries, agreed,

@@ -129,6 +129,7 @@ impl Findings {
     }
 
     /// A part of a finding that lasted until now ended with a line.
+    #[inline(never)]
     pub(in crate::doctor) fn end(&mut self, index: usize, line: u64) {
         if let Some(one) = self.list.get_mut(index) {
             one.open = one.open.saturating_sub(1);

@@ -1,11 +1,10 @@
 //! Ranges of bus addresses.
 
-use std::collections::BTreeMap;
-
 /// Ranges of bus addresses, joined where they adjoin.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Ranges {
-    runs: BTreeMap<u64, u64>,
+    /// First and last address, ascending. They are few: a list is as good as a tree.
+    runs: Vec<(u64, u64)>,
     bytes: u64,
     /// Not all of them are kept.
     cut: bool,
@@ -19,30 +18,33 @@ impl Ranges {
     pub fn insert(&mut self, start: u64, last: u64) -> u64 {
         let before = self.bytes;
         let (mut start, mut last) = (start, last);
-        while let Some((&from, &to)) = self.runs.range(..=last.saturating_add(1)).next_back() {
-            if to.saturating_add(1) < start {
-                break;
-            }
+        while let Some((from, to)) = self.before(last).filter(|(_, to)| to.saturating_add(1) >= start) {
             self.take(from);
-            start = start.min(from);
-            last = last.max(to);
+            (start, last) = (start.min(from), last.max(to));
         }
         if self.runs.len() >= Self::MOST {
             self.cut = true;
             // The last run takes in what cannot be kept apart.
-            if let Some((&from, &to)) = self.runs.last_key_value() {
+            if let Some((from, to)) = self.runs.last().copied() {
                 self.take(from);
-                start = start.min(from);
-                last = last.max(to);
+                (start, last) = (start.min(from), last.max(to));
             }
         }
-        self.runs.insert(start, last);
+        let at = self.runs.partition_point(|(from, _)| *from < start);
+        self.runs.insert(at, (start, last));
         self.bytes = self.bytes.saturating_add((last - start).saturating_add(1));
         self.bytes.saturating_sub(before)
     }
 
+    /// The last run that a range which ends there can adjoin.
+    fn before(&self, last: u64) -> Option<(u64, u64)> {
+        let end = self.runs.partition_point(|(from, _)| *from <= last.saturating_add(1));
+        self.runs.get(end.checked_sub(1)?).copied()
+    }
+
     fn take(&mut self, start: u64) {
-        if let Some(last) = self.runs.remove(&start) {
+        if let Ok(at) = self.runs.binary_search_by_key(&start, |(from, _)| *from) {
+            let (start, last) = self.runs.remove(at);
             self.bytes = self.bytes.saturating_sub((last - start).saturating_add(1));
         }
     }
@@ -50,14 +52,13 @@ impl Ranges {
     /// The first address of all and the last.
     #[must_use]
     pub fn hull(&self) -> Option<(u64, u64)> {
-        let (start, _) = self.runs.first_key_value()?;
-        let (_, last) = self.runs.last_key_value()?;
+        let ((start, _), (_, last)) = (self.runs.first()?, self.runs.last()?);
         Some((*start, *last))
     }
 
     /// The runs in ascending order.
     pub fn runs(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.runs.iter().map(|(start, last)| (*start, *last))
+        self.runs.iter().copied()
     }
 
     /// How many runs there are.
@@ -79,7 +80,7 @@ impl Ranges {
     }
 
     pub(super) fn adjoins(&self, start: u64, last: u64) -> bool {
-        self.runs.range(..=last.saturating_add(1)).next_back().is_some_and(|(_, to)| to.saturating_add(1) >= start)
+        self.before(last).is_some_and(|(_, to)| to.saturating_add(1) >= start)
     }
 }
 

@@ -5,8 +5,7 @@
 //! them, or the first one, which the others equal, or which every other one adds a page to. Then come the number of
 //! call starts inside of runs of mappings, and stretches of them: entries since the stretch before, entries in it.
 
-use super::SnapshotError;
-use super::fields::{Fields, put_short};
+use super::fields::{Fields, Flaw, put, put_short};
 use crate::tce_table::{Change, Geometry, TceTable};
 
 const LIST: u64 = 0;
@@ -77,6 +76,7 @@ impl Runs<'_> {
         self.list.1.extend([open.value, open.newest].iter().take(open.count as usize));
     }
 
+    #[inline(never)]
     fn write_list(&mut self) {
         let (first, mut values) = (self.list.0, core::mem::take(&mut self.list.1));
         if let Ok(count @ 1..) = u32::try_from(values.len()) {
@@ -87,6 +87,7 @@ impl Runs<'_> {
         self.list = (u32::MAX, values);
     }
 
+    #[inline(never)]
     fn write(&mut self, first: u32, count: u32, kind: u64, values: &[u64]) {
         put_short(self.bytes, u64::from(first - self.written));
         put_short(self.bytes, u64::from(count) << 2 | kind);
@@ -97,7 +98,7 @@ impl Runs<'_> {
 
 /// Appends the entries of a table.
 pub(super) fn put_entries(bytes: &mut Vec<u8>, table: &TceTable) {
-    bytes.extend(table.stored().to_le_bytes());
+    put(bytes, &table.stored().to_le_bytes());
     let page = 1 << table.geometry().page_shift.min(63);
     let mut runs = Runs { bytes, page, written: 0, list: (u32::MAX, Vec::new()), open: None };
     let (mut calls, mut stretches) = (0u32, Vec::<(u32, u32)>::new());
@@ -115,7 +116,7 @@ pub(super) fn put_entries(bytes: &mut Vec<u8>, table: &TceTable) {
     }
     runs.close();
     runs.write_list();
-    bytes.extend(calls.to_le_bytes());
+    put(bytes, &calls.to_le_bytes());
     let mut written = 0;
     for (first, count) in stretches {
         put_short(bytes, u64::from(first - written));
@@ -124,23 +125,12 @@ pub(super) fn put_entries(bytes: &mut Vec<u8>, table: &TceTable) {
     }
 }
 
-/// How many more entries that are not zero may be read, and how many there were to begin with.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Room {
-    pub(super) left: u32,
-    pub(super) limit: u32,
-}
-
-/// Reads a table that lies there.
-pub(super) fn take_entries(
-    fields: &mut Fields<'_>,
-    geometry: Geometry,
-    room: &mut Room,
-) -> Result<TceTable, SnapshotError> {
-    let unsound = |_| SnapshotError::Inconsistent("a window has no size, or passes the top of the bus");
+/// Reads a table that lies there; `room` is how many more entries that are not zero may be read.
+pub(super) fn take_entries(fields: &mut Fields<'_>, geometry: Geometry, room: &mut u32) -> Result<TceTable, Flaw> {
+    let unsound = |_| Flaw::Inconsistent("a window has no size, or passes the top of the bus");
     let mut table = TceTable::new(geometry, u32::MAX).map_err(unsound)?;
     let stored = fields.u32()?;
-    room.left = room.left.checked_sub(stored).ok_or(SnapshotError::EntryLimit { limit: room.limit })?;
+    *room = room.checked_sub(stored).ok_or(Flaw::EntryLimit)?;
     let (mut rest, mut next) = (stored, 0);
     let mut change = Change::quiet();
     while rest > 0 {
@@ -155,7 +145,7 @@ pub(super) fn take_entries(
         let (gap, count) = (fields.short()?, fields.short()?);
         let (first, count) = stretch(next, gap, count, rest, geometry.entries)?;
         if !(first..first + count).all(|index| table.start_call(index)) {
-            return Err(SnapshotError::Inconsistent("a call starts where no mapping goes on"));
+            return Err(Flaw::Inconsistent("a call starts where no mapping goes on"));
         }
         (rest, next) = (rest - count, first + count);
     }
@@ -163,13 +153,14 @@ pub(super) fn take_entries(
 }
 
 /// The first entry and the number of entries of what follows a gap. They lie in the table, and are no more than `most`.
-fn stretch(from: u32, gap: u64, count: u64, most: u32, entries: u32) -> Result<(u32, u32), SnapshotError> {
+#[inline(never)]
+fn stretch(from: u32, gap: u64, count: u64, most: u32, entries: u32) -> Result<(u32, u32), Flaw> {
     let found = || {
         let first = from.checked_add(u32::try_from(gap).ok()?)?;
         let count = u32::try_from(count).ok().filter(|count| (1..=most).contains(count))?;
         first.checked_add(count).filter(|end| *end <= entries).map(|_| (first, count))
     };
-    found().ok_or(SnapshotError::Inconsistent("a run is empty, or passes the end of its table"))
+    found().ok_or(Flaw::Inconsistent("a run is empty, or passes the end of its table"))
 }
 
 fn take_run(
@@ -178,19 +169,19 @@ fn take_run(
     (first, count): (u32, u32),
     kind: u64,
     change: &mut Change,
-) -> Result<(), SnapshotError> {
+) -> Result<(), Flaw> {
     let page = 1 << table.geometry().page_shift.min(63);
     let mut value = if kind == LIST { 0 } else { fields.u64()? };
     for index in first..first + count {
         match kind {
-            LIST => value = fields.u64()?,
+            LIST => value = u64::from_le_bytes(fields.take()?),
             SAME => {}
             PAGES if index == first => {}
-            PAGES => value = value.checked_add(page).ok_or(SnapshotError::Inconsistent("a run passes 2^64"))?,
-            _ => return Err(SnapshotError::Inconsistent("a run is of no known kind")),
+            PAGES => value = value.checked_add(page).ok_or(Flaw::Inconsistent("a run passes 2^64"))?,
+            _ => return Err(Flaw::Inconsistent("a run is of no known kind")),
         }
         if value == 0 || !table.learn(index, value, false, change) {
-            return Err(SnapshotError::Inconsistent("an entry of a run is zero"));
+            return Err(Flaw::Inconsistent("an entry of a run is zero"));
         }
     }
     Ok(())

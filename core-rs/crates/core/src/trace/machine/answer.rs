@@ -72,9 +72,9 @@ impl LogMachine {
         }
         let (number, mut geometry) = self.called(liobn, offset)?;
         if printed_mask(&geometry) != theirs.mask && self.learn_page_size(number, theirs) {
-            geometry = self.table(number)?.geometry();
+            geometry = self.slots.get(number)?.table()?.geometry();
         }
-        let table = self.table(number)?;
+        let table = self.slots.get(number)?.table()?;
         let index = u32::try_from(offset >> geometry.page_shift).ok().filter(|index| *index < geometry.entries);
         let Some(index) = index else {
             return Some(self.compare(number, offset, OUTSIDE, theirs, value));
@@ -102,7 +102,7 @@ impl LogMachine {
             }
             Knowledge::Value(tce) => page(tce),
         };
-        if ours != theirs && fits && self.table(number)?.is_unlogged() {
+        if ours != theirs && fits && self.slots.get(number)?.table()?.is_unlogged() {
             // Who changes the table does not log it: the newest answer counts.
             self.learn(number, index, learned, value.is_none());
             return Some(Outcome::Learned);

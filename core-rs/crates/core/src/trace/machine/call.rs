@@ -85,6 +85,7 @@ impl LogMachine {
         });
     }
 
+    #[inline(never)]
     fn forget(&mut self, liobn: u32, entries: Entries) {
         self.with_table(liobn, &mut |table, change, _| {
             table.forget(entries.first, entries.last, change);
@@ -103,6 +104,7 @@ impl LogMachine {
     }
 
     /// The table of a LIOBN that a line mentions, if it is there.
+    #[inline(never)]
     fn mentioned(&self, liobn: u64) -> Option<(u32, Geometry)> {
         let liobn = u32::try_from(liobn).ok()?;
         Some((liobn, self.table(liobn)?.geometry()))
@@ -145,6 +147,7 @@ impl LogMachine {
     }
 
     /// What is assumed of a table that the log does not show being made.
+    #[inline(never)]
     pub(super) fn assumed(&self, liobn: u32) -> (Geometry, GeometrySource) {
         match self.given.iter().rev().find(|given| given.liobn == liobn) {
             Some(given) => (*given, GeometrySource::Given),
@@ -185,6 +188,7 @@ fn entries(geometry: &Geometry, ioba: u64, pages: u64) -> Option<Entries> {
 }
 
 /// The same, as far as they are in the table.
+#[inline(never)]
 fn clipped(geometry: &Geometry, ioba: u64, pages: u64) -> Option<Entries> {
     let start = ioba >> geometry.page_shift;
     let offset = geometry.bus_offset.0 >> geometry.page_shift;

@@ -52,6 +52,7 @@ impl Slots {
         self.list.len()
     }
 
+    #[inline(never)]
     fn find(&self, liobn: u32) -> Result<usize, usize> {
         self.list.binary_search_by_key(&liobn, |slot| slot.liobn)
     }

@@ -121,6 +121,7 @@ impl LogMachine {
 
     /// Puts a table in a LIOBN's place, whatever stood there.
     #[cold]
+    #[inline(never)]
     pub(super) fn place(&mut self, liobn: u32, table: Result<RebuiltTable, TableError>) -> bool {
         let Ok(table) = table else {
             self.trouble(Trouble::BadGeometry, u64::from(liobn), 0);
@@ -139,6 +140,7 @@ impl LogMachine {
 
     /// A new table that is empty, or all of whose entries are unknown.
     #[cold]
+    #[inline(never)]
     pub(super) fn place_new(
         &mut self,
         geometry: Geometry,
@@ -167,6 +169,7 @@ impl LogMachine {
 
     /// A table goes. `guessed` is its geometry if only a reset was guessed.
     #[cold]
+    #[inline(never)]
     pub(super) fn drop_table(&mut self, liobn: u32, guessed: Option<Geometry>) {
         self.slots.put(liobn, Place::Gone { guessed });
         self.count(liobn);

@@ -151,5 +151,5 @@ fn runs_that_can_not_be_are_refused() {
     assert_eq!(entries(4, &run(0, 4, 1, &[8]), 1, &[1, 1]), starts, "nothing is mapped there");
     assert_eq!(entries(4, &run(0, 4, 2, &[0x1003]), 1, &[1, 0]), end);
     assert_eq!(entries(u32::MAX, &[], 0, &[]), Err(SnapshotError::EntryLimit { limit: 1 << 20 }));
-    assert_eq!(entries(4, &run(0, 4, 2, &[0x1003]), u32::MAX, &[1, 3]), Err(fields::ENDS));
+    assert_eq!(entries(4, &run(0, 4, 2, &[0x1003]), u32::MAX, &[1, 3]), Err(SnapshotError::Inconsistent(fields::ENDS)));
 }
