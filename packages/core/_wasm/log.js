@@ -8,7 +8,6 @@ let wasm = /* @__PURE__ */ new Proxy({}, { get: (_, name) => start()[name] });
 function start() {
   const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes()), {
     "./log_bg.js": {
-      __wbg_Error_208446807d0d1e30,
       __wbg___wbindgen_throw_4c88d8bf264fd984,
       __wbindgen_init_externref_table,
     },
@@ -287,20 +286,6 @@ export class RawLogMachine {
             var v1 = getArrayU64FromWasm0(ret[0], ret[1]).slice();
             wasm.__wbindgen_free(ret[0], ret[1] * 8, 8);
             return v1;
-        } catch (error) {
-            throw told(error);
-        }
-    }
-    /**
-     * 0: the entry is unknown; 1: page and permission are known; 2: all of it is.
-     * @param {number} liobn
-     * @param {number} index
-     * @returns {number}
-     */
-    knowledge(liobn, index) {
-        try {
-            const ret = wasm.rawlogmachine_knowledge(this.__wbg_ptr, liobn, index);
-            return ret >>> 0;
         } catch (error) {
             throw told(error);
         }
@@ -1012,30 +997,6 @@ export class RawTceTable {
         }
     }
     /**
-     * An empty table.
-     *
-     * # Errors
-     * The message of [`TableError`](giommu_core::tce_table::TableError) if the geometry is unsound.
-     * @param {number} liobn
-     * @param {bigint} bus_offset
-     * @param {number} page_shift
-     * @param {number} entries
-     * @param {number} entry_limit
-     */
-    constructor(liobn, bus_offset, page_shift, entries, entry_limit) {
-        try {
-            const ret = wasm.rawtcetable_new(liobn, bus_offset, page_shift, entries, entry_limit);
-            if (ret[2]) {
-                throw takeFromExternrefTable0(ret[1]);
-            }
-            this.__wbg_ptr = ret[0];
-            RawTceTableFinalization.register(this, this.__wbg_ptr, this);
-            return this;
-        } catch (error) {
-            throw told(error);
-        }
-    }
-    /**
      * The page size as a power of two.
      * @returns {number}
      */
@@ -1258,10 +1219,6 @@ export class RawTceTable {
         this.free();
     }
 }
-function __wbg_Error_208446807d0d1e30(arg0, arg1) {
-    const ret = Error(getStringFromWasm0(arg0, arg1));
-    return ret;
-}
 function __wbg___wbindgen_throw_4c88d8bf264fd984(arg0, arg1) {
     throw new Error(getStringFromWasm0(arg0, arg1));
 }
@@ -1339,12 +1296,6 @@ function passArray8ToWasm0(arg, malloc) {
     getUint8ArrayMemory0().set(arg, ptr / 1);
     WASM_VECTOR_LEN = arg.length;
     return ptr;
-}
-
-function takeFromExternrefTable0(idx) {
-    const value = wasm.__wbindgen_externrefs.get(idx);
-    wasm.__externref_table_dealloc(idx);
-    return value;
 }
 
 let cachedTextDecoder;

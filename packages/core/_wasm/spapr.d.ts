@@ -255,6 +255,8 @@ export class RawSpaprMachine {
  * A TCE table. JavaScript owns it; a machine in the core may share the table inside.
  */
 export class RawTceTable {
+    /** Made by the core only. */
+    private constructor();
     /** Frees what this owns in the core; using it afterwards is an error. */
     free(): void;
     /** The same as `free`. */
@@ -288,13 +290,6 @@ export class RawTceTable {
      * Makes a batch of what the newest call mapped, from extent `from` on; how many are in it.
      */
     mapsBatch(from: number): number;
-    /**
-     * An empty table.
-     *
-     * # Errors
-     * The message of [`TableError`](giommu_core::tce_table::TableError) if the geometry is unsound.
-     */
-    constructor(liobn: number, bus_offset: bigint, page_shift: number, entries: number, entry_limit: number);
     /**
      * H_PUT_TCE_INDIRECT with the list as the guest has it, big endian, 8 bytes per entry: the return code.
      */

@@ -1017,30 +1017,6 @@ export class RawTceTable {
         }
     }
     /**
-     * An empty table.
-     *
-     * # Errors
-     * The message of [`TableError`](giommu_core::tce_table::TableError) if the geometry is unsound.
-     * @param {number} liobn
-     * @param {bigint} bus_offset
-     * @param {number} page_shift
-     * @param {number} entries
-     * @param {number} entry_limit
-     */
-    constructor(liobn, bus_offset, page_shift, entries, entry_limit) {
-        try {
-            const ret = wasm.rawtcetable_new(liobn, bus_offset, page_shift, entries, entry_limit);
-            if (ret[2]) {
-                throw takeFromExternrefTable0(ret[1]);
-            }
-            this.__wbg_ptr = ret[0];
-            RawTceTableFinalization.register(this, this.__wbg_ptr, this);
-            return this;
-        } catch (error) {
-            throw told(error);
-        }
-    }
-    /**
      * The page size as a power of two.
      * @returns {number}
      */

@@ -6,7 +6,6 @@
     reason = "return codes are small, and WebAssembly counts in 32 bits"
 )]
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
 use giommu_core::address::Iova;
@@ -81,23 +80,6 @@ impl RawTceTable {
 
 #[wasm_bindgen]
 impl RawTceTable {
-    /// An empty table.
-    ///
-    /// # Errors
-    /// The message of [`TableError`](giommu_core::tce_table::TableError) if the geometry is unsound.
-    #[wasm_bindgen(constructor)]
-    pub fn new(
-        liobn: u32,
-        bus_offset: u64,
-        page_shift: u8,
-        entries: u32,
-        entry_limit: u32,
-    ) -> Result<RawTceTable, JsError> {
-        let geometry = Geometry { liobn, bus_offset: Iova(bus_offset), page_shift, entries };
-        let table = TceTable::new(geometry, entry_limit)?;
-        Ok(Self::from_shared(Rc::new(RefCell::new(table))))
-    }
-
     /// The logical I/O bus number.
     #[wasm_bindgen(getter)]
     pub fn liobn(&self) -> u32 {
@@ -350,5 +332,27 @@ pub(crate) fn runs_from(runs: u8) -> Runs {
         0 => Runs::Full,
         1 => Runs::Call,
         _ => Runs::Page,
+    }
+}
+
+/// Apart, as the other modules only hand out tables that they have: they need not know why one cannot be made.
+#[cfg(feature = "table")]
+#[wasm_bindgen]
+impl RawTceTable {
+    /// An empty table.
+    ///
+    /// # Errors
+    /// The message of [`TableError`](giommu_core::tce_table::TableError) if the geometry is unsound.
+    #[wasm_bindgen(constructor)]
+    pub fn new(
+        liobn: u32,
+        bus_offset: u64,
+        page_shift: u8,
+        entries: u32,
+        entry_limit: u32,
+    ) -> Result<RawTceTable, JsError> {
+        let geometry = Geometry { liobn, bus_offset: Iova(bus_offset), page_shift, entries };
+        let table = TceTable::new(geometry, entry_limit)?;
+        Ok(Self::from_shared(SharedTable::new(table.into())))
     }
 }
