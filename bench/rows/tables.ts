@@ -121,25 +121,33 @@ interface Operation {
   readonly filling: Filling;
   /** Operations per round, for times per operation. */
   readonly count: number;
-  /** Rounds that change the entries are filled anew, or take turns. */
+  /** Filled anew before each time, as the operation changes the entries. */
   readonly refill?: boolean;
+  /** Two if an operation is done and then undone by its like: the better one counts. */
+  readonly turns?: 2;
   readonly rounds?: number;
   readonly repeats?: number;
   readonly often?: number;
-  command(form: "value" | "tuned", round: number): string;
+  command(form: "value" | "tuned", turn: number): string;
   readonly untuned?: boolean;
-  ours(bench: RawBench, round: number): void;
+  ours(bench: RawBench, turn: number): void;
 }
 
 function rowOf(tables: Tables, has: boolean, operation: Operation): Row {
-  const { filling, count, refill, group, goals, rounds, repeats, often } = operation;
-  let delivered: Delivered = {};
-  let round = -1;
-  const per = (time: number) => time / count;
-  const ask = (form: "value" | "tuned") => async () => {
-    if (refill) await tables.refillPeer(filling);
-    return per(await tables.ask(operation.command(form, round), delivered));
+  const { filling, count, refill, turns = 1, group, goals, rounds, repeats, often } = operation;
+  let delivered: Delivered[] = [];
+  let round = 0;
+  // Of each turn nanoseconds per operation; the least counts.
+  const least = async (time: (turn: number, delivered: Delivered) => number | Promise<number>) => {
+    let best = Infinity;
+    for (const [turn, told] of delivered.entries()) best = Math.min(best, await time(turn, told) / count);
+    return best;
   };
+  const ask = (form: "value" | "tuned") => () =>
+    least(async (turn, told) => {
+      if (refill) await tables.refillPeer(filling);
+      return await tables.ask(operation.command(form, turn), told);
+    });
   return {
     group,
     unit: "ns",
@@ -148,15 +156,15 @@ function rowOf(tables: Tables, has: boolean, operation: Operation): Row {
     ...(repeats !== undefined && { repeats }),
     ...(often !== undefined && { often }),
     async before() {
-      round++;
-      delivered = {};
-      await tables.fill(filling, round === 0);
+      delivered = Array.from({ length: turns }, () => ({}));
+      await tables.fill(filling, round++ === 0);
     },
-    ours() {
-      // Filled again just before, as it was for the peer: the caches hold what fits into them.
-      if (refill) tables.ours.fill(false, filling.length, filling.threshold);
-      return per(tables.time((bench) => operation.ours(bench, round), delivered));
-    },
+    ours: () =>
+      least((turn, told) => {
+        // Filled again just before, as it was for the peer: the caches hold what fits into them.
+        if (refill) tables.ours.fill(false, filling.length, filling.threshold);
+        return tables.time((bench) => operation.ours(bench, turn), told);
+      }),
     ...(has && { peer: ask("value"), ...(!operation.untuned && { tuned: ask("tuned") }) }),
   };
 }
@@ -186,6 +194,11 @@ export function threshold(percent: number): number {
   return Math.round(percent / 100 * 2 ** 32);
 }
 
+/** About how many runs a table has. */
+function runs({ shift, length, threshold }: Filling): number {
+  return length === 0 ? 1 : 2 ** shift * threshold / 2 ** 32 / length;
+}
+
 function replays(tables: Tables, has: boolean, shift: number): Row[] {
   const row = (goal: Goal, filling: Filling): Row =>
     rowOf(tables, has, {
@@ -195,7 +208,7 @@ function replays(tables: Tables, has: boolean, shift: number): Row[] {
       count: 2 ** shift,
       // Each finds the caches as it left them itself, not as the other did.
       repeats: 3,
-      ...(filling.threshold < threshold(.1) && { often: 8 }),
+      ...(runs(filling) < 2 ** 18 && { often: 8 }),
       command: (form) => `replay ${form}`,
       ours: replayAll,
     });
@@ -217,15 +230,17 @@ function replays(tables: Tables, has: boolean, shift: number): Row[] {
 
 function writes(tables: Tables, has: boolean, large: number): Row[] {
   const empty = (shift: number): Filling => ({ shift, length: 1, threshold: 0 });
-  const map = (round: number) => round % 2 === 0;
+  const map = (turn: number) => turn === 0;
   const put = (shift: number, random: boolean, count: number, goals: Goal[]): Row =>
     rowOf(tables, has, {
       group: "H_PUT_TCE with one notifier, per call",
       goals,
       filling: empty(shift),
       count,
-      command: (form, round) => `put ${form} ${random ? "random" : "sequential"} ${count} ${Number(map(round))}`,
-      ours: (bench, round) => pieces(count, (first, some) => bench.put(random, first, some, map(round))),
+      turns: 2,
+      repeats: shift === large ? 1 : 4,
+      command: (form, turn) => `put ${form} ${random ? "random" : "sequential"} ${count} ${Number(map(turn))}`,
+      ours: (bench, turn) => pieces(count, (first, some) => bench.put(random, first, some, map(turn))),
     });
   const indirect = (shift: number, least: number): Row =>
     rowOf(tables, has, {
@@ -233,13 +248,15 @@ function writes(tables: Tables, has: boolean, large: number): Row[] {
       goals: [timesPeer(`indirect, 2^${shift}`, least)],
       filling: empty(shift),
       count: 2 ** shift,
-      command: (form, round) => `indirect ${form} ${2 ** shift} ${Number(map(round))}`,
-      ours: (bench, round) => pieces(2 ** shift, (first, some) => bench.indirect(first, some, map(round))),
+      turns: 2,
+      repeats: shift === large ? 1 : 4,
+      command: (form, turn) => `indirect ${form} ${2 ** shift} ${Number(map(turn))}`,
+      ours: (bench, turn) => pieces(2 ** shift, (first, some) => bench.indirect(first, some, map(turn))),
     });
   return [
     put(19, false, 2 ** 19, [
       timesPeer("put, sequential", 1.3),
-      missed(withinTuned("put, sequential, beside tuned C", 2), .36),
+      missed(withinTuned("put, sequential, beside tuned C", 2), .37),
     ]),
     put(19, true, 2 ** 19, [withinPeer("put, random over 2^19", 2)]),
     put(large, true, 2 ** 20, [missed(withinPeer(`put, random over 2^${large}`, 2), .3)]),
@@ -247,9 +264,10 @@ function writes(tables: Tables, has: boolean, large: number): Row[] {
     indirect(large, 1.4),
     rowOf(tables, has, {
       group: "H_STUFF_TCE that clears one run, per entry",
-      goals: [missed(timesPeer("stuff, calls of 512", 60), 34)],
+      goals: [missed(timesPeer("stuff, calls of 512", 60), 36)],
       filling: { shift: 19, length: 0, threshold: 0 },
       refill: true,
+      repeats: 4,
       count: 2 ** 19,
       command: (form) => `stuff ${form} ${2 ** 19} 0`,
       ours: (bench) => pieces(2 ** 19, (first, some) => bench.clear(first, some, 512)),
