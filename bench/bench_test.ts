@@ -1,5 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { measure, partOfLimit, type Row, timesPeer, withinTuned } from "./measure.ts";
+import { type Measured, Measurement, partOfLimit, type Row, timesPeer, withinTuned } from "./measure.ts";
 import { plot } from "./plot.ts";
 import { Peer } from "./peer.ts";
 import { forTerminal, metricsOf, page } from "./report.ts";
@@ -21,7 +21,14 @@ const ROW: Row = {
   limit: scripted(2, 2, 2),
 };
 
-Deno.test("measure() takes the least of each column, and tells the first round and the spread of ours", async () => {
+/** A row measured in one piece. */
+async function measure(row: Row, rounds: number): Promise<Measured> {
+  const measurement = new Measurement(row);
+  await measurement.measure(rounds);
+  return measurement.result;
+}
+
+Deno.test("the least of each column counts, and the first round and the spread of ours are told", async () => {
   const measured = await measure(ROW, 3);
   assertEquals(measured.figures, { ours: 4, peer: 10, tuned: 3, limit: 2 });
   assertEquals([measured.cold, measured.spread], [9, 1.25]);
@@ -30,6 +37,13 @@ Deno.test("measure() takes the least of each column, and tells the first round a
   assertEquals([tuned?.ratio, tuned?.met], [.75, true], "at most twice the tuned peer's time");
   assertEquals([limit?.ratio, limit?.met], [.5, false]);
   assertStringIncludes(forTerminal([measured]), "not met");
+});
+
+Deno.test("a row may be measured in several pieces, and never more often than it says", async () => {
+  const measurement = new Measurement({ ...ROW, rounds: 3, ours: scripted(9, 4, 5, 1), peer: () => 8 });
+  for (let piece = 0; piece < 3; piece++) await measurement.measure(2);
+  assertEquals(measurement.result.figures, { ...measurement.result.figures, ours: 4, peer: 8 });
+  assertEquals(measurement.result.cold, 9);
 });
 
 Deno.test("a rate is the better the higher", async () => {

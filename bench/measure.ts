@@ -66,32 +66,50 @@ export interface Measured {
 
 const COLUMNS = ["peer", "tuned", "limit", "ours"] as const;
 
-/** Measures one row. */
-export async function measure(row: Row, rounds: number): Promise<Measured> {
-  const samples: Record<(typeof COLUMNS)[number], number[]> = { peer: [], tuned: [], limit: [], ours: [] };
-  for (let round = 0; round < Math.min(rounds, row.rounds ?? rounds); round++) {
-    await row.before?.();
-    for (const column of COLUMNS) {
-      const sample = row[column];
-      if (sample === undefined) continue;
-      const repeats = (row.repeats ?? 1) * (column === "ours" ? row.often ?? 1 : 1);
-      for (let repeat = 0; repeat < repeats; repeat++) samples[column].push(await sample());
+/** One row, measured in one piece or in several. */
+export class Measurement {
+  readonly #row: Row;
+  readonly #samples: Record<(typeof COLUMNS)[number], number[]> = { peer: [], tuned: [], limit: [], ours: [] };
+  #rounds = 0;
+
+  /** Of nothing yet. */
+  constructor(row: Row) {
+    this.#row = row;
+  }
+
+  /** Measures so many rounds more, or those that are left. */
+  async measure(rounds: number): Promise<void> {
+    const row = this.#row;
+    const last = Math.min(this.#rounds + rounds, row.rounds ?? Infinity);
+    for (; this.#rounds < last; this.#rounds++) {
+      await row.before?.();
+      for (const column of COLUMNS) {
+        const sample = row[column];
+        if (sample === undefined) continue;
+        const repeats = (row.repeats ?? 1) * (column === "ours" ? row.often ?? 1 : 1);
+        for (let repeat = 0; repeat < repeats; repeat++) this.#samples[column].push(await sample());
+      }
     }
   }
-  const best = (list: number[]) => (row.rate ? Math.max : Math.min)(...list);
-  const ours = best(samples.ours);
-  const median = samples.ours.toSorted((a, b) => a - b)[samples.ours.length >> 1] ?? ours;
-  return {
-    row,
-    figures: {
-      ours,
-      ...(samples.peer.length > 0 && { peer: best(samples.peer) }),
-      ...(samples.tuned.length > 0 && { tuned: best(samples.tuned) }),
-      ...(samples.limit.length > 0 && { limit: best(samples.limit) }),
-    },
-    cold: samples.ours[0] ?? ours,
-    spread: ours === 0 ? 1 : row.rate ? ours / median : median / ours,
-  };
+
+  /** What became of it so far. */
+  get result(): Measured {
+    const [row, samples] = [this.#row, this.#samples];
+    const best = (list: number[]) => (row.rate ? Math.max : Math.min)(...list);
+    const ours = best(samples.ours);
+    const median = samples.ours.toSorted((a, b) => a - b)[samples.ours.length >> 1] ?? ours;
+    return {
+      row,
+      figures: {
+        ours,
+        ...(samples.peer.length > 0 && { peer: best(samples.peer) }),
+        ...(samples.tuned.length > 0 && { tuned: best(samples.tuned) }),
+        ...(samples.limit.length > 0 && { limit: best(samples.limit) }),
+      },
+      cold: samples.ours[0] ?? ours,
+      spread: ours === 0 ? 1 : row.rate ? ours / median : median / ours,
+    };
+  }
 }
 
 /** At least so many times as fast as the C peer. */
