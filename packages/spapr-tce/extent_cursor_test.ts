@@ -98,6 +98,15 @@ Deno.test("a cursor's fields stay as they were, whatever becomes of the table an
   assertEquals([extents.find(0x1_2345n), extents.index, extents.target], [true, 0x12, 0x1000n]);
 });
 
+Deno.test("a walk after find() beyond everything finds nothing more, whatever the page", () => {
+  for (const pageShift of [0, 12, 63]) {
+    using table = new TceTable({ liobn: 1, entries: 2, pageShift });
+    table.putTce(0n, 3n | 1n << 63n);
+    using extents = table.extentCursor();
+    assertEquals([extents.find(2n ** 64n - 1n), extents.next()], [false, false]);
+  }
+});
+
 Deno.test("what find() found stays, too, and so does that nothing is there", () => {
   using table = new TceTable({ liobn: 1, entries: 2 ** 20 });
   table.putTce(0x5000n, 5n << 40n | 3n);

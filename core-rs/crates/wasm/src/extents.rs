@@ -127,7 +127,7 @@ impl RawExtents {
         let table = self.table.borrow();
         let Geometry { page_shift, entries, .. } = table.geometry();
         let index = offset >> (page_shift & 63);
-        let next = (index + 1).min(entries.into()) << 32;
+        let next = index.saturating_add(1).min(entries.into()) << 32;
         let record = match table.translate(offset) {
             Some(found) if !found.perm.is_none() => IndexedRecord {
                 target: found.target.0,
