@@ -68,7 +68,7 @@ pub fn h_put_tce(table: &mut TceTable, ioba: u64, tce: u64, change: &mut Change)
 /// # Errors
 /// The return code.
 pub fn h_get_tce(table: &TceTable, ioba: u64) -> Result<u64, i64> {
-    table.index_of(page_of(table, ioba)).map(|index| table.get(index)).ok_or(H_PARAMETER)
+    table.index_of_page(ioba).map(|index| table.get(index)).ok_or(H_PARAMETER)
 }
 
 /// The checks of H_PUT_TCE_INDIRECT that come before its list is read: the number of entries to read from `list`.
@@ -107,16 +107,9 @@ pub fn h_stuff_tce(table: &mut TceTable, ioba: u64, tce: u64, npages: u64, chang
     }
 }
 
-/// The address rounded down to the table's page, as QEMU does before it looks where the window begins.
-#[inline]
-fn page_of(table: &TceTable, ioba: u64) -> u64 {
-    let shift = table.geometry().page_shift & 63;
-    ioba >> shift << shift
-}
-
 fn write(table: &mut TceTable, ioba: u64, values: Values<'_>, count: u64, change: &mut Change) -> Written {
     change.clear();
-    let Some(first) = table.index_of(page_of(table, ioba)) else {
+    let Some(first) = table.index_of_page(ioba) else {
         return Written::refused(H_PARAMETER);
     };
     let room = table.geometry().entries - first;

@@ -242,6 +242,7 @@ impl Block {
         let mut open = Entries::is_mapped(first).then(|| (lo, first, self.word(lo >> 6).boundary & 1 != 0));
         let mut from = lo >> 6;
         while let Some(number) = next_bit(&self.boundary, from).filter(|number| *number <= hi >> 6) {
+            from = number + 1;
             let word = self.word(number);
             let base = number << 6;
             let mut ends = word.boundary;
@@ -249,21 +250,19 @@ impl Block {
                 ends &= !1;
             }
             if ends == 0 {
-                from = number + 1;
                 continue;
             }
+            let mut begins = word.begins(Marks::BOUNDARY) & ends;
             if let Some((first, tce, begins)) = open.take() {
                 tell(Mapped::Run { first, pages: base + ends.trailing_zeros() - first, tce, begins });
             }
-            if word.begins(Marks::BOUNDARY) & ends == u64::MAX
+            if begins == u64::MAX
                 && let Some((last, rest)) = self.values(number).split_last()
             {
                 tell(Mapped::Singles(base, rest));
                 open = Some((base + 63, *last, true));
-                from = number + 1;
                 continue;
             }
-            let mut begins = word.begins(Marks::BOUNDARY) & ends;
             while begins != 0 {
                 let bit = begins.trailing_zeros();
                 begins &= begins - 1;
@@ -275,7 +274,6 @@ impl Block {
                     tell(Mapped::Run { first, pages: after.trailing_zeros() - bit, tce, begins: true });
                 }
             }
-            from = number + 1;
         }
         if let Some((first, tce, begins)) = open {
             tell(Mapped::Run { first, pages: hi + 1 - first, tce, begins });

@@ -4,7 +4,7 @@ use super::bitmap::{next_bit, put_bit};
 use super::block::{BLOCK_LEAVES, BLOCK_MASK, BLOCK_SHIFT, Block, LeafRef};
 use super::blocks::Blocks;
 use super::counts::Counts;
-use super::leaf::{LEAF_SHIFT, LEAF_WORDS, Leaf, LeafMarks, LeafMut};
+use super::leaf::{LEAF_SHIFT, Leaf, LeafMarks, LeafMut};
 use super::marks::Marks;
 
 /// Leaves in a block, as a power of two.
@@ -149,15 +149,6 @@ impl Directory {
     pub(super) fn settle(&mut self, leaf: u32) {
         if let Some(block) = self.block_mut(leaf)
             && block.settle(leaf)
-        {
-            self.settle_block(leaf >> LEAVES_SHIFT);
-        }
-    }
-
-    /// The same after the mark of a leaf's first entry was changed.
-    pub(super) fn settle_first(&mut self, leaf: u32) {
-        if let Some(block) = self.block_mut(leaf)
-            && block.settle_word((leaf & (BLOCK_LEAVES - 1)) << LEAF_WORDS.trailing_zeros())
         {
             self.settle_block(leaf >> LEAVES_SHIFT);
         }

@@ -33,6 +33,11 @@ impl TceTable {
         self.index_at(ioba.wrapping_sub(self.geometry.bus_offset.0))
     }
 
+    /// The entry for the page that a bus address is on: QEMU rounds before it looks where the window begins.
+    pub(crate) fn index_of_page(&self, ioba: u64) -> Option<u32> {
+        self.index_of(self.read.page_of(ioba))
+    }
+
     #[inline]
     fn index_at(&self, offset: u64) -> Option<u32> {
         let index = offset >> (self.geometry.page_shift & 63);

@@ -36,7 +36,7 @@ impl TceTable {
                     self.directory.insert_block(segment.leaf / BLOCK_LEAVES, old.clone());
                     // The write may have cleared what is before the block first, and with it the mark of an absent leaf.
                     if self.directory.leaf(segment.leaf).is_none() {
-                        self.mark_first(segment.leaf, false);
+                        self.mark_absent(segment.leaf);
                     }
                 }
                 Saved::All(old) => {
@@ -69,8 +69,7 @@ impl TceTable {
 
     fn restore_absent(&mut self, number: u32) {
         self.remove(number);
-        let ends = Entries::is_mapped(self.before(number));
-        self.directory.mark_absent(number, ends);
+        self.mark_absent(number);
     }
 
     fn restore_part(&mut self, segment: &Segment, values: &[u64], notes: &[u64]) {

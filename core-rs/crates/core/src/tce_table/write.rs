@@ -276,13 +276,14 @@ impl TceTable {
     fn drop_leaf(&mut self, number: u32) {
         if let Some((zeros, _)) = self.directory.take(number) {
             self.directory.keep(zeros);
-            self.directory.mark_absent(number, self.ends_before(number));
+            self.mark_absent(number);
         }
     }
 
-    /// Whether what is before a leaf maps.
-    fn ends_before(&self, leaf: u32) -> bool {
-        Entries::is_mapped(self.before(leaf))
+    /// Says anew whether a run ends where a leaf begins that is not there.
+    pub(super) fn mark_absent(&mut self, leaf: u32) {
+        let ends = Entries::is_mapped(self.before(leaf));
+        self.directory.mark_absent(leaf, ends);
     }
 
     /// Makes all entries of a block 0.
@@ -295,8 +296,7 @@ impl TceTable {
         self.stored.replace(old.counts(), Counts::NONE);
         let leaf = first >> LEAF_SHIFT;
         change.saved(Segment { leaf, lo: 0, hi: LEAF_MASK, saved: Saved::Block(old) });
-        let ends = self.ends_before(leaf);
-        self.directory.mark_absent(leaf, ends);
+        self.mark_absent(leaf);
     }
 
     /// Makes all entries of a leaf 0.
@@ -310,8 +310,7 @@ impl TceTable {
             block.each_mapped(in_block, in_block | LEAF_MASK, |mapped| change.unmapped(self.read, first, mapped));
         }
         self.save_leaf(number, change);
-        let ends = self.ends_before(number);
-        self.directory.mark_absent(number, ends);
+        self.mark_absent(number);
     }
 
     /// Moves a leaf into what is to be put back, and out of what is counted; its marks are the caller's to set.
@@ -366,7 +365,7 @@ impl TceTable {
             && leaf < (self.geometry.entries - 1) >> LEAF_SHIFT
             && self.directory.leaf(leaf + 1).is_none()
         {
-            self.mark_first(leaf + 1, false);
+            self.mark_absent(leaf + 1);
         }
     }
 
@@ -381,7 +380,7 @@ impl TceTable {
         let value = leaf.entries.get(0);
         let begins = !read.continues(before, value);
         let had = leaf.set_mark(0, begins, note(begins, Entries::is_mapped(value), calls));
-        self.directory.settle_first(number);
+        self.directory.settle_two(number << LEAF_SHIFT);
         had
     }
 }
